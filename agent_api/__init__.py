@@ -1,0 +1,1 @@
+"""THE DESK: HTTP, event stream and console for agents; no business rule."""

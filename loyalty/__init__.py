@@ -1,0 +1,1 @@
+"""Members, points ledger and redemption; opens with the loyalty issue."""

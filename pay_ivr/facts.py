@@ -1,0 +1,52 @@
+"""Frozen facts about calls, as the switchboard tells them to the desk and the flows."""
+
+from dataclasses import dataclass
+
+from vault import PaymentChanged
+
+
+@dataclass(frozen=True)
+class CallView:
+    """One live call as an agent may see it."""
+
+    call_id: str
+    tenant: str
+    flow: str
+    state: str
+    """One of `pay_ivr.call.CallState`."""
+    agent_id: str | None
+    caller: str
+    """The caller's number as the trunk gave it, or `anonymous`."""
+    did: str
+    """The number that was dialled."""
+    language: str
+    """de-DE, en-US, es-ES or fr-FR."""
+    started_at: str
+    """UTC, ISO 8601 with milliseconds."""
+    speaking: bool = False
+    """Coarse lamp: the caller is speaking (shown in SECURE, when the agent hears nothing)."""
+    keying_outside_capture: bool = False
+    """Alarm: the caller is keying although no capture is open; start the capture."""
+    ended_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class CallChanged:
+    """One change of a call, with the view after it. `what` is a dotted name: call.leg.answered, call.ended …"""
+
+    what: str
+    call: CallView
+
+
+CallFact = CallChanged | PaymentChanged
+"""Everything the desk streams to a console."""
+
+
+class CallError(Exception):
+    """The switchboard refuses: `code` for programs, the sentence says what to do next; nothing changed."""
+
+    def __init__(self, code: str, sentence: str, *, retryable: bool = False) -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.sentence = sentence
+        self.retryable = retryable

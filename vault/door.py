@@ -1,0 +1,243 @@
+"""The types that cross the vault's wall, in both directions.
+
+Nothing here can hold a PAN, a CVV or a key: counts, states, brand and last 4 only (PCI DSS 3.4.1).
+This file owns the words of the door; `vault/client.py` carries them, `vault/payment.py` gives them meaning.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class PaymentState(StrEnum):
+    """Where a payment stands; the legal moves are one table in `vault/payment.py`."""
+
+    CREATED = "created"
+    CAPTURING = "capturing"
+    READY = "ready"
+    AUTHORISING = "authorising"
+    AUTHORISED = "authorised"
+    DECLINED = "declined"
+    UNKNOWN = "unknown"
+    NEEDS_ACTION = "needs_action"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    SETTLED = "settled"
+    VOIDED = "voided"
+    REFUNDED = "refunded"
+
+
+class Field(StrEnum):
+    """One thing the caller keys. CONFIRM is the single key 1 that stands in for a lost agent."""
+
+    PAN = "pan"
+    EXPIRY = "expiry"
+    CVV = "cvv"
+    CONFIRM = "confirm"
+
+
+class FieldState(StrEnum):
+    """How far one field is."""
+
+    WAITING = "waiting"
+    OPEN = "open"
+    COMPLETE = "complete"
+
+
+class FieldProblem(StrEnum):
+    """Why a keyed field was refused; each has a spoken sentence and a console label."""
+
+    TOO_SHORT = "too_short"
+    LUHN = "luhn"
+    UNKNOWN_BRAND = "unknown_brand"
+    BAD_MONTH = "bad_month"
+    EXPIRED = "expired"
+    TOO_FAR = "too_far"
+    NO_INPUT = "no_input"
+    REFUSED_BY_PROVIDER = "refused_by_provider"
+    CONFIRM_REFUSED = "confirm_refused"
+
+
+class DeclineReason(StrEnum):
+    """What an agent may be told (reference 04 §1.6); fraud, lost and stolen are GENERIC on purpose."""
+
+    FUNDS = "funds"
+    PAN_WRONG = "pan_wrong"
+    EXPIRY_WRONG = "expiry_wrong"
+    CVV_WRONG = "cvv_wrong"
+    TEMPORARY = "temporary"
+    ONLINE_CONFIRMATION = "online_confirmation"
+    GENERIC = "generic"
+
+
+class NextStep(StrEnum):
+    """What a retry asks the caller for."""
+
+    REKEY_PAN = "rekey_pan"
+    REKEY_EXPIRY = "rekey_expiry"
+    REKEY_CVV = "rekey_cvv"
+    OTHER_CARD = "other_card"
+    NOTHING = "nothing"
+
+
+class Why(StrEnum):
+    """What just happened to a payment; every `PaymentChanged` carries exactly one."""
+
+    CREATED = "created"
+    CAPTURE_OPENED = "capture_opened"
+    FIELD_OPENED = "field_opened"
+    KEY = "key"
+    FIELD_CLEARED = "field_cleared"
+    FIELD_PROBLEM = "field_problem"
+    FIELD_COMPLETE = "field_complete"
+    NO_INPUT = "no_input"
+    HELP_ASKED = "help_asked"
+    TALK_STARTED = "talk_started"
+    TALK_ENDED = "talk_ended"
+    TIME_WARNING = "time_warning"
+    CAPTURE_RESTARTED = "capture_restarted"
+    READY = "ready"
+    CONFIRMED = "confirmed"
+    CHARGING = "charging"
+    AUTHORISED = "authorised"
+    DECLINED = "declined"
+    UNKNOWN = "unknown"
+    NEEDS_ACTION = "needs_action"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True)
+class NewPayment:
+    """What the desk or a flow must say before a caller can be asked to key."""
+
+    tenant: str
+    call_id: str
+    leg_id: str
+    """The caller's leg: the one whose keys are captured."""
+    amount_minor: int
+    """Minor units of `currency`: 1995 with EUR is 19.95 €, 500 with JPY is ¥500."""
+    currency: str
+    """ISO 4217, upper case."""
+    reference: str
+    purpose: str
+    """One of the tenant's list."""
+    sca_basis: str
+    """`moto_agent` or `moto_unattended`; an attempt without one is refused."""
+    agent_id: str | None = None
+    """None when no agent is on the call."""
+
+
+@dataclass(frozen=True)
+class FieldProgress:
+    """One field as everybody outside the cell may know it."""
+
+    field: Field
+    state: FieldState
+    digits: int = 0
+    """How many digits are in the field now; never which."""
+    problem: FieldProblem | None = None
+
+
+@dataclass(frozen=True)
+class Decline:
+    """A decline is a value: what to say, and what a retry needs."""
+
+    reason: DeclineReason
+    next_step: NextStep
+    retry_allowed: bool
+
+
+@dataclass(frozen=True)
+class Payment:
+    """A payment as the desk sees it; a snapshot, complete by itself."""
+
+    payment_id: str
+    tenant: str
+    call_id: str
+    leg_id: str
+    agent_id: str | None
+    state: PaymentState
+    amount_minor: int
+    currency: str
+    reference: str
+    purpose: str
+    version: int
+    """Grows with every stored change."""
+    attempt: int = 0
+    """0 before the first charge; at most `ATTEMPTS_MAX` in vault/payment.py."""
+    attempts_left: int = 3
+    capture_live: bool = False
+    """True while a cell lives for this payment."""
+    secure: bool = False
+    """True while media has confirmed SECURE: not one caller sample reaches the agent."""
+    talking: bool = False
+    """True while the TALK gate is on (at most 15 s)."""
+    fields: tuple[FieldProgress, ...] = ()
+    brand: str | None = None
+    last4: str | None = None
+    decline: Decline | None = None
+    receipt: str | None = None
+    """Receipt number, spoken digit by digit; set when authorised."""
+    created_at: str = ""
+    """UTC, ISO 8601 with milliseconds."""
+
+
+@dataclass(frozen=True)
+class PaymentChanged:
+    """One step of one payment, with the snapshot after it."""
+
+    seq: int
+    """Grows by one per fact of one broker run."""
+    why: Why
+    payment: Payment
+    field: Field | None = None
+    problem: FieldProblem | None = None
+    seconds_left: int | None = None
+    """With TIME_WARNING and TALK_STARTED."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """Where a leg's peer wants its RTP, as negotiated in SDP."""
+
+    ip: str
+    port: int
+    codec: str
+    """`PCMU` or `PCMA`, 8 kHz, 20 ms."""
+    payload_type: int
+    event_types: tuple[tuple[int, int], ...] = ()
+    """Negotiated telephone-event payload types with their clock rates in Hz (RFC 4733)."""
+    direction: str = "sendrecv"
+    """What WE may do, RFC 8866 §6.7: sendrecv, sendonly, recvonly, inactive."""
+    source_ip: str = ""
+    """Where the leg's SIP came from: the only foreign address that latching may take."""
+
+
+@dataclass(frozen=True)
+class MediaFact:
+    """One thing the media process tells the app; never a card key (architecture §1, table)."""
+
+    name: str
+    """leg.latched, leg.keying, leg.speaking, leg.silent, leg.mode, play.done, collect.done, media.lost, media.back."""
+    leg_id: str
+    values: dict[str, object] = field(default_factory=dict)
+    """play.done: play_id, outcome finished|stopped|key. collect.done: collect_id, outcome, digits
+    (at most `OPEN_DIGITS_MAX`). leg.speaking: on. leg.mode: mode. leg.silent: seconds."""
+
+
+class VaultError(Exception):
+    """Base of everything the vault refuses: `code` for programs, the sentence for people."""
+
+    def __init__(self, code: str, sentence: str, *, retryable: bool = False) -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.sentence = sentence
+        self.retryable = retryable
+
+
+class Refused(VaultError):
+    """The caller of the door asked for something that the state or the policy forbids; nothing changed."""
+
+
+class Unreachable(VaultError):
+    """The broker or the media process did not answer; what was asked may or may not have happened."""
