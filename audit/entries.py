@@ -1,0 +1,195 @@
+"""The catalogue of the log: every entry that may exist, and the fields each may carry.
+
+One line here is how an entry is added. Names are `noun.noun.past_verb`. Values are integers and short words
+from closed alphabets, so that nothing a caller or an agent typed can slip in; personal data does not belong
+in an entry. PCI DSS 10.2.2 asks for user (`actor`), type (`name`), time (`at`), outcome, origin and the
+affected resource (`subject`).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from types import MappingProxyType
+
+from audit.guard import holds_pan
+
+INTEGER_MAX = 10**12
+"""Below 13 digits: no integer of an entry can hold a PAN."""
+
+
+class Kind(StrEnum):
+    """What a field may hold."""
+
+    COUNT = "count"
+    """An integer from 0 to `INTEGER_MAX`: counts, minor units of money, seconds."""
+    WORD = "word"
+    """Lower-case word of a closed list of the code, e.g. `too_short`."""
+    WORDS = "words"
+    """Such words joined by commas; may be empty."""
+    CODE = "code"
+    """ISO 4217 code, upper case."""
+    LAST4 = "last4"
+    """Four digits (PCI DSS 3.4.1 allows them)."""
+    ID = "id"
+    """One of our prefixed ids."""
+
+
+_WORD = r"[a-z][a-z_]{0,47}"
+_SHAPES: Mapping[Kind, re.Pattern[str]] = {
+    Kind.WORD: re.compile(_WORD),
+    Kind.WORDS: re.compile(rf"(?:{_WORD}(?:,{_WORD}){{0,31}})?"),
+    Kind.CODE: re.compile(r"[A-Z]{3}"),
+    Kind.LAST4: re.compile(r"[0-9]{4}"),
+    Kind.ID: re.compile(r"[a-z]{2,8}_[A-Za-z0-9_\-]{1,64}"),
+}
+_ACTOR = re.compile(r"(?:agent|user|key):[A-Za-z0-9_.@\-]{1,64}|caller|(?:system|node):[a-z_]{1,32}")
+_SUBJECT = re.compile(r"[A-Za-z0-9_.:@\-]{1,80}")
+_TENANT = re.compile(r"[a-z0-9][a-z0-9_\-]{0,39}|")
+_CALL = re.compile(r"call_[A-Za-z0-9_\-]{1,64}|")
+_ORIGIN = re.compile(r"[A-Za-z0-9_.:\-]{0,64}")
+_AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+_MONEY = {"amount_minor": Kind.COUNT, "currency": Kind.CODE}
+_ATTEMPT = {"attempt": Kind.COUNT, **_MONEY}
+_REASON = {"reason": Kind.WORD}
+
+CATALOGUE: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
+    {
+        # A payment's moves, written by the broker in the transaction of the move.
+        "payment.intent.created": {
+            **_MONEY,
+            "purpose": Kind.WORD,
+            "sca_basis": Kind.WORD,
+            "provider": Kind.WORD,
+        },
+        "payment.intent.cancelled": {"by": Kind.WORD},
+        "payment.intent.expired": _REASON,
+        "payment.card.tokenised": {"brand": Kind.WORD, "last4": Kind.LAST4},
+        "payment.attempt.sent": {**_ATTEMPT, "sca_basis": Kind.WORD},
+        "payment.attempt.authorised": _ATTEMPT,
+        "payment.attempt.declined": {**_ATTEMPT, "reason": Kind.WORD, "next_step": Kind.WORD},
+        "payment.attempt.referred": _ATTEMPT,
+        "payment.attempt.lost": _ATTEMPT,
+        # What happened around a capture: who could hear what, when.
+        "capture.cell.opened": {"field": Kind.WORD},
+        "capture.cell.restarted": _REASON,
+        "capture.field.rekeyed": {"field": Kind.WORD},
+        "capture.talk.started": {"asked_by": Kind.WORD},
+        "capture.amount.confirmed": _MONEY,
+        # Calls and people.
+        "call.leg.answered": {"role": Kind.WORD},
+        "call.agent.connected": {},
+        "call.contact.ended": {"reason": Kind.WORD, "seconds": Kind.COUNT},
+        "agent.login.succeeded": {},
+        "agent.login.failed": _REASON,
+        "agent.login.locked": {},
+        "agent.login.ended": {},
+        "agent.password.changed": {},
+        "agent.access.denied": _REASON,
+        "key.access.issued": {},
+        "key.access.revoked": {},
+        # The machine's own state.
+        "posture.zone.probed": {"weak": Kind.WORDS},
+        "posture.tenant.refused": _REASON,
+        "log.writer.started": {"size": Kind.COUNT},
+        "log.writer.stopped": {"size": Kind.COUNT},
+        "log.entry.refused": {"source": Kind.WORD, "seq": Kind.COUNT},
+    }
+)
+
+
+class AuditError(Exception):
+    """Base of everything the ear refuses."""
+
+    code = "audit"
+    retryable = False
+
+
+class EntryError(AuditError):
+    """An entry that the catalogue does not allow; the sentence names the field, never its value."""
+
+    code = "entry_refused"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that happened, before it has an index. Building one checks it against the catalogue."""
+
+    name: str
+    at: str
+    """UTC, ISO 8601 with milliseconds and Z."""
+    actor: str
+    """agent:<id>, user:<id>, key:<id>, caller, system:<process> or node:<name>."""
+    subject: str
+    """What it is about: one of our ids, or a name."""
+    tenant: str = ""
+    call_id: str = ""
+    outcome: str = "ok"
+    """ok | refused | failed."""
+    origin: str = ""
+    """Address or process the actor came from."""
+    data: Mapping[str, int | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_head(self)
+        allowed = CATALOGUE[self.name]
+        if set(self.data) != set(allowed):
+            raise EntryError("the fields of the entry are not those of its name")
+        for key, kind in allowed.items():
+            _check_value(key, kind, self.data[key])
+
+    def as_json(self) -> dict[str, object]:
+        """The entry as plain JSON values, for the outbox."""
+        return {
+            "name": self.name,
+            "at": self.at,
+            "actor": self.actor,
+            "subject": self.subject,
+            "tenant": self.tenant,
+            "call_id": self.call_id,
+            "outcome": self.outcome,
+            "origin": self.origin,
+            "data": dict(self.data),
+        }
+
+
+def entry_from_json(body: object) -> Entry:
+    """The entry of an outbox row; EntryError when it is not one."""
+    if not isinstance(body, dict) or not isinstance(body.get("data"), dict):
+        raise EntryError("the row is not an entry")
+    try:
+        return Entry(**body)
+    except TypeError:
+        raise EntryError("the row has not the fields of an entry") from None
+
+
+def stamp(now: datetime | None = None) -> str:
+    """`now` (default: this moment) as the log writes time: UTC, milliseconds, Z."""
+    moment = (now or datetime.now(UTC)).astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _check_head(entry: Entry) -> None:
+    if entry.name not in CATALOGUE:
+        raise EntryError("the name of the entry is not in the catalogue")
+    if entry.outcome not in {"ok", "refused", "failed"}:
+        raise EntryError("outcome is ok, refused or failed")
+    shapes = (("at", _AT), ("actor", _ACTOR), ("tenant", _TENANT), ("call_id", _CALL), ("origin", _ORIGIN))
+    for key, shape in (*shapes, ("subject", _SUBJECT)):
+        value = getattr(entry, key)
+        if not isinstance(value, str) or not shape.fullmatch(value):
+            raise EntryError(f"{key} has not the shape of an entry")
+        is_id = _SHAPES[Kind.ID].fullmatch(value) is not None
+        if not is_id and holds_pan(value):
+            raise EntryError(f"{key} holds a run of digits that could be a PAN")
+
+
+def _check_value(key: str, kind: Kind, value: object) -> None:
+    if kind is Kind.COUNT:
+        if type(value) is not int or not 0 <= value < INTEGER_MAX:
+            raise EntryError(f"{key} is not a count")
+        return
+    if not isinstance(value, str) or not _SHAPES[kind].fullmatch(value):
+        raise EntryError(f"{key} has not the shape of its kind")

@@ -1,0 +1,222 @@
+"""The owner's half of the log: a row in the owner's own transaction, and the door it is fetched through.
+
+The guarantee: an entry exists if and only if the state change it tells of was committed, because both are
+one SQLite transaction. The audit process fetches rows at least once and deletes them after its own commit
+(`ack`); a row fetched twice is recognised by its key. No index, no hash: the log has one writer, and it is
+not the owner.
+"""
+
+import asyncio
+import json
+import os
+import secrets
+import socket
+import struct
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Column, Integer, MetaData, String, Table, Text, delete, event, func, insert, select
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from audit.entries import CATALOGUE, Entry, EntryError, Kind, stamp
+from audit.guard import holds_pan, masked
+
+__all__ = [
+    "CATALOGUE",
+    "Entry",
+    "EntryError",
+    "Kind",
+    "OutboxDoor",
+    "add",
+    "create_tables",
+    "holds_pan",
+    "masked",
+    "open_database",
+    "stamp",
+]
+
+MESSAGE_MAX = 60_000
+"""One SEQPACKET message; the kernel's default send buffer takes three of them."""
+PULL_BYTES_MAX = 50_000
+"""Bytes of rows in one reply: leaves room for keys and quotes within `MESSAGE_MAX`."""
+PULL_ROWS_MAX = 256
+"""Rows of one reply: what the log writes in one transaction."""
+PULLERS_MAX = 4
+"""The audit process, its successor during a restart, and a person looking."""
+BUSY_TIMEOUT_MS = 5_000
+"""How long SQLite waits for another process that reads the file with a lock, e.g. a backup."""
+
+METADATA = MetaData()
+OUTBOX = Table(
+    "outbox",
+    METADATA,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("key", String(32), nullable=False, unique=True),
+    Column("body", Text, nullable=False),
+    sqlite_autoincrement=True,  # a number is never given twice, so a gap in the log is a lost row
+)
+
+
+def open_database(path: Path) -> AsyncEngine:
+    """The engine of one owner's database file: one connection, every transaction BEGIN IMMEDIATE, FULL sync.
+
+    One connection because two writers on one SQLite file were measured to wait for seconds or to fail; FULL
+    because an answer given to a caller must survive a power cut. Parameters stay out of every error text.
+    """
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{path}", hide_parameters=True, pool_size=1, max_overflow=0, pool_timeout=30
+    )
+    event.listen(engine.sync_engine, "connect", _set_pragmas)
+    event.listen(engine.sync_engine, "begin", lambda conn: conn.exec_driver_sql("BEGIN IMMEDIATE"))
+    return engine
+
+
+def _set_pragmas(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # our own BEGIN IMMEDIATE; the driver must not begin for us
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+async def create_tables(engine: AsyncEngine, *metadata: MetaData) -> None:
+    """Creates the owner's tables and the outbox where they are missing."""
+    async with engine.begin() as conn:
+        for each in (METADATA, *metadata):
+            await conn.run_sync(each.create_all)
+
+
+async def add(conn: AsyncConnection, entry: Entry) -> None:
+    """Puts one entry into the outbox, inside the caller's transaction."""
+    body = json.dumps(entry.as_json(), separators=(",", ":"), ensure_ascii=False)
+    await conn.execute(insert(OUTBOX).values(key=secrets.token_hex(16), body=body))
+
+
+class OutboxDoor:
+    """Serves the rows to the audit process over a Unix SEQPACKET socket; for our own user or root."""
+
+    def __init__(self, engine: AsyncEngine, socket_path: Path) -> None:
+        self._engine = engine
+        self._path = socket_path
+        self._listener: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Listens; from now on the audit process may fetch."""
+        self._listener = listen(self._path)
+        self._keep(self._accept(self._listener))
+
+    async def stop(self) -> None:
+        """Closes the socket and every connection; rows stay where they are."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._listener is not None:
+            self._listener.close()
+            self._path.unlink(missing_ok=True)
+
+    def _keep(self, coroutine: Any) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            conn, _ = await loop.sock_accept(listener)
+            if not peer_is_ours(conn) or len(self._tasks) > PULLERS_MAX:
+                conn.close()
+                continue
+            self._keep(self._serve(conn))
+
+    async def _serve(self, conn: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        conn.setblocking(False)
+        with conn:
+            while message := await _receive(conn):
+                await loop.sock_sendall(conn, _encode(await self._answer(message)))
+
+    async def _answer(self, message: bytes) -> dict[str, Any]:
+        request = _decode(message)
+        number = request.get("id")
+        match request:
+            case {"op": "pull", "limit": int(limit)} if limit > 0:
+                return {"id": number, "ok": True, "rows": await self.pull(min(limit, PULL_ROWS_MAX))}
+            case {"op": "ack", "upto": int(upto)}:
+                return {"id": number, "ok": True, "deleted": await self.ack(upto)}
+            case {"op": "ping"}:
+                return {"id": number, "ok": True, "waiting": await self.waiting()}
+        sentence = "Say pull with a limit, ack with upto, or ping."
+        return {"id": number, "ok": False, "code": "bad_request", "sentence": sentence, "retryable": False}
+
+    async def pull(self, limit: int) -> list[dict[str, Any]]:
+        """The oldest rows, at most `limit` and at most `PULL_BYTES_MAX`; they stay until `ack`."""
+        async with self._engine.connect() as conn:
+            found = (await conn.execute(select(OUTBOX).order_by(OUTBOX.c.seq).limit(limit))).all()
+        rows: list[dict[str, Any]] = []
+        size = 0
+        for row in found:
+            size += 2 * len(row.body) + 100  # the body travels as a quoted string; 100 for key and number
+            if rows and size > PULL_BYTES_MAX:
+                break
+            rows.append({"seq": row.seq, "key": row.key, "body": row.body})
+        return rows
+
+    async def ack(self, upto: int) -> int:
+        """Deletes the rows up to and including `upto`; safe because the one writer commits them in order."""
+        async with self._engine.begin() as conn:
+            return (await conn.execute(delete(OUTBOX).where(OUTBOX.c.seq <= upto))).rowcount
+
+    async def waiting(self) -> int:
+        """How many rows wait to be fetched."""
+        async with self._engine.connect() as conn:
+            return int((await conn.execute(select(func.count()).select_from(OUTBOX))).scalar_one())
+
+
+def listen(path: Path) -> socket.socket:
+    """A listening SEQPACKET socket, mode 0600; a socket file left by a killed process is replaced."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(
+        socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    )
+    previous = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(previous)
+    listener.listen(PULLERS_MAX)
+    return listener
+
+
+def peer_is_ours(conn: socket.socket) -> bool:
+    """True when the other end runs as root or as our own user."""
+    raw = conn.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _pid, uid, _gid = struct.unpack("3i", raw)
+    return uid in {0, os.geteuid()}
+
+
+async def _receive(conn: socket.socket) -> bytes:
+    try:
+        return await asyncio.get_running_loop().sock_recv(conn, MESSAGE_MAX + 1)
+    except OSError:
+        return b""
+
+
+def _decode(message: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(message) if len(message) <= MESSAGE_MAX else None
+    except (ValueError, RecursionError):
+        body = None
+    return body if isinstance(body, dict) else {}
+
+
+def _encode(body: dict[str, Any]) -> bytes:
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
