@@ -1,0 +1,167 @@
+"""Caller audio in order, for the in-band detector: late packets wait for, lost ones replaced by the last heard.
+
+Only the detector listens here; the agent's leg never passes this buffer. Packets in order go through at once; a gap
+holds what follows it for up to 40 ms, then the last frame is repeated for up to three lost packets (a key torn in two
+by a lost packet would count twice), then silence so that a key cannot seem held over a long gap.
+"""
+
+from collections import deque
+from typing import Final
+
+from vault.media.g711 import FRAME_BYTES
+
+REORDER_MS: Final = 40.0
+"""Wait for a late packet: jitter of 30 ms and reordering by one place fit, and it is the delay of the TALK gate."""
+
+CONCEALED_MAX: Final = 3
+"""Lost packets replaced by the last heard frame: bursts of three are the usual loss of a busy link."""
+
+SILENCE_MAX: Final = 3
+"""Frames of silence after them: 60 ms end a key for certain; more of a long gap is not worth detecting in."""
+
+SLOTS: Final = 16
+"""Ring of packets waiting, 320 ms; a stream that runs further ahead has jumped and starts anew."""
+
+MISORDER_MAX: Final = 100
+"""A packet further behind than this is no late one, the sender has restarted (RFC 3550 A.1, MAX_MISORDER)."""
+
+IDLE_MS: Final = 140.0
+"""No packet at all for so long is a sender that suppresses silence: the detector hears silence once, so that equal
+keys before and after stay two. A burst of three lost packets with 30 ms jitter lasts 110 ms."""
+
+_SEQUENCE_MASK: Final = 0xFFFF
+_SEQUENCE_HALF: Final = 0x8000
+
+
+class ReorderBuffer:
+    """Buffer of one caller: `push` what comes, `pop` what the detector may hear.
+
+    `silence`: one frame of 160 bytes in the caller's codec. Frames in the ring are overwritten once popped.
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_filled",
+        "_gap_ms",
+        "_heard_ms",
+        "_last",
+        "_late",
+        "_next",
+        "_ready",
+        "_ring",
+        "_silence",
+        "_waiting",
+    )
+
+    def __init__(self, silence: bytes) -> None:
+        self._silence = silence
+        self._ring = [bytearray(FRAME_BYTES) for _ in range(SLOTS)]
+        self._filled = [False] * SLOTS
+        self._last = bytearray(silence)
+        self._ready: deque[bytes] = deque(maxlen=SLOTS + CONCEALED_MAX + SILENCE_MAX)
+        self._next = -1
+        self._waiting = 0
+        self._gap_ms: float | None = None
+        self._heard_ms = float("inf")
+        self._arrived = False
+        self._late = 0
+
+    def __repr__(self) -> str:
+        return "ReorderBuffer()"
+
+    @property
+    def late(self) -> int:
+        """Packets that came after their place had been filled, or twice."""
+        return self._late
+
+    def push(self, sequence: int, payload: bytes | bytearray | memoryview) -> None:
+        """Takes one packet (RTP sequence number, 160 bytes of G.711); other sizes are dropped."""
+        if len(payload) != FRAME_BYTES:
+            return
+        if self._next < 0:
+            self._next = sequence
+        ahead = ((sequence - self._next + _SEQUENCE_HALF) & _SEQUENCE_MASK) - _SEQUENCE_HALF
+        if ahead < -MISORDER_MAX or ahead >= SLOTS:
+            self._jump(sequence, ahead)
+            ahead = 0
+        slot = sequence % SLOTS
+        if ahead < 0 or self._filled[slot]:
+            self._late += 1
+            return
+        self._arrived = True
+        self._ring[slot][:] = payload
+        self._filled[slot] = True
+        self._waiting += 1
+
+    def pop(self, now_ms: float) -> list[bytes]:
+        """The frames the detector may hear now, oldest first; mostly one per packet pushed."""
+        frames = list(self._ready)
+        self._ready.clear()
+        if self._arrived:
+            self._heard_ms, self._arrived = now_ms, False
+        while self._waiting:
+            if self._filled[self._next % SLOTS]:
+                frames.append(self._take())
+            elif self._gap_ms is None:
+                self._gap_ms = now_ms
+                break
+            elif now_ms - self._gap_ms < REORDER_MS:
+                break
+            else:
+                frames += self._conceal()
+        return frames or self._idle(now_ms)
+
+    def wipe(self) -> None:
+        """Overwrites every frame held and starts anew with the next packet."""
+        self._drop_ring()
+        self._ready.clear()
+        self._last[:] = self._silence
+        self._next = -1
+
+    def _idle(self, now_ms: float) -> list[bytes]:
+        """Silence, once, when the sender has paused."""
+        if now_ms - self._heard_ms < IDLE_MS:
+            return []
+        self._heard_ms = float("inf")
+        return [self._silence] * SILENCE_MAX
+
+    def _take(self) -> bytes:
+        slot = self._ring[self._next % SLOTS]
+        frame = bytes(slot)
+        self._last[:] = slot
+        slot[:] = self._silence
+        self._filled[self._next % SLOTS] = False
+        self._waiting -= 1
+        self._next = (self._next + 1) & _SEQUENCE_MASK
+        self._gap_ms = None
+        return frame
+
+    def _conceal(self) -> list[bytes]:
+        """Steps over the gap at the head: repeated frames, then silence."""
+        lost = 0
+        while not self._filled[self._next % SLOTS]:
+            self._next = (self._next + 1) & _SEQUENCE_MASK
+            lost += 1
+        return self._fill(lost)
+
+    def _fill(self, lost: int) -> list[bytes]:
+        quiet = min(max(lost - CONCEALED_MAX, 0), SILENCE_MAX)
+        return [bytes(self._last)] * min(lost, CONCEALED_MAX) + [self._silence] * quiet
+
+    def _jump(self, sequence: int, ahead: int) -> None:
+        """The stream restarted or a long gap ended: what waits goes out, the gap is filled, then the new place."""
+        for _ in range(SLOTS):
+            if self._filled[self._next % SLOTS]:
+                self._ready.append(self._take())
+            else:
+                self._next = (self._next + 1) & _SEQUENCE_MASK
+        self._ready.extend(self._fill(max(ahead, CONCEALED_MAX + SILENCE_MAX)))
+        self._drop_ring()
+        self._next = sequence
+
+    def _drop_ring(self) -> None:
+        for slot in self._ring:
+            slot[:] = self._silence
+        self._filled = [False] * SLOTS
+        self._waiting = 0
+        self._gap_ms = None
