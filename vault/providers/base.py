@@ -1,9 +1,10 @@
 """What a provider file must offer: one factory for the cell's side, one for the broker's side.
 
-A file `vault/providers/<name>.py` with `cell_provider(config)` and `provider(data_dir)` is a provider; nothing is
-registered anywhere, and `tests/contracts/test_providers.py` picks it up. The cell's side sees the card and turns it
-into a token; the broker's side works with ids only. This file owns the outcomes, and the rule that everything but a
-definite answer is UNKNOWN: an exception, a time-out or a cut connection never means "not charged".
+A file `vault/providers/<name>.py` with `cell_provider(config)` and `provider(data_dir)` is a provider;
+nothing is registered anywhere, and `tests/contracts/test_providers.py` picks it up. The cell's side sees
+the card and turns it into a token; the broker's side works with ids only. This file owns the outcomes, and
+the rule that everything but a definite answer is UNKNOWN: an exception, a time-out or a cut connection
+never means "not charged".
 """
 
 import pkgutil
