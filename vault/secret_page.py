@@ -1,0 +1,59 @@
+"""One page of memory for secrets: memfd_secret where the kernel has it, a locked private page where not.
+
+memfd_secret(2) pages are unreadable for every other process, root included, and are never swapped or dumped;
+fork hands them on, so a page is made by the process that uses it and by nobody before.
+"""
+
+import ctypes
+import mmap
+
+from vault import kernel
+
+PAGE_BYTES = mmap.PAGESIZE
+"""A cell holds 29 secret bytes; one page is the least that can be mapped."""
+
+
+class SecretPage:
+    """A page handed out in slices; lives as long as its process, because views of it may."""
+
+    __slots__ = ("_bytes", "_free_from", "sealed", "unswappable")
+
+    def __init__(self, *, sealed: bool = True) -> None:
+        self.sealed = False
+        """True: memfd_secret. False: an ordinary page, locked and kept out of dumps as far as granted."""
+        self.unswappable = False
+        self._free_from = 0
+        address = self._map(sealed)
+        self._bytes = (ctypes.c_ubyte * PAGE_BYTES).from_address(address)
+
+    def _map(self, sealed: bool) -> int:
+        if sealed:
+            try:
+                address = kernel.map_secret(PAGE_BYTES)
+            except OSError:
+                return self._map_plain()
+            self.sealed = self.unswappable = True
+            return address
+        return self._map_plain()
+
+    def _map_plain(self) -> int:
+        address = kernel.map_anonymous(PAGE_BYTES)
+        try:
+            kernel.lock(address, PAGE_BYTES)
+            kernel.advise(address, PAGE_BYTES, kernel.MADV_DONTDUMP)
+            kernel.advise(address, PAGE_BYTES, kernel.MADV_WIPEONFORK)
+            self.unswappable = True
+        except OSError:
+            self.unswappable = False
+        return address
+
+    def take(self, size: int) -> memoryview:
+        """The next `size` bytes, zero and writable; MemoryError when the page is used up."""
+        if self._free_from + size > PAGE_BYTES:
+            raise MemoryError
+        start, self._free_from = self._free_from, self._free_from + size
+        return memoryview(self._bytes).cast("B")[start : self._free_from]
+
+    def wipe(self) -> None:
+        """Zeroes the whole page, what is in use included."""
+        ctypes.memset(ctypes.addressof(self._bytes), 0, PAGE_BYTES)
