@@ -1,9 +1,50 @@
 """Thin asyncio client of the broker's door: frozen types in, frozen types out."""
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
+from weakref import WeakSet
 
-from vault.door import Field, NewPayment, Payment, PaymentChanged
+from vault.door import Field, NewPayment, Payment, PaymentChanged, PaymentState, Unreachable, VaultError, Why
+from vault.message import changed_from_json, payment_from_json
+from vault.wire import Line
+
+REDIAL_WAIT_S = 3.0
+"""How long a call waits for a restarting broker before it says `Unreachable`; nothing was sent until then."""
+KNOWN_MAX = 5_000
+"""Unfinished payments remembered for the catch-up after a reconnect: twice the calls of a large node."""
+FACTS_MAX = 10_000
+"""Facts kept for a slow reader; the oldest go first, because every later snapshot is complete by itself."""
+
+_FINAL = frozenset(
+    {
+        PaymentState.AUTHORISED,
+        PaymentState.NEEDS_ACTION,
+        PaymentState.CANCELLED,
+        PaymentState.EXPIRED,
+        PaymentState.SETTLED,
+        PaymentState.VOIDED,
+        PaymentState.REFUNDED,
+    }
+)
+_WHY_OF_STATE = {
+    PaymentState.CREATED: Why.CREATED,
+    PaymentState.CAPTURING: Why.CAPTURE_RESTARTED,
+    PaymentState.READY: Why.READY,
+    PaymentState.AUTHORISING: Why.CHARGING,
+    PaymentState.AUTHORISED: Why.AUTHORISED,
+    PaymentState.DECLINED: Why.DECLINED,
+    PaymentState.UNKNOWN: Why.UNKNOWN,
+    PaymentState.NEEDS_ACTION: Why.NEEDS_ACTION,
+    PaymentState.CANCELLED: Why.CANCELLED,
+    PaymentState.EXPIRED: Why.EXPIRED,
+    PaymentState.SETTLED: Why.AUTHORISED,
+    PaymentState.VOIDED: Why.CANCELLED,
+    PaymentState.REFUNDED: Why.AUTHORISED,
+}
+"""What a snapshot tells after facts were missed."""
 
 
 class Door:
@@ -14,18 +55,154 @@ class Door:
 
     def __init__(self, socket_path: Path) -> None:
         self.socket_path = socket_path
+        self._line: Line | None = None
+        self._run = ""
+        self._seq = 0
+        self._known: dict[str, Payment] = {}
+        self._readers: WeakSet[_Reader] = WeakSet()
+        self._catching_up: asyncio.Task[None] | None = None
 
-    async def connect(self, timeout_s: float = 10.0) -> None: ...
-    async def close(self) -> None: ...
-    async def create_payment(self, new: NewPayment) -> Payment: ...
-    async def payment(self, payment_id: str) -> Payment: ...
-    async def payments_of_call(self, call_id: str) -> tuple[Payment, ...]: ...
+    async def connect(self, timeout_s: float = 10.0) -> None:
+        """Connected when it returns; `Unreachable` after `timeout_s`, but the door goes on dialling."""
+        if self._line is None:
+            self._line = Line(self.socket_path, on_fact=self._fact, on_up=_nothing, on_down=_nothing)
+            self._line.start()
+        if not await self._line.wait_up(timeout_s):
+            raise Unreachable("unreachable", "The broker does not answer. Is it running?", retryable=True)
+
+    async def close(self) -> None:
+        """Ends the connection and every reader of facts."""
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+            await asyncio.gather(self._catching_up, return_exceptions=True)
+        if self._line is not None:
+            await self._line.stop()
+            self._line = None
+        for reader in tuple(self._readers):
+            reader.end()
+
+    async def create_payment(self, new: NewPayment) -> Payment:
+        """A payment in state created."""
+        return await self._ask_payment("create_payment", {"new": vars(new)})
+
+    async def payment(self, payment_id: str) -> Payment:
+        """The snapshot of now; `Refused("payment_unknown")`."""
+        return await self._ask_payment("payment", {"payment_id": payment_id})
+
+    async def payments_of_call(self, call_id: str) -> tuple[Payment, ...]:
+        """Every payment of a call, oldest first."""
+        reply = await self._ask("payments_of_call", {"call_id": call_id})
+        return tuple(self._noted(payment_from_json(body)) for body in reply["payments"])
+
     async def open_capture(self, payment_id: str) -> Payment:
         """SECURE confirmed by media and the needed fields open; also the retry after a decline."""
-    async def rekey(self, payment_id: str, field: Field) -> Payment: ...
-    async def talk(self, payment_id: str, on: bool) -> Payment: ...
-    async def ask_confirm(self, payment_id: str) -> Payment: ...
-    async def charge(self, payment_id: str) -> Payment: ...
-    async def cancel(self, payment_id: str, by: str) -> Payment: ...
-    async def end_call(self, call_id: str) -> None: ...
-    def facts(self) -> AsyncIterator[PaymentChanged]: ...
+        return await self._ask_payment("open_capture", {"payment_id": payment_id})
+
+    async def rekey(self, payment_id: str, field: Field) -> Payment:
+        """The field empty and open again, SECURE confirmed; the other fields stay."""
+        return await self._ask_payment("rekey", {"payment_id": payment_id, "field": field.value})
+
+    async def talk(self, payment_id: str, on: bool) -> Payment:
+        """The TALK gate on (at most 15 s, keys ignored) or off."""
+        return await self._ask_payment("talk", {"payment_id": payment_id, "on": on})
+
+    async def ask_confirm(self, payment_id: str) -> Payment:
+        """The CONFIRM field open: the caller presses 1 in place of a lost agent."""
+        return await self._ask_payment("ask_confirm", {"payment_id": payment_id})
+
+    async def charge(self, payment_id: str) -> Payment:
+        """The attempt is committed and on its way; its result comes as a fact. Twice is once."""
+        return await self._ask_payment("charge", {"payment_id": payment_id})
+
+    async def cancel(self, payment_id: str, by: str) -> Payment:
+        """Cancelled, the cell wiped; a declined payment stays declined. `by`: agent, caller or flow."""
+        return await self._ask_payment("cancel", {"payment_id": payment_id, "by": by})
+
+    async def end_call(self, call_id: str) -> None:
+        """No capture lives on this call any more; a charge under way still comes to its result."""
+        await self._ask("end_call", {"call_id": call_id})
+
+    def facts(self) -> AsyncIterator[PaymentChanged]:
+        """Every fact from now on; after a reconnect, one per payment that changed meanwhile."""
+        reader = _Reader()
+        self._readers.add(reader)
+        return reader
+
+    async def _ask_payment(self, op: str, values: dict[str, Any]) -> Payment:
+        return self._noted(payment_from_json((await self._ask(op, values))["payment"]))
+
+    async def _ask(self, op: str, values: dict[str, Any]) -> dict[str, Any]:
+        if self._line is None or not await self._line.wait_up(REDIAL_WAIT_S):
+            raise Unreachable("unreachable", "The broker does not answer. Try again.", retryable=True)
+        reply, _ = await self._line.ask(op, values)
+        return reply
+
+    def _noted(self, payment: Payment) -> Payment:
+        known = self._known.get(payment.payment_id)
+        if known is None or known.version <= payment.version:
+            self._known.pop(payment.payment_id, None)
+            if payment.state not in _FINAL:
+                self._known[payment.payment_id] = payment
+        while len(self._known) > KNOWN_MAX:
+            self._known.pop(next(iter(self._known)))
+        return payment
+
+    def _fact(self, body: dict[str, Any]) -> None:
+        if body["fact"] == "hello":
+            missed = (body["run"], body["seq"]) != (self._run, self._seq)
+            self._run, self._seq = body["run"], body["seq"]
+            if missed and self._known:
+                self._catch_up()
+            return
+        changed = changed_from_json(body)
+        if changed.seq != self._seq + 1:
+            self._catch_up()
+        self._seq = changed.seq
+        self._noted(changed.payment)
+        self._tell(changed)
+
+    def _tell(self, changed: PaymentChanged) -> None:
+        for reader in tuple(self._readers):
+            reader.put(changed)
+
+    def _catch_up(self) -> None:
+        if self._catching_up is None or self._catching_up.done():
+            self._catching_up = asyncio.create_task(self._fetch_known())
+
+    async def _fetch_known(self) -> None:
+        for before in tuple(self._known.values()):
+            try:
+                payment = await self.payment(before.payment_id)
+            except VaultError:
+                continue
+            if payment != before:
+                self._tell(PaymentChanged(self._seq, _WHY_OF_STATE[payment.state], payment))
+
+
+class _Reader(AsyncIterator[PaymentChanged]):
+    """One consumer of facts; forgotten when nobody holds it any more."""
+
+    def __init__(self) -> None:
+        self._facts: deque[PaymentChanged] = deque(maxlen=FACTS_MAX)
+        self._more = asyncio.Event()
+        self._ended = False
+
+    def put(self, changed: PaymentChanged) -> None:
+        self._facts.append(changed)
+        self._more.set()
+
+    def end(self) -> None:
+        self._ended = True
+        self._more.set()
+
+    async def __anext__(self) -> PaymentChanged:
+        while not self._facts:
+            if self._ended:
+                raise StopAsyncIteration
+            self._more.clear()
+            await self._more.wait()
+        return self._facts.popleft()
+
+
+def _nothing() -> None:
+    """Nobody needs to know."""

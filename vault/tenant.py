@@ -1,0 +1,165 @@
+"""The `[payment]` section of a tenant's file: what may be paid, through which provider, on which terms.
+
+The only place where pydantic reads something in the vault. An error names the file and the line or the
+field, never the value that stood there. A tenant marked live is held to more: no sandbox, no weak posture
+without an acceptance on record, nothing unattended without a consent on record.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from vault.currency import MINOR_DIGITS
+from vault.door import Refused, VaultError
+from vault.payment import AMOUNT_MAX_MINOR, Terms
+from vault.providers.base import provider_names
+
+TENANTS_MAX = 1_000
+"""Tenant files read at start; more than any node serves, fewer than a mistaken folder holds."""
+FILE_BYTES_MAX = 200_000
+"""A tenant's file is a page or two; more is another file put there by mistake."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_\-]{0,39}")
+Purpose = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,47}$")]
+
+
+class TenantError(VaultError):
+    """A tenant's file that cannot be used; the sentence names file and place."""
+
+
+class PaymentSection(BaseModel):
+    """`[payment]` of a tenant's file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+    provider: str
+    """A file of vault/providers."""
+    currencies: tuple[str, ...] = Field(min_length=1, strict=False)
+    """ISO 4217 codes."""
+    amount_max_minor: int = Field(gt=0, le=AMOUNT_MAX_MINOR)
+    """Largest payment, in minor units of its currency."""
+    purposes: tuple[Purpose, ...] = Field(min_length=1, strict=False)
+    """What may be paid for; lower-case words."""
+    sca_agent: Literal["moto_agent"] = "moto_agent"
+    """The basis on which a payment with an agent needs no strong customer authentication."""
+    unattended: bool = False
+    """Payments without an agent."""
+    unattended_consent: str = Field(default="", max_length=200)
+    """Who agreed to unattended payments, and when; wanted of a live tenant."""
+    posture_accepted: str = Field(default="", max_length=200)
+    """Who accepted to run on a weak posture, and when; wanted of a live tenant on such a machine."""
+    talk: Literal["button", "whole_capture"] = "button"
+    """whole_capture: the caller's voice passes during captures, tones removed as well as can be."""
+    canary: bool = False
+    """The sandbox also takes the canary range (`verify` uses it); never for a live tenant."""
+
+    @field_validator("provider")
+    @classmethod
+    def _provider_exists(cls, value: str) -> str:
+        if value not in provider_names():
+            raise ValueError("no such file in vault/providers")
+        return value
+
+    @field_validator("currencies")
+    @classmethod
+    def _currencies_exist(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not set(value) <= MINOR_DIGITS.keys():
+            raise ValueError("a code is not in ISO 4217")
+        return value
+
+
+class _File(BaseModel):
+    """The head of a tenant's file, as far as the vault reads it."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, hide_input_in_errors=True)
+
+    live: bool = False
+    payment: PaymentSection
+
+    @model_validator(mode="after")
+    def _live_is_strict(self) -> "_File":
+        if self.live and (self.payment.provider.startswith("sandbox") or self.payment.canary):
+            raise ValueError("a live tenant cannot use a sandbox provider or the canary range")
+        if self.live and self.payment.unattended and not self.payment.unattended_consent.strip():
+            raise ValueError("a live tenant needs unattended_consent for unattended payments")
+        return self
+
+
+class Tenant:
+    """One tenant, as the vault knows it; its name is the file's name without `.toml`."""
+
+    def __init__(self, name: str, live: bool, section: PaymentSection) -> None:
+        self.name = name
+        self.live = live
+        self.section = section
+        self.terms = Terms(
+            section.currencies,
+            section.amount_max_minor,
+            section.purposes,
+            section.sca_agent,
+            section.unattended,
+        )
+
+    def check_posture(self, weak: tuple[str, ...]) -> None:
+        """`Refused` when a live tenant may not run on this machine's posture."""
+        if self.live and weak and not self.section.posture_accepted.strip():
+            raise Refused(
+                "posture_weak", "This machine protects cards too weakly. Use another, or accept on record."
+            )
+
+
+def read_tenants(folder: Path) -> dict[str, Tenant]:
+    """Every `*.toml` of `folder` by its name; `TenantError` for the first that is wrong."""
+    files = sorted(folder.glob("*.toml"))
+    if len(files) > TENANTS_MAX:
+        raise TenantError(
+            "tenants_too_many", f"More than {TENANTS_MAX} tenant files. Is this the right folder?"
+        )
+    return {path.stem: read_tenant(path) for path in files}
+
+
+def read_tenant(path: Path) -> Tenant:
+    """The tenant of one file; `TenantError` names the file and the line or the field."""
+    if not _NAME.fullmatch(path.stem):
+        raise TenantError("tenant_name", f"{path.name}: use lower-case letters, digits, - and _ as its name.")
+    try:
+        text = _text_of(path)
+        file = _File.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"at line \d+, column \d+", str(error))
+        where = place.group() if place else "at its end"
+        raise TenantError("tenant_unreadable", f"{path.name}: not TOML {where}.") from None
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        names = [str(part) for part in first["loc"]]
+        raise TenantError("tenant_invalid", _sentence(path.name, text, names, first["msg"])) from None
+    return Tenant(path.stem, file.live, file.payment)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+        if len(raw) > FILE_BYTES_MAX:
+            raise TenantError("tenant_too_long", f"{path.name}: longer than {FILE_BYTES_MAX} bytes.")
+        return raw.decode()
+    except (OSError, UnicodeDecodeError):
+        raise TenantError("tenant_unreadable", f"{path.name}: not a readable UTF-8 file.") from None
+
+
+def _sentence(file: str, text: str, names: list[str], problem: str) -> str:
+    line = _line_of(text, names)
+    place = f"line {line}" if line else "section [payment]"
+    field = ".".join(names) or "the whole"
+    return f"{file}, {place}, field {field}: {problem}."
+
+
+def _line_of(text: str, names: list[str]) -> int | None:
+    """The line where the named key stands; None when it is missing."""
+    key = next((name for name in reversed(names) if not name.isdigit()), "")
+    for number, line in enumerate(text.splitlines(), start=1):
+        if key and re.match(rf"\s*{re.escape(key)}\s*=", line):
+            return number
+    return None
