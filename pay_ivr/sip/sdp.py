@@ -23,6 +23,11 @@ MEDIA_MAX = 8
 PAYLOADS_MAX = 48
 """Payload types of one media line; the dynamic range has 32, the static one that phones use about 10."""
 
+PORT_MAX = 65_535
+PAYLOAD_TYPE_MAX = 127
+PTIME_MS_MAX = 200
+"""A longer packet time is a mistake: more than any phone offers."""
+
 CLOCK_RATE = 8000
 """Samples a second of the two codecs we relay."""
 STATIC_TYPES = {"PCMU": 0, "PCMA": 8}
@@ -171,23 +176,28 @@ def _origin(head: list[tuple[str, str]]) -> tuple[int, int]:
 
 
 def _media_line(value: str) -> MediaLine:
-    kind, port, profile, *formats = [*value.split(" "), "", "", ""][: max(4, value.count(" ") + 1)]
-    first_port, _, count = port.partition("/")
-    broken = not _TOKEN.fullmatch(kind) or not _TOKEN.fullmatch(profile) or not _NUMBER.fullmatch(first_port)
-    if broken or int(first_port) > 65535 or not all(_TOKEN.fullmatch(name) for name in formats):
+    kind, _, rest = value.partition(" ")
+    port, _, rest = rest.partition(" ")
+    profile, *formats = rest.split(" ")
+    number, _, count = port.partition("/")
+    if not formats or not all(_TOKEN.fullmatch(word) for word in (kind, profile, *formats)):
+        raise Malformed("sdp_media_line", "A media line is broken.")
+    if not _NUMBER.fullmatch(number) or int(number) > PORT_MAX:
         raise Malformed("sdp_media_line", "A media line is broken.")
     if len(formats) > PAYLOADS_MAX:
         raise Malformed("sdp_payloads", "A media line names more payload types than we read.")
     if count not in {"", "1"}:
         raise Malformed("sdp_ports", "A media line wants more than one port.", status=488)
-    return MediaLine(kind, int(first_port), profile, tuple(formats))
+    return MediaLine(kind, int(number), profile, tuple(formats))
 
 
 def _carried(line: MediaLine) -> bool:
     return line.kind == "audio" and line.profile.upper() == RTP_PROFILE and line.port > 0
 
 
-def _audio(index: int, line: MediaLine, head: list[tuple[str, str]], section: list[tuple[str, str]]) -> AudioMedia:
+def _audio(
+    index: int, line: MediaLine, head: list[tuple[str, str]], section: list[tuple[str, str]]
+) -> AudioMedia:
     attributes = [value for kind, value in section if kind == "a"]
     ip, on_hold = _connection(section, head)
     return AudioMedia(
@@ -225,7 +235,7 @@ def _codecs(formats: Iterable[str], attributes: list[str]) -> tuple[Codec, ...]:
     static = {number: (name, CLOCK_RATE, 1) for name, number in STATIC_TYPES.items()}
     codecs: dict[int, Codec] = {}
     for text in formats:
-        if not _NUMBER.fullmatch(text) or int(text) > 127:
+        if not _NUMBER.fullmatch(text) or int(text) > PAYLOAD_TYPE_MAX:
             raise Malformed("sdp_payload", "A payload type is no number up to 127.")
         number = int(text)
         name, rate, channels = maps.get(number) or static.get(number) or ("", CLOCK_RATE, 1)
@@ -263,7 +273,7 @@ def _direction(attributes: list[str]) -> str | None:
 def _ptime(attributes: list[str]) -> int:
     """The packet time the peer likes; ours stays 20 ms, so an odd value is no reason to refuse a call."""
     values = [text for text in _values("ptime", attributes) if _NUMBER.fullmatch(text)]
-    return int(values[0]) if values and 0 < int(values[0]) <= 200 else PACKET_MS
+    return int(values[0]) if values and 0 < int(values[0]) <= PTIME_MS_MAX else PACKET_MS
 
 
 # -- Agreeing
@@ -278,7 +288,7 @@ def offer(
     codecs: Sequence[str] = CODECS,
     direction: str = "sendrecv",
 ) -> bytes:
-    """Our description for a leg, first or repeated; `version` grows by one with every change (RFC 3264 §8)."""
+    """Our description for a leg, first or repeated; `version` grows by one with each change (RFC 3264 §8)."""
     chosen = [Codec(STATIC_TYPES[name], name, CLOCK_RATE) for name in codecs]
     events = [Codec(EVENT_TYPE, EVENT_NAME, CLOCK_RATE, fmtp=EVENT_RANGE)]
     lines = _our_media(port, [*chosen, *events], direction)

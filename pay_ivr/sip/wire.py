@@ -12,7 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from pay_ivr.sip import grammar
 from pay_ivr.sip.errors import LocalSipError, Malformed
+from pay_ivr.sip.grammar import TOKEN, param_name, params_text, quoted, split_list, unquoted
+from pay_ivr.sip.names import LISTS, REASONS, REQUIRED, SINGLE, canonical
 from pay_ivr.sip.uri import URI_LENGTH_MAX, host_and_port
 
 HEADER_BYTES_MAX = 16_384
@@ -27,128 +30,12 @@ HEADER_VALUE_MAX = 8_192
 """Characters of one unfolded value: the longest legal ones are Identity and Record-Route lists."""
 LIST_ITEMS_MAX = 64
 """Entries of one header's list over all its rows: more hops than any Max-Forwards of ours allows."""
-PARAMS_MAX = 32
-"""Parameters behind one value; carriers send up to ten."""
 CSEQ_LIMIT = 2**31
 """RFC 3261 §8.1.1.5: a sequence number is below 2**31."""
 
 SIP_VERSION = "SIP/2.0"
 MAGIC_COOKIE = "z9hG4bK"
 """RFC 3261 §8.1.1.7: a branch that starts so is unique; one that does not comes from RFC 2543."""
-
-COMPACT = {
-    "a": "Accept-Contact",
-    "b": "Referred-By",
-    "c": "Content-Type",
-    "d": "Request-Disposition",
-    "e": "Content-Encoding",
-    "f": "From",
-    "i": "Call-ID",
-    "j": "Reject-Contact",
-    "k": "Supported",
-    "l": "Content-Length",
-    "m": "Contact",
-    "n": "Identity-Info",
-    "o": "Event",
-    "r": "Refer-To",
-    "s": "Subject",
-    "t": "To",
-    "u": "Allow-Events",
-    "v": "Via",
-    "x": "Session-Expires",
-    "y": "Identity",
-}
-"""Compact header forms of the registry (RFC 3261 §7.3.3 and the extensions that added theirs)."""
-ODD_CASE = {
-    "call-id": "Call-ID",
-    "cseq": "CSeq",
-    "mime-version": "MIME-Version",
-    "rack": "RAck",
-    "rseq": "RSeq",
-    "sip-etag": "SIP-ETag",
-    "sip-if-match": "SIP-If-Match",
-    "www-authenticate": "WWW-Authenticate",
-}
-"""Names whose long form is not simply each word capitalised."""
-REQUIRED = ("Via", "From", "To", "Call-ID", "CSeq")
-"""RFC 3261 §8.1.1 without Max-Forwards, which phones of RFC 2543 leave out."""
-SINGLE = frozenset(
-    {
-        *("From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length", "Content-Type"),
-        *("Expires", "Min-Expires", "Date", "Timestamp", "Session-Expires", "Min-Se", "Retry-After"),
-        *("Replaces", "Refer-To", "Referred-By", "Event", "Subscription-State", "RAck", "RSeq"),
-    }
-)
-"""Headers that may stand only once (RFC 3261 §7.3.1): a second one shows two readers two things."""
-LISTS = frozenset(
-    {
-        *("Via", "Route", "Record-Route", "Contact", "Path", "Service-Route", "P-Asserted-Identity"),
-        *("Allow", "Supported", "Require", "Proxy-Require", "Unsupported", "Accept", "Allow-Events"),
-        *("Content-Encoding", "Diversion", "History-Info", "Reason"),
-    }
-)
-"""Headers whose value is a comma-separated list."""
-REASONS = {
-    100: "Trying",
-    180: "Ringing",
-    181: "Call Is Being Forwarded",
-    182: "Queued",
-    183: "Session Progress",
-    200: "OK",
-    202: "Accepted",
-    204: "No Notification",
-    300: "Multiple Choices",
-    301: "Moved Permanently",
-    302: "Moved Temporarily",
-    305: "Use Proxy",
-    380: "Alternative Service",
-    400: "Bad Request",
-    401: "Unauthorized",
-    402: "Payment Required",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    406: "Not Acceptable",
-    407: "Proxy Authentication Required",
-    408: "Request Timeout",
-    410: "Gone",
-    413: "Request Entity Too Large",
-    414: "Request-URI Too Long",
-    415: "Unsupported Media Type",
-    416: "Unsupported URI Scheme",
-    420: "Bad Extension",
-    421: "Extension Required",
-    422: "Session Interval Too Small",
-    423: "Interval Too Brief",
-    429: "Provide Referrer Identity",
-    480: "Temporarily Unavailable",
-    481: "Call/Transaction Does Not Exist",
-    482: "Loop Detected",
-    483: "Too Many Hops",
-    484: "Address Incomplete",
-    485: "Ambiguous",
-    486: "Busy Here",
-    487: "Request Terminated",
-    488: "Not Acceptable Here",
-    489: "Bad Event",
-    491: "Request Pending",
-    493: "Undecipherable",
-    500: "Server Internal Error",
-    501: "Not Implemented",
-    502: "Bad Gateway",
-    503: "Service Unavailable",
-    504: "Server Time-out",
-    505: "Version Not Supported",
-    513: "Message Too Large",
-    600: "Busy Everywhere",
-    603: "Decline",
-    604: "Does Not Exist Anywhere",
-    606: "Not Acceptable",
-}
-"""RFC 3261 §21 and the extensions we meet; people read reasons, programs read the status."""
-
-TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+")
-"""RFC 3261 §25.1; `fullmatch` it."""
 
 _STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9]{2})(?: ([^\r\n]*))?", re.IGNORECASE)
 _VERSION = re.compile(r"SIP/[0-9]{1,3}\.[0-9]{1,3}", re.IGNORECASE)
@@ -159,11 +46,7 @@ _CSEQ = re.compile(r"([0-9]{1,10})[ \t]+(\S+)")
 _LENGTH = re.compile(r"[0-9]{1,9}")
 _LINE_BREAK = re.compile(r"[\r\n]")
 _URI_FORBIDDEN = re.compile(r"[\x00-\x20\x7f<>\"]")
-_VALUE_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\",;<>]")
 _DISPLAY_FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\",;:<>\\]")
-_PIECE = re.compile(r'"(?:[^"\\]|\\.)*"|<[^<>]*>|[^",;<]+|[,;]', re.DOTALL)
-"""One piece of a header value; every alternative starts with other characters: no backtracking."""
-_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _BLANKS = " \t"
 _KEEP_ALIVE = b"\r\n\x00"
 
@@ -362,31 +245,56 @@ def parse(datagram: bytes | bytearray) -> Request | Response:
     head, blank, body = data.partition(b"\r\n\r\n")
     if len(head) > HEADER_BYTES_MAX:
         head, blank = head[:HEADER_BYTES_MAX].rpartition(b"\r\n")[0], b""
+    message, fault = read_head(head)
+    if len(data) > MESSAGE_BYTES_MAX or (not blank and len(data) > HEADER_BYTES_MAX):
+        fault = Malformed("message_too_large", "The message is larger than we read.", status=513)
+    elif not blank:
+        fault = Malformed("no_blank_line", "The headers do not end.")
+    try:
+        if fault is None:
+            _check_headers(message)
+            message.body = _body(message, body)
+    except Malformed as error:
+        fault = error
+    if fault is not None:
+        raise refused(message, fault)
+    return message
+
+
+def read_head(head: bytes) -> tuple[Request | Response, Malformed | None]:
+    """A message without body from start line and headers, as far as readable, and what is wrong with it.
+
+    Raises `Malformed` when the first line does not even tell a request from a response.
+    """
     first, *lines = head.decode("utf-8", "surrogateescape").split("\r\n")
     message = _start_line(first)
+    message.headers, fault = _rows(_unfolded(lines))
     try:
-        _check_frame(data, ends=bool(blank))
         _check_start_line(first)
-        _read_headers(message, lines)
-        _check_headers(message)
-        message.body = _body(message, body)
     except Malformed as error:
-        error.request = _answerable(message, lines)
-        raise
-    return message
+        fault = error
+    return message, fault
+
+
+def refused(message: Request | Response, error: Malformed) -> Malformed:
+    """`error` with the readable part of the request to be answered; without it when nobody can be answered.
+
+    An ACK is never answered, and without a readable top Via there is no way back (RFC 3261 §18.2.2).
+    """
+    error.request = None
+    if isinstance(message, Request) and message.method != "ACK":
+        message.body = b""
+        try:
+            top_via(message)
+            error.request = message
+        except Malformed:
+            error.request = None
+    return error
 
 
 def is_keep_alive(datagram: bytes | bytearray) -> bool:
     """True for a datagram that only keeps a NAT binding open: line ends, zero bytes, or nothing at all."""
     return not bytes(datagram).strip(_KEEP_ALIVE)
-
-
-def _check_frame(data: bytes, *, ends: bool) -> None:
-    """Nothing for a message of a size we read whose headers end where they may."""
-    if len(data) > MESSAGE_BYTES_MAX or (not ends and len(data) > HEADER_BYTES_MAX):
-        raise Malformed("message_too_large", "The message is larger than we read.", status=513)
-    if not ends:
-        raise Malformed("no_blank_line", "The headers do not end.")
 
 
 def _start_line(line: str) -> Request | Response:
@@ -418,22 +326,22 @@ def _check_start_line(line: str) -> None:
         raise Malformed("uri_too_long", "The Request-URI is longer than we read.", status=414)
 
 
-def _read_headers(message: Message, lines: list[str]) -> None:
-    """Fill the rows of `message` from unfolded lines; a broken line is an error after all others are read."""
+def _rows(lines: list[str]) -> tuple[list[tuple[str, str]], Malformed | None]:
+    """The readable header rows of unfolded lines in order, and what is wrong with the others."""
+    rows: list[tuple[str, str]] = []
     fault: Malformed | None = None
-    for line in _unfolded(lines):
+    for line in lines:
         name, colon, value = line.partition(":")
         name = name.rstrip(_BLANKS)
         if not colon or not TOKEN.fullmatch(name) or _LINE_BREAK.search(value):
             fault = Malformed("header_line", "A header line is broken.")
         elif len(value) > HEADER_VALUE_MAX:
             fault = Malformed("header_long", "A header value is longer than we read.", status=513)
-        elif len(message.headers) == HEADER_COUNT_MAX:
-            raise Malformed("header_count", "There are more headers than we read.", status=513)
         else:
-            message.headers.append((canonical(name), value.strip(_BLANKS)))
-    if fault is not None:
-        raise fault
+            rows.append((canonical(name), value.strip(_BLANKS)))
+    if len(rows) > HEADER_COUNT_MAX:
+        fault = Malformed("header_count", "There are more headers than we read.", status=513)
+    return rows[:HEADER_COUNT_MAX], fault
 
 
 def _unfolded(lines: list[str]) -> list[str]:
@@ -485,25 +393,6 @@ def content_length(rows: Iterable[tuple[str, str]]) -> int | None:
     return int(values[0])
 
 
-def _answerable(message: Request | Response, lines: list[str]) -> Request | None:
-    """The readable part of a refused request, without body; None when nobody could be answered.
-
-    An ACK is never answered; without a readable top Via there is no way back (RFC 3261 §8.2.6, §18.2.2).
-    """
-    if isinstance(message, Response) or message.method == "ACK":
-        return None
-    partial = Request(message.method, message.uri)
-    try:
-        _read_headers(partial, lines)
-    except Malformed:
-        partial.headers = partial.headers[:HEADER_COUNT_MAX]
-    try:
-        top_via(partial)
-    except Malformed:
-        return None
-    return partial
-
-
 # -- Typed views
 
 
@@ -522,7 +411,7 @@ def via(value: str) -> Via:
     if match is None:
         raise Malformed("via", "A Via is broken.")
     host, port = host_and_port(sent[match.end() :])
-    params = dict(_params(rest)) if rest or value.endswith(";") else {}
+    params = grammar.params(rest) if rest or value.endswith(";") else {}
     branch = params.pop("branch", None)
     return Via(match[1].upper(), host, port, branch, params)
 
@@ -535,9 +424,9 @@ def mark_received(request: Request, host: str, port: int) -> None:
     index = next(i for i, (name, _) in enumerate(request.headers) if name == "Via")
     top, *others = split_list(request.headers[index][1])
     sent, *params = split_list(top, ";")
-    kept = [item for item in params if _param_name(item) not in {"received", "rport"}]
+    kept = [item for item in params if param_name(item) not in {"received", "rport"}]
     source = [f"received={host}"]
-    if any(_param_name(item) == "rport" for item in params):
+    if any(param_name(item) == "rport" for item in params):
         source.append(f"rport={port}")
     request.headers[index] = ("Via", ", ".join([";".join([sent, *kept, *source]), *others]))
 
@@ -556,21 +445,22 @@ def name_addr(value: str) -> NameAddr:
     Without angle brackets every parameter belongs to the header, and a URI with a comma or question mark is
     refused. A display name without quotes may hold anything that has no meaning of its own in a header.
     """
-    pieces = _pieces(value)
-    bracket = next((i for i, piece in enumerate(pieces) if piece.startswith("<")), None)
+    parts = grammar.pieces(value)
+    bracket = next((i for i, part in enumerate(parts) if part.startswith("<")), None)
     if bracket is None:
-        uri, *rest = pieces or [""]
+        uri, *rest = parts or [""]
         display = ""
     else:
-        display = _display(pieces[:bracket])
-        uri, rest = pieces[bracket][1:-1], pieces[bracket + 1 :]
+        display = _display(parts[:bracket])
+        uri, rest = parts[bracket][1:-1], parts[bracket + 1 :]
     uri = uri.strip(_BLANKS)
-    if not uri or _URI_FORBIDDEN.search(uri) or (bracket is None and "?" in uri):
+    readable = uri == "*" or (":" in uri and not _URI_FORBIDDEN.search(uri))
+    if not readable or (bracket is None and "?" in uri):
         raise Malformed("address", "An address header has no readable URI.")
     tail = "".join(rest).strip(_BLANKS)
     if tail and not tail.startswith(";"):
         raise Malformed("address", "An address header goes on behind its URI.")
-    return NameAddr(display, uri, dict(_params(tail[1:])) if tail else {})
+    return NameAddr(display, uri, grammar.params(tail[1:]) if tail else {})
 
 
 def tag_of(value: str) -> str | None:
@@ -604,87 +494,6 @@ def _has_tag(value: str) -> bool:
         return tag_of(value) is not None
     except Malformed:
         return True  # unreadable: it is echoed as it came and nothing is added
-
-
-# -- The grammar below all headers
-
-
-def canonical(name: str) -> str:
-    """The long form of a header name in its usual case: `i` and `CALL-ID` are both `Call-ID`."""
-    lower = name.lower()
-    return (
-        COMPACT.get(lower) or ODD_CASE.get(lower) or "-".join(part.capitalize() for part in lower.split("-"))
-    )
-
-
-def split_list(value: str, separator: str = ",") -> list[str]:
-    """The values of a list, outside quotes and angle brackets, without blanks around them.
-
-    Raises `Malformed` for an unfinished quote or bracket and for an empty value.
-    """
-    values: list[list[str]] = [[]]
-    for piece in _pieces(value):
-        if piece == separator:
-            values.append([])
-        else:
-            values[-1].append(piece)
-    items = ["".join(parts).strip(_BLANKS) for parts in values]
-    if not all(items):
-        raise Malformed("list_empty", "A header list holds an empty value.")
-    return items
-
-
-def quoted(text: str) -> str:
-    """A quoted-string with what must be escaped escaped."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def unquoted(text: str) -> str:
-    """The content of a quoted-string; text without quotes as it is."""
-    if len(text) < 2 or text[0] != '"' or text[-1] != '"':
-        return text
-    return _QUOTED_PAIR.sub(r"\1", text[1:-1])
-
-
-def params_text(params: Mapping[str, str | None]) -> str:
-    """`;name=value;name`, values as raw as they are."""
-    return "".join(f";{name}" if value is None else f";{name}={value}" for name, value in params.items())
-
-
-def _pieces(value: str) -> list[str]:
-    """Quoted strings, bracketed URIs, separators and the text between them; together they are `value`."""
-    pieces = []
-    position = 0
-    while position < len(value):
-        match = _PIECE.match(value, position)
-        if match is None:
-            raise Malformed("quote_open", "A quoted text or bracket has no end.")
-        pieces.append(match[0])
-        position = match.end()
-    return pieces
-
-
-def _params(text: str) -> Iterable[tuple[str, str | None]]:
-    """Names in lower case and raw values of `name=value;name`; repeated or empty ones are `Malformed`."""
-    items = split_list(text, ";")
-    names = [_param_name(item) for item in items]
-    if len(items) > PARAMS_MAX or len(set(names)) != len(names):
-        raise Malformed("parameter", "Parameters are repeated or too many.")
-    for name, item in zip(names, items, strict=True):
-        _, equals, value = item.partition("=")
-        value = value.strip(_BLANKS)
-        if not TOKEN.fullmatch(name) or (equals and not value) or not _one_value(value):
-            raise Malformed("parameter", "A parameter is broken.")
-        yield name, value if equals else None
-
-
-def _param_name(item: str) -> str:
-    return item.partition("=")[0].rstrip(_BLANKS).lower()
-
-
-def _one_value(value: str) -> bool:
-    """True for a token, a host or one whole quoted string: nothing with blanks or commas in the open."""
-    return _PIECE.fullmatch(value) is not None if value[:1] == '"' else not _VALUE_FORBIDDEN.search(value)
 
 
 def _display(pieces: list[str]) -> str:
