@@ -1,1 +1,43 @@
-"""."""
+"""Every language a caller can be spoken to in: one module and one `.ftl` each, found by listing.
+
+A language is added by putting `xx_yy.py` (with a constant `LANGUAGE`) and `xx_yy.ftl` into this folder;
+`tests/contracts/test_languages.py` then holds it to the same contract as the others.
+"""
+
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.resources import files
+
+
+@dataclass(frozen=True)
+class Language:
+    """What a language knows beside its sentences: how to say numbers."""
+
+    tag: str
+    """BCP 47, with region: `de-DE`. Also the name of the voice."""
+    name: str
+    """What its speakers call it; for a choice on the console."""
+    cardinal: Callable[[int, str], str]
+    """(number, `masculine` or `feminine`) → words, 0 to `numbers.SPOKEN_MAX`."""
+    money: Callable[[int, str], str]
+    """(amount_minor, ISO 4217 currency) → words, in the nominative."""
+    code: Callable[[str], str]
+    """A receipt or payment code, sign by sign."""
+    ending: Callable[[str], str]
+    """The last few signs of a longer reference."""
+
+
+@cache
+def languages() -> Mapping[str, Language]:
+    """All languages of this folder by tag, in order of their tags."""
+    modules = [import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+    found = [module.LANGUAGE for module in modules]
+    return {language.tag: language for language in sorted(found, key=lambda language: language.tag)}
+
+
+def sentences(tag: str) -> str:
+    """The Fluent source of a language: all prompts and console labels."""
+    return (files(__name__) / f"{tag.lower().replace('-', '_')}.ftl").read_text("utf-8")

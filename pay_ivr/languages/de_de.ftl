@@ -1,0 +1,120 @@
+### Deutsch (Deutschland). Alles, was Anrufende hören und was am Platz zu lesen ist.
+### MONEY, CARDINAL, CODE und ENDING machen aus Werten Wörter; Beträge stehen immer im Nominativ.
+
+## Ein Anruf mit Mitarbeiter
+
+welcome = Willkommen bei { $tenant }.
+connecting = Einen Moment bitte. Ich verbinde Sie.
+agent_busy_goodbye = Alle Plätze sind gerade besetzt. Bitte rufen Sie etwas später noch einmal an. Auf Wiederhören.
+capture_intro = Ihre Zahlung: { MONEY($amount_minor, $currency) }. Bitte benutzen Sie die Tasten Ihres Telefons. Wir bleiben in der Leitung, können Sie und Ihre Tasten jetzt aber nicht hören.
+ask_pan = Bitte tippen Sie Ihre Kartennummer ein.
+ask_expiry = Jetzt das Ablaufdatum: zwei Ziffern für den Monat, dann zwei Ziffern für das Jahr.
+ask_cvv = { $digits ->
+    [4] Jetzt die vierstellige Prüfnummer auf der Vorderseite Ihrer Karte.
+   *[3] Jetzt die dreistellige Prüfnummer auf der Rückseite Ihrer Karte.
+}
+grammar = Wenn Sie eine Eingabe neu beginnen möchten, drücken Sie die Sterntaste. Wenn Sie mit uns sprechen möchten, drücken Sie zweimal die Sterntaste. Wenn Sie fertig sind, drücken Sie die Rautetaste.
+field_cleared = Gelöscht. Bitte tippen Sie noch einmal.
+problem_too_short = Es fehlen noch Ziffern. Bitte tippen Sie noch einmal.
+problem_luhn = Diese Kartennummer stimmt nicht. Bitte prüfen Sie sie und tippen Sie noch einmal.
+problem_unknown_brand = Diese Kartenart nehmen wir nicht an. Bitte tippen Sie eine andere Kartennummer ein.
+problem_bad_month = Diesen Monat gibt es nicht. Bitte tippen Sie zwei Ziffern für den Monat, dann zwei Ziffern für das Jahr.
+problem_expired = Nach diesem Datum ist Ihre Karte abgelaufen. Bitte prüfen Sie das Datum und tippen Sie noch einmal.
+problem_too_far = Dieses Datum liegt zu weit in der Zukunft. Bitte tippen Sie zwei Ziffern für den Monat, dann zwei Ziffern für das Jahr.
+problem_no_input = Ich habe noch keine Taste empfangen. Bitte nehmen Sie sich Zeit.
+problem_refused_by_provider = Diese Eingabe wurde nicht angenommen. Bitte prüfen Sie sie und tippen Sie noch einmal.
+problem_confirm_refused = Das war nicht die Taste eins. Es wurde nichts abgebucht.
+all_received = Vielen Dank. Ich habe alles, was ich brauche.
+please_wait = Einen Moment bitte.
+approved = Vielen Dank. Ihre Zahlung ist genehmigt: { MONEY($amount_minor, $currency) }.
+declined_generic = Es tut mir leid. Ihre Bank hat die Zahlung abgelehnt. Es wurde nichts abgebucht.
+declined_funds = Es tut mir leid. Ihre Bank hat die Zahlung wegen des Kartenlimits oder der Deckung abgelehnt. Es wurde nichts abgebucht.
+declined_pan_wrong = Es tut mir leid. Ihre Bank kennt diese Kartennummer nicht. Es wurde nichts abgebucht.
+declined_expiry_wrong = Es tut mir leid. Ihre Bank hat das Ablaufdatum nicht angenommen. Es wurde nichts abgebucht.
+declined_cvv_wrong = Es tut mir leid. Ihre Bank hat die Prüfnummer nicht angenommen. Es wurde nichts abgebucht.
+declined_temporary = Es tut mir leid. Ihre Bank kann im Moment nicht antworten. Es wurde nichts abgebucht.
+declined_online_confirmation = Es tut mir leid. Ihre Bank verlangt eine Bestätigung im Internet, die am Telefon nicht möglich ist. Es wurde nichts abgebucht.
+unknown_outcome = Ihre Bank hat noch keine klare Antwort gegeben. Wir prüfen das für Sie. Bitte zahlen Sie nicht noch einmal, bevor Sie von uns hören.
+retry_cvv = Für einen neuen Versuch tippen Sie bitte noch einmal die Prüfnummer ein.
+retry_other_card = Wenn Sie möchten, können Sie mit einer anderen Karte zahlen.
+talk_on = Wir können Sie jetzt hören. Bitte sagen oder tippen Sie jetzt nichts von Ihrer Karte.
+talk_off = Wir können Sie jetzt nicht mehr hören. Bitte tippen Sie weiter.
+time_warning = Bitte beachten Sie: Es { $seconds ->
+    [one] bleibt noch { CARDINAL($seconds, gender: "feminine") } Sekunde
+   *[other] bleiben noch { CARDINAL($seconds, gender: "feminine") } Sekunden
+}.
+capture_restarted = Wir wurden kurz unterbrochen. Es wurde nichts abgebucht. Bitte beginnen Sie noch einmal mit Ihrer Karte.
+cancelled = Die Zahlung wurde abgebrochen. Es wurde nichts abgebucht.
+expired = Die Zeit für diese Zahlung ist abgelaufen. Es wurde nichts abgebucht.
+agent_lost_confirm = Die Verbindung zu unserem Mitarbeiter ist abgebrochen. Der Betrag ist: { MONEY($amount_minor, $currency) }. Um jetzt zu zahlen, drücken Sie die Eins. Wenn Sie nichts tun, wird nichts abgebucht.
+not_charged_goodbye = Es wurde nichts abgebucht. Auf Wiederhören.
+receipt = Ihre Belegnummer lautet: { CODE($receipt) }. Noch einmal: { CODE($receipt) }.
+goodbye = Vielen Dank für Ihren Anruf. Auf Wiederhören.
+technical_problem = Es tut mir leid. Wir haben gerade ein technisches Problem. Bitte rufen Sie später noch einmal an. Auf Wiederhören.
+
+## Ein Anruf ohne Mitarbeiter
+
+unattended_welcome = Willkommen am Zahlungstelefon von { $tenant }.
+unattended_grammar = Wenn Sie eine Eingabe neu beginnen möchten, drücken Sie die Sterntaste. Wenn Sie fertig sind, drücken Sie die Rautetaste.
+ask_code = Bitte tippen Sie Ihren Zahlungscode ein.
+code_unknown = Diesen Code kenne ich nicht. Bitte prüfen Sie ihn und tippen Sie noch einmal.
+code_confirm = Ihre Zahlung: { MONEY($amount_minor, $currency) }. Das Aktenzeichen endet mit { ENDING($reference) }. Wenn das stimmt, drücken Sie die Eins. Wenn nicht, drücken Sie die Zwei.
+no_input_goodbye = Ich habe keine Taste empfangen. Es wurde nichts abgebucht. Bitte rufen Sie wieder an, wenn Sie bereit sind. Auf Wiederhören.
+too_many_attempts_goodbye = Das hat leider nicht geklappt. Es wurde nichts abgebucht. Bitte wenden Sie sich an uns, wir helfen gern. Auf Wiederhören.
+
+## Was am Platz zu lesen ist
+
+desk_state_created = Angelegt
+desk_state_capturing = Kunde tippt
+desk_state_ready = Bereit zum Belasten
+desk_state_authorising = Bank wird gefragt
+desk_state_authorised = Genehmigt
+desk_state_declined = Abgelehnt
+desk_state_unknown = Wird geprüft
+desk_state_needs_action = Online-Bestätigung nötig
+desk_state_cancelled = Abgebrochen
+desk_state_expired = Zeit abgelaufen
+desk_state_settled = Ausgezahlt
+desk_state_voided = Storniert
+desk_state_refunded = Erstattet
+
+desk_decline_funds = Kartenlimit oder Deckung
+desk_decline_pan_wrong = Kartennummer nicht angenommen
+desk_decline_expiry_wrong = Ablaufdatum nicht angenommen
+desk_decline_cvv_wrong = Prüfnummer nicht angenommen
+desk_decline_temporary = Vorübergehend, noch einmal versuchen
+desk_decline_online_confirmation = Bank verlangt Online-Bestätigung
+desk_decline_generic = Von der Bank abgelehnt
+
+desk_say_funds = „Ihre Bank hat wegen des Kartenlimits oder der Deckung abgelehnt. Möchten Sie eine andere Karte benutzen?“
+desk_say_pan_wrong = „Die Bank kennt diese Kartennummer nicht. Bitte tippen Sie sie noch einmal ein.“
+desk_say_expiry_wrong = „Die Bank hat das Ablaufdatum nicht angenommen. Bitte tippen Sie es noch einmal ein.“
+desk_say_cvv_wrong = „Die Bank hat die Prüfnummer nicht angenommen. Bitte tippen Sie sie noch einmal ein.“
+desk_say_temporary = „Die Bank kann gerade nicht antworten. Darf ich es noch einmal versuchen?“
+desk_say_online_confirmation = „Ihre Bank verlangt eine Bestätigung im Internet. Möchten Sie eine andere Karte benutzen?“
+desk_say_generic = „Ihre Bank hat die Zahlung abgelehnt. Den Grund nennt sie uns nicht. Möchten Sie eine andere Karte benutzen?“
+
+desk_problem_too_short = Ziffern fehlen
+desk_problem_luhn = Vertippt: Prüfziffer falsch
+desk_problem_unknown_brand = Kartenart nicht angenommen
+desk_problem_bad_month = Monat gibt es nicht
+desk_problem_expired = Karte abgelaufen
+desk_problem_too_far = Datum zu weit in der Zukunft
+desk_problem_no_input = Noch keine Taste gedrückt
+desk_problem_refused_by_provider = Vom Zahlungsdienst nicht angenommen
+desk_problem_confirm_refused = Kunde hat nicht bestätigt
+
+desk_next_rekey_pan = Kartennummer noch einmal erfragen
+desk_next_rekey_expiry = Ablaufdatum noch einmal erfragen
+desk_next_rekey_cvv = Prüfnummer noch einmal erfragen
+desk_next_other_card = Andere Karte erfragen
+desk_next_nothing = Nicht noch einmal versuchen
+
+desk_field_pan = Kartennummer
+desk_field_expiry = Ablaufdatum
+desk_field_cvv = Prüfnummer
+desk_field_confirm = Bestätigung
+
+desk_field_state_waiting = Wartet
+desk_field_state_open = Eingabe läuft
+desk_field_state_complete = Vollständig

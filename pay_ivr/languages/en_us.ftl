@@ -1,0 +1,120 @@
+### English (United States). Everything a caller hears and an agent reads.
+### MONEY, CARDINAL, CODE and ENDING turn values into words; a sentence never shows a figure.
+
+## A call with an agent
+
+welcome = Welcome to { $tenant }.
+connecting = One moment, please. I am connecting you.
+agent_busy_goodbye = All our agents are on the phone right now. Please call again in a little while. Goodbye.
+capture_intro = You are about to pay { MONEY($amount_minor, $currency) }. Please use the keys of your phone. Your agent is still here, but cannot hear you or your keys now.
+ask_pan = Please key your card number.
+ask_expiry = Now the expiry date: two digits for the month, then two digits for the year.
+ask_cvv = { $digits ->
+    [4] Now the four-digit security code on the front of your card.
+   *[3] Now the three-digit security code on the back of your card.
+}
+grammar = To start a number again, press star. To speak to your agent, press star twice. When you are done, press pound.
+field_cleared = Cleared. Please key it again.
+problem_too_short = Some digits are missing. Please key it again.
+problem_luhn = This card number is not right. Please check it, and key it again.
+problem_unknown_brand = We do not accept this kind of card. Please key a different card number.
+problem_bad_month = There is no such month. Please key two digits for the month, then two digits for the year.
+problem_expired = According to this date, your card has expired. Please check the date, and key it again.
+problem_too_far = This date is too far ahead. Please key two digits for the month, then two digits for the year.
+problem_no_input = I have not received a key yet. Please take your time.
+problem_refused_by_provider = This was not accepted. Please check it, and key it again.
+problem_confirm_refused = That was not the one key, so nothing has been charged.
+all_received = Thank you. I have everything I need.
+please_wait = One moment, please.
+approved = Thank you. Your payment of { MONEY($amount_minor, $currency) } is approved.
+declined_generic = I am sorry. Your bank has declined this payment. Nothing has been charged.
+declined_funds = I am sorry. Your bank has declined this payment because of the card's limit or funds. Nothing has been charged.
+declined_pan_wrong = I am sorry. Your bank does not know this card number. Nothing has been charged.
+declined_expiry_wrong = I am sorry. Your bank did not accept the expiry date. Nothing has been charged.
+declined_cvv_wrong = I am sorry. Your bank did not accept the security code. Nothing has been charged.
+declined_temporary = I am sorry. Your bank cannot answer at the moment. Nothing has been charged.
+declined_online_confirmation = I am sorry. Your bank asks for an online confirmation, which is not possible on the phone. Nothing has been charged.
+unknown_outcome = Your bank has not given a clear answer yet. We are checking it for you. Please do not pay again until you hear from us.
+retry_cvv = To try once more, please key the security code again.
+retry_other_card = If you like, you can pay with a different card.
+talk_on = Your agent can hear you now. Please do not say or key anything from your card.
+talk_off = Your agent cannot hear you any more. You can go on keying.
+time_warning = Please note: { CARDINAL($seconds) } { $seconds ->
+    [one] second is
+   *[other] seconds are
+} left.
+capture_restarted = We were interrupted for a moment. Nothing has been charged. Please start again with your card.
+cancelled = The payment has been cancelled. Nothing has been charged.
+expired = The time for this payment is over. Nothing has been charged.
+agent_lost_confirm = Your agent is no longer on the line. To pay { MONEY($amount_minor, $currency) } now, press one. If you do nothing, nothing is charged.
+not_charged_goodbye = Nothing has been charged. Goodbye.
+receipt = Your receipt number is: { CODE($receipt) }. Once more: { CODE($receipt) }.
+goodbye = Thank you for your call. Goodbye.
+technical_problem = I am sorry. There is a technical problem on our side. Please call again later. Goodbye.
+
+## A call without an agent
+
+unattended_welcome = Welcome to the payment line of { $tenant }.
+unattended_grammar = To start a number again, press star. When you are done, press pound.
+ask_code = Please key your payment code.
+code_unknown = I do not know this code. Please check it, and key it again.
+code_confirm = You are about to pay { MONEY($amount_minor, $currency) }, for a reference that ends in { ENDING($reference) }. If this is right, press one. If not, press two.
+no_input_goodbye = I have not received a key. Nothing has been charged. Please call again when you are ready. Goodbye.
+too_many_attempts_goodbye = This did not work, I am sorry. Nothing has been charged. Please contact us for help. Goodbye.
+
+## What the agent reads on the console
+
+desk_state_created = Created
+desk_state_capturing = Caller is keying
+desk_state_ready = Ready to charge
+desk_state_authorising = Asking the bank
+desk_state_authorised = Approved
+desk_state_declined = Declined
+desk_state_unknown = Being checked
+desk_state_needs_action = Online confirmation needed
+desk_state_cancelled = Cancelled
+desk_state_expired = Timed out
+desk_state_settled = Paid out
+desk_state_voided = Voided
+desk_state_refunded = Refunded
+
+desk_decline_funds = Card limit or funds
+desk_decline_pan_wrong = Card number not accepted
+desk_decline_expiry_wrong = Expiry date not accepted
+desk_decline_cvv_wrong = Security code not accepted
+desk_decline_temporary = Temporary problem, try once more
+desk_decline_online_confirmation = Bank wants online confirmation
+desk_decline_generic = Declined by bank
+
+desk_say_funds = “Your bank has declined because of the card's limit or funds. Would you like to use a different card?”
+desk_say_pan_wrong = “The bank does not know this card number. Please key it once more.”
+desk_say_expiry_wrong = “The bank did not accept the expiry date. Please key it once more.”
+desk_say_cvv_wrong = “The bank did not accept the security code. Please key it once more.”
+desk_say_temporary = “The bank cannot answer at the moment. May I try once more?”
+desk_say_online_confirmation = “Your bank wants a confirmation online. Would you like to use a different card?”
+desk_say_generic = “Your bank has declined this payment. It does not tell us why. Would you like to use a different card?”
+
+desk_problem_too_short = Digits missing
+desk_problem_luhn = Mistyped: the check digit is wrong
+desk_problem_unknown_brand = Card type not accepted
+desk_problem_bad_month = No such month
+desk_problem_expired = Card has expired
+desk_problem_too_far = Date too far ahead
+desk_problem_no_input = No key pressed yet
+desk_problem_refused_by_provider = Not accepted by the payment provider
+desk_problem_confirm_refused = Caller did not confirm
+
+desk_next_rekey_pan = Ask for the card number again
+desk_next_rekey_expiry = Ask for the expiry date again
+desk_next_rekey_cvv = Ask for the security code again
+desk_next_other_card = Ask for a different card
+desk_next_nothing = Do not try again
+
+desk_field_pan = Card number
+desk_field_expiry = Expiry date
+desk_field_cvv = Security code
+desk_field_confirm = Confirmation
+
+desk_field_state_waiting = Waiting
+desk_field_state_open = Keying
+desk_field_state_complete = Complete

@@ -1,0 +1,120 @@
+### Español (España). Todo lo que oye quien llama y lo que se lee en el puesto.
+### MONEY, CARDINAL, CODE y ENDING convierten valores en palabras; ninguna frase muestra cifras.
+
+## Una llamada con agente
+
+welcome = Le damos la bienvenida a { $tenant }.
+connecting = Un momento, por favor. Le paso con un agente.
+agent_busy_goodbye = Todos nuestros agentes están ocupados en este momento. Por favor, vuelva a llamar dentro de un rato. Adiós.
+capture_intro = Va a pagar { MONEY($amount_minor, $currency) }. Por favor, use las teclas de su teléfono. Su agente sigue en la línea, pero ahora no puede oírle ni oír sus teclas.
+ask_pan = Por favor, marque el número de su tarjeta.
+ask_expiry = Ahora, la fecha de caducidad: dos cifras para el mes y dos cifras para el año.
+ask_cvv = { $digits ->
+    [4] Ahora, el código de seguridad de cuatro cifras que está en la parte delantera de su tarjeta.
+   *[3] Ahora, el código de seguridad de tres cifras que está en la parte de atrás de su tarjeta.
+}
+grammar = Para empezar de nuevo un número, pulse asterisco. Para hablar con su agente, pulse asterisco dos veces. Cuando termine, pulse almohadilla.
+field_cleared = Borrado. Por favor, márquelo de nuevo.
+problem_too_short = Faltan cifras. Por favor, márquelo de nuevo.
+problem_luhn = Este número de tarjeta no es correcto. Por favor, compruébelo y márquelo de nuevo.
+problem_unknown_brand = No aceptamos este tipo de tarjeta. Por favor, marque el número de otra tarjeta.
+problem_bad_month = Ese mes no existe. Por favor, marque dos cifras para el mes y dos cifras para el año.
+problem_expired = Según esta fecha, su tarjeta está caducada. Por favor, compruebe la fecha y márquela de nuevo.
+problem_too_far = Esta fecha está demasiado lejos. Por favor, marque dos cifras para el mes y dos cifras para el año.
+problem_no_input = Todavía no he recibido ninguna tecla. Tómese su tiempo.
+problem_refused_by_provider = No se ha aceptado. Por favor, compruébelo y márquelo de nuevo.
+problem_confirm_refused = No ha pulsado la tecla uno, así que no se ha cobrado nada.
+all_received = Muchas gracias. Ya tengo todo lo que necesito.
+please_wait = Un momento, por favor.
+approved = Muchas gracias. Su pago de { MONEY($amount_minor, $currency) } está aprobado.
+declined_generic = Lo siento. Su banco ha rechazado este pago. No se ha cobrado nada.
+declined_funds = Lo siento. Su banco ha rechazado este pago por el límite o el saldo de la tarjeta. No se ha cobrado nada.
+declined_pan_wrong = Lo siento. Su banco no reconoce este número de tarjeta. No se ha cobrado nada.
+declined_expiry_wrong = Lo siento. Su banco no ha aceptado la fecha de caducidad. No se ha cobrado nada.
+declined_cvv_wrong = Lo siento. Su banco no ha aceptado el código de seguridad. No se ha cobrado nada.
+declined_temporary = Lo siento. Su banco no puede responder en este momento. No se ha cobrado nada.
+declined_online_confirmation = Lo siento. Su banco pide una confirmación por internet, que no es posible por teléfono. No se ha cobrado nada.
+unknown_outcome = Su banco todavía no ha dado una respuesta clara. Lo estamos comprobando. Por favor, no vuelva a pagar hasta que le avisemos.
+retry_cvv = Para intentarlo otra vez, marque de nuevo el código de seguridad, por favor.
+retry_other_card = Si lo desea, puede pagar con otra tarjeta.
+talk_on = Su agente ya puede oírle. Por favor, no diga ni marque ahora ningún dato de su tarjeta.
+talk_off = Su agente ya no puede oírle. Puede seguir marcando.
+time_warning = Atención: { $seconds ->
+    [one] queda { CARDINAL($seconds) } segundo
+   *[other] quedan { CARDINAL($seconds) } segundos
+}.
+capture_restarted = Ha habido una breve interrupción. No se ha cobrado nada. Por favor, empiece de nuevo con su tarjeta.
+cancelled = El pago se ha cancelado. No se ha cobrado nada.
+expired = El tiempo para este pago ha terminado. No se ha cobrado nada.
+agent_lost_confirm = Su agente ya no está en la línea. Para pagar ahora { MONEY($amount_minor, $currency) }, pulse uno. Si no hace nada, no se cobrará nada.
+not_charged_goodbye = No se ha cobrado nada. Adiós.
+receipt = El número de su recibo es: { CODE($receipt) }. Se lo repito: { CODE($receipt) }.
+goodbye = Gracias por su llamada. Adiós.
+technical_problem = Lo siento. Tenemos un problema técnico. Por favor, vuelva a llamar más tarde. Adiós.
+
+## Una llamada sin agente
+
+unattended_welcome = Le damos la bienvenida a la línea de pago de { $tenant }.
+unattended_grammar = Para empezar de nuevo un número, pulse asterisco. Cuando termine, pulse almohadilla.
+ask_code = Por favor, marque su código de pago.
+code_unknown = No conozco este código. Por favor, compruébelo y márquelo de nuevo.
+code_confirm = Va a pagar { MONEY($amount_minor, $currency) }, con una referencia que termina en { ENDING($reference) }. Si es correcto, pulse uno. Si no, pulse dos.
+no_input_goodbye = No he recibido ninguna tecla. No se ha cobrado nada. Vuelva a llamar cuando lo desee. Adiós.
+too_many_attempts_goodbye = Lo siento, no ha sido posible. No se ha cobrado nada. Póngase en contacto con nosotros y le ayudaremos. Adiós.
+
+## Lo que se lee en el puesto
+
+desk_state_created = Creado
+desk_state_capturing = El cliente está marcando
+desk_state_ready = Listo para cobrar
+desk_state_authorising = Consultando al banco
+desk_state_authorised = Aprobado
+desk_state_declined = Rechazado
+desk_state_unknown = En comprobación
+desk_state_needs_action = Falta confirmación en línea
+desk_state_cancelled = Cancelado
+desk_state_expired = Tiempo agotado
+desk_state_settled = Liquidado
+desk_state_voided = Anulado
+desk_state_refunded = Reembolsado
+
+desk_decline_funds = Límite o saldo de la tarjeta
+desk_decline_pan_wrong = Número de tarjeta no aceptado
+desk_decline_expiry_wrong = Fecha de caducidad no aceptada
+desk_decline_cvv_wrong = Código de seguridad no aceptado
+desk_decline_temporary = Problema pasajero, intentar otra vez
+desk_decline_online_confirmation = El banco pide confirmación en línea
+desk_decline_generic = Rechazado por el banco
+
+desk_say_funds = «Su banco ha rechazado el pago por el límite o el saldo de la tarjeta. ¿Quiere usar otra tarjeta?»
+desk_say_pan_wrong = «El banco no reconoce este número de tarjeta. Por favor, márquelo otra vez.»
+desk_say_expiry_wrong = «El banco no ha aceptado la fecha de caducidad. Por favor, márquela otra vez.»
+desk_say_cvv_wrong = «El banco no ha aceptado el código de seguridad. Por favor, márquelo otra vez.»
+desk_say_temporary = «El banco no puede responder ahora mismo. ¿Lo intento otra vez?»
+desk_say_online_confirmation = «Su banco pide una confirmación en línea. ¿Quiere usar otra tarjeta?»
+desk_say_generic = «Su banco ha rechazado el pago y no nos dice el motivo. ¿Quiere usar otra tarjeta?»
+
+desk_problem_too_short = Faltan cifras
+desk_problem_luhn = Mal marcado: la cifra de control no cuadra
+desk_problem_unknown_brand = Tipo de tarjeta no aceptado
+desk_problem_bad_month = El mes no existe
+desk_problem_expired = Tarjeta caducada
+desk_problem_too_far = Fecha demasiado lejana
+desk_problem_no_input = Aún no se ha pulsado ninguna tecla
+desk_problem_refused_by_provider = No aceptado por el proveedor de pagos
+desk_problem_confirm_refused = El cliente no ha confirmado
+
+desk_next_rekey_pan = Pedir otra vez el número de tarjeta
+desk_next_rekey_expiry = Pedir otra vez la fecha de caducidad
+desk_next_rekey_cvv = Pedir otra vez el código de seguridad
+desk_next_other_card = Pedir otra tarjeta
+desk_next_nothing = No volver a intentarlo
+
+desk_field_pan = Número de tarjeta
+desk_field_expiry = Fecha de caducidad
+desk_field_cvv = Código de seguridad
+desk_field_confirm = Confirmación
+
+desk_field_state_waiting = En espera
+desk_field_state_open = Marcando
+desk_field_state_complete = Completo
