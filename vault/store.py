@@ -1,0 +1,293 @@
+"""vault.db: payments, their attempts, and the outbox rows that tell of every change in the same transaction.
+
+One process, one connection, every transaction BEGIN IMMEDIATE (`audit.outbox.open_database`). The rules
+that must not depend on code being right stand in the schema: one attempt under way per payment, one attempt
+per number, one payment that holds a merchant reference. Amounts are BIGINT minor units. No column can hold
+a PAN or a CVV.
+
+A merchant reference may be paid once: `unique(tenant, reference)` holds over payments that may still move
+money or have moved it and kept it. A cancelled, expired, declined, voided, refunded or referred payment
+gives its reference free, so that the caller can try again; a declined one that is captured again takes it
+back, or is refused.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Row,
+    String,
+    Table,
+    UniqueConstraint,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from audit.outbox import Entry, add, create_tables, open_database
+from vault.door import Decline, DeclineReason, NextStep, PaymentState, Refused
+from vault.payment import HOLDING_REFERENCE, UNRESOLVED
+
+METADATA = MetaData()
+
+
+def _in(column: Column[Any], states: Sequence[PaymentState]) -> Any:
+    return column.in_([state.value for state in states])
+
+
+_state = Column("state", String(16), nullable=False)
+PAYMENTS = Table(
+    "payments",
+    METADATA,
+    Column("payment_id", String(64), primary_key=True),
+    Column("tenant", String(40), nullable=False),
+    Column("call_id", String(80), nullable=False, index=True),
+    Column("leg_id", String(80), nullable=False),
+    Column("agent_id", String(64)),
+    _state,
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("reference", String(64), nullable=False),
+    Column("purpose", String(48), nullable=False),
+    Column("sca_basis", String(32), nullable=False),
+    Column("provider", String(48), nullable=False),
+    Column("provider_ref", String(128)),
+    Column("version", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("token", String(256)),
+    Column("brand", String(32)),
+    Column("last4", String(4)),
+    Column("decline_reason", String(32)),
+    Column("decline_next_step", String(32)),
+    Column("decline_retry_allowed", Boolean),
+    Column("receipt", String(16)),
+    Column("created_at", String(24), nullable=False),
+    CheckConstraint("amount_minor > 0", name="amount_is_positive"),
+    UniqueConstraint("provider", "provider_ref"),
+    UniqueConstraint("tenant", "receipt"),
+)
+Index(
+    "one_payment_holds_a_reference",
+    PAYMENTS.c.tenant,
+    PAYMENTS.c.reference,
+    unique=True,
+    sqlite_where=_in(_state, HOLDING_REFERENCE),
+    postgresql_where=_in(_state, HOLDING_REFERENCE),
+)
+
+_attempt_state = Column("state", String(16), nullable=False)
+ATTEMPTS = Table(
+    "attempts",
+    METADATA,
+    Column("attempt_id", Integer, primary_key=True),
+    Column("payment_id", ForeignKey("payments.payment_id"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("attempt_key", String(128), nullable=False, unique=True),
+    _attempt_state,
+    Column("raw_code", String(64), nullable=False),
+    Column("started_at", String(24), nullable=False),
+    Column("ended_at", String(24)),
+    UniqueConstraint("payment_id", "attempt"),
+)
+Index(
+    "one_attempt_is_under_way",
+    ATTEMPTS.c.payment_id,
+    unique=True,
+    sqlite_where=_in(_attempt_state, UNRESOLVED),
+    postgresql_where=_in(_attempt_state, UNRESOLVED),
+)
+
+
+@dataclass(frozen=True)
+class PaymentRow:
+    """One payment as it is stored. `token` and `provider_ref` are the provider's ids and stay in the vault."""
+
+    payment_id: str
+    tenant: str
+    call_id: str
+    leg_id: str
+    agent_id: str | None
+    state: PaymentState
+    amount_minor: int
+    currency: str
+    reference: str
+    purpose: str
+    sca_basis: str
+    provider: str
+    created_at: str
+    provider_ref: str | None = None
+    version: int = 1
+    attempt: int = 0
+    token: str | None = None
+    brand: str | None = None
+    last4: str | None = None
+    decline: Decline | None = None
+    receipt: str | None = None
+
+
+@dataclass(frozen=True)
+class AttemptRow:
+    """One try at a payment, as it is stored."""
+
+    payment_id: str
+    attempt: int
+    attempt_key: str
+    state: PaymentState
+    started_at: str
+    raw_code: str = ""
+    ended_at: str | None = None
+
+
+class StaleError(Exception):
+    """The row has changed since it was read: somebody broke the rule of one lock per payment."""
+
+    code = "stale"
+    retryable = True
+
+
+class Store:
+    """Reads payments, and changes them in transactions that carry their outbox rows."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+
+    @classmethod
+    async def open(cls, path: Path) -> "Store":
+        """The store of one file, its tables made where they are missing."""
+        engine = open_database(path)
+        await create_tables(engine, METADATA)
+        return cls(engine)
+
+    async def close(self) -> None:
+        """Gives back the connection."""
+        await self.engine.dispose()
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator["Change"]:
+        """One transaction: committed when the block ends well, gone without a trace when it does not."""
+        try:
+            async with self.engine.begin() as conn:
+                yield Change(conn)
+        except IntegrityError as error:
+            raise _refused(error) from None
+
+    async def payment(self, payment_id: str) -> PaymentRow:
+        """One payment; `Refused("payment_unknown")`."""
+        async with self.engine.connect() as conn:
+            found = (await conn.execute(select(PAYMENTS).where(PAYMENTS.c.payment_id == payment_id))).first()
+        if found is None:
+            raise Refused("payment_unknown", "No such payment. Look at the call's payments.")
+        return _payment_row(found)
+
+    async def of_call(self, call_id: str) -> tuple[PaymentRow, ...]:
+        """Every payment of a call, oldest first."""
+        wanted = select(PAYMENTS).where(PAYMENTS.c.call_id == call_id)
+        return await self._payments(wanted.order_by(PAYMENTS.c.created_at, PAYMENTS.c.payment_id))
+
+    async def in_state(self, *states: PaymentState) -> tuple[PaymentRow, ...]:
+        """Every payment in one of the states, oldest first."""
+        return await self._payments(
+            select(PAYMENTS).where(_in(_state, states)).order_by(PAYMENTS.c.created_at)
+        )
+
+    async def attempts(self, payment_id: str) -> tuple[AttemptRow, ...]:
+        """The tries at one payment, first to last."""
+        wanted = select(ATTEMPTS).where(ATTEMPTS.c.payment_id == payment_id).order_by(ATTEMPTS.c.attempt)
+        async with self.engine.connect() as conn:
+            return tuple(map(_attempt_row, (await conn.execute(wanted)).all()))
+
+    async def _payments(self, wanted: Any) -> tuple[PaymentRow, ...]:
+        async with self.engine.connect() as conn:
+            return tuple(map(_payment_row, (await conn.execute(wanted)).all()))
+
+
+class Change:
+    """What one transaction may do; every method belongs to it."""
+
+    def __init__(self, conn: AsyncConnection) -> None:
+        self._conn = conn
+
+    async def insert(self, row: PaymentRow) -> None:
+        """Stores a new payment."""
+        await self._conn.execute(insert(PAYMENTS).values(**_payment_values(row)))
+
+    async def update(self, row: PaymentRow) -> None:
+        """Stores `row` over the version before it; `StaleError` when that is not the stored one."""
+        same = (PAYMENTS.c.payment_id == row.payment_id) & (PAYMENTS.c.version == row.version - 1)
+        if (
+            await self._conn.execute(update(PAYMENTS).where(same).values(**_payment_values(row)))
+        ).rowcount != 1:
+            raise StaleError
+
+    async def insert_attempt(self, row: AttemptRow) -> None:
+        """Stores a new try; refused while another one of the payment is under way."""
+        await self._conn.execute(insert(ATTEMPTS).values(**_values(row)))
+
+    async def end_attempt(
+        self, payment_id: str, attempt: int, state: PaymentState, raw_code: str, at: str
+    ) -> None:
+        """Stores what a try came to."""
+        ours = (ATTEMPTS.c.payment_id == payment_id) & (ATTEMPTS.c.attempt == attempt)
+        values = {"state": state.value, "raw_code": raw_code, "ended_at": at}
+        await self._conn.execute(update(ATTEMPTS).where(ours).values(**values))
+
+    async def receipt_is_free(self, tenant: str, receipt: str) -> bool:
+        """True when no payment of the tenant has that receipt number."""
+        taken = select(PAYMENTS.c.payment_id).where(
+            PAYMENTS.c.tenant == tenant, PAYMENTS.c.receipt == receipt
+        )
+        return (await self._conn.execute(taken)).first() is None
+
+    async def tell(self, entry: Entry) -> None:
+        """Puts an entry for the log beside the change."""
+        await add(self._conn, entry)
+
+
+def _refused(error: IntegrityError) -> Exception:
+    """Which rule of the schema said no; SQLite names columns, PostgreSQL the constraint."""
+    text = str(error.orig)
+    if "payments.reference" in text or "one_payment_holds_a_reference" in text:
+        return Refused("reference_taken", "This reference is paid or being paid. Look for that payment.")
+    if "attempts." in text or "one_attempt_is_under_way" in text:
+        return Refused("not_ready", "A charge of this payment is under way. Wait for its result.")
+    return Refused("conflict", "The payment contradicts another one. Create a new payment.")
+
+
+def _values(row: PaymentRow | AttemptRow) -> dict[str, Any]:
+    return {each.name: getattr(row, each.name) for each in fields(row)}
+
+
+def _payment_values(row: PaymentRow) -> dict[str, Any]:
+    values = _values(row)
+    decline = values.pop("decline")
+    values["decline_reason"] = decline.reason.value if decline else None
+    values["decline_next_step"] = decline.next_step.value if decline else None
+    values["decline_retry_allowed"] = decline.retry_allowed if decline else None
+    return values
+
+
+def _payment_row(found: Row[Any]) -> PaymentRow:
+    values = dict(found._mapping)  # noqa: SLF001 - the documented way to a row's columns
+    reason, step = values.pop("decline_reason"), values.pop("decline_next_step")
+    retry_allowed = values.pop("decline_retry_allowed")
+    decline = Decline(DeclineReason(reason), NextStep(step), retry_allowed) if reason else None
+    return PaymentRow(**{**values, "state": PaymentState(values["state"]), "decline": decline})
+
+
+def _attempt_row(found: Row[Any]) -> AttemptRow:
+    values = dict(found._mapping)  # noqa: SLF001 - the documented way to a row's columns
+    del values["attempt_id"]
+    return AttemptRow(**{**values, "state": PaymentState(values["state"])})
