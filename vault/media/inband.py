@@ -1,9 +1,9 @@
-"""Keys from in-band tones (ITU-T Q.23, Q.24) for all calls at once: one matrix product per 20 ms, whatever their number.
+"""Keys from in-band tones (ITU-T Q.23, Q.24), all calls at once: one matrix product per 20 ms.
 
-A key is two tones, one of each group, alone: 20 ms windows every 10 ms; two windows in a row must name the same key,
-each with more than 75 % of its energy in the two tones, levels steady within 2 dB, and both tones within 2.6 % of
-their frequency, taken from the phase advance between the windows. Three windows without the tone end the key. Rows are
-calls; levels are dBm0 on the 16-bit scale of `g711`.
+A key is two tones, one of each group, and nothing else. Windows of 20 ms, every 10 ms: two in a row must name
+the same key, each with more than 75 % of its energy in the two tones, levels steady within 2 dB, and both tones
+within 2.6 % of their frequency, which is taken from the phase advance between the windows. Three windows without
+the tone end the key. A row is a call; levels are dBm0 on the 16-bit scale of `g711`.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,10 @@ WINDOW: Final = 160
 HOP: Final = 80
 
 SHARE_MIN: Final = 0.75
-"""Share of the window's energy in the two tones: 0.55 let 45 false keys through in two hours of speech, 0.75 none."""
+"""Share of the window's energy in the two tones: 0.55 found 45 keys in two hours of speech, 0.75 none."""
+
+SHARE_HELD: Final = 0.73
+"""The same for the tone of a key that is held: a little less, or a gap of 10 ms would make it two keys."""
 
 STEADY_DB: Final = 2.0
 """Level change of either tone between the two windows; a spoken vowel moves more."""
@@ -54,33 +57,95 @@ _GROUP: Final = 4
 _TONES: Final = 8
 _NO_KEY: Final = -1
 _GLANCE_SHARE: Final = 0.15
-"""Uncorrected share below which a window is not looked at any further: 1.8 % off at 1,633 Hz still leaves 0.27."""
-_LEAK_POWER_MIN: Final = 0.15
+"""Uncorrected share below which a window is not looked at further; 1.8 % off at 1,633 Hz still leaves 0.27."""
+_RESPONSE_MIN: Final = 0.15
 """Least response assumed when correcting for a detuned tone, so that the correction never invents one."""
 
 
 def _basis() -> NDArray[np.float32]:
-    """(160, 16): cosine columns of the eight tones, then minus sine columns; amplitude A gives power A squared."""
-    time = np.arange(WINDOW) / SAMPLE_RATE_HZ
-    phase = 2 * np.pi * np.outer(time, FREQUENCIES_HZ)
-    return (np.hstack((np.cos(phase), -np.sin(phase))) * (2 / WINDOW)).astype(np.float32)
+    """(160, 16): per tone a cosine and a minus sine column, so that a product row is eight complex numbers.
+
+    A sine of amplitude A gives magnitude A.
+    """
+    phase = 2 * np.pi * np.outer(np.arange(WINDOW) / SAMPLE_RATE_HZ, FREQUENCIES_HZ)
+    pairs = np.stack((np.cos(phase), -np.sin(phase)), 2)
+    return (pairs.reshape(WINDOW, 2 * _TONES) * (2 / WINDOW)).astype(np.float32)
+
+
+def _power(db: float) -> np.float32:
+    return np.float32(10 ** (db / 10))
 
 
 _BASIS: Final = _basis()
 _HERTZ: Final = np.array(FREQUENCIES_HZ, np.float32)
+_OFF_MAX_HZ: Final = _HERTZ * np.float32(FREQUENCY_OFF_MAX)
 _ADVANCE: Final = np.exp(-2j * np.pi * _HERTZ * HOP / SAMPLE_RATE_HZ).astype(np.complex64)
+_HERTZ_PER_RADIAN: Final = np.float32(SAMPLE_RATE_HZ / (2 * np.pi * HOP))
 _KEY_TABLE: Final = np.array(KEYS, np.int8)
 _POWER_MIN: Final = np.float32(2 * MEAN_SQUARE_0_DBM0 * 10 ** (LEVEL_MIN_DBM0 / 10))
+_GLANCE_POWER: Final = _POWER_MIN * np.float32(_RESPONSE_MIN)
 _SPEAKING_POWER: Final = np.float32(MEAN_SQUARE_0_DBM0 * 10 ** (SPEAKING_DBM0 / 10))
-_STEADY: Final = np.float32(10 ** (STEADY_DB / 10))
-_TWIST_HIGH: Final = np.float32(10 ** (TWIST_HIGH_DB / 10))
-_TWIST_LOW: Final = np.float32(10 ** (TWIST_LOW_DB / 10))
+_STEADY: Final = _power(STEADY_DB)
+_TWIST_HIGH: Final = _power(TWIST_HIGH_DB)
+_TWIST_LOW: Final = _power(TWIST_LOW_DB)
+_NOTHING: Final = np.zeros((2, 0), np.bool_)
+
+Frames = Sequence[bytes] | NDArray[np.uint8]
+"""One 160-byte payload per row, as bytes or as an (n, 160) array."""
+
+Flags = Sequence[bool] | NDArray[np.bool_]
+"""True for a row in A-law, False for µ-law."""
+
+
+def decode(frames: Frames, alaw_flags: Flags, out: NDArray[np.float32]) -> None:
+    """Writes the samples of each row's frame into `out` (n, 160); ValueError when a frame has another size."""
+    count = len(out)
+    codes = frames if isinstance(frames, np.ndarray) else np.frombuffer(b"".join(frames), np.uint8)
+    laws = np.asarray(alaw_flags, np.uint16)[:, None] * np.uint16(256)
+    np.take(DECODE_FLOAT32, codes.reshape(count, FRAME_BYTES) + laws, out=out, mode="clip")
+
+
+class _Windows:
+    """What one feed has measured: tones (3, n, 8) complex and mean square (3, n); the window before, then two."""
+
+    __slots__ = ("energy", "high", "key", "low", "tones", "top")
+
+    def __init__(self, tones: NDArray[np.complex64], energy: NDArray[np.float32]) -> None:
+        self.tones, self.energy = tones, energy
+        power = (tones[1:].real ** 2 + tones[1:].imag ** 2).reshape(-1, _TONES)
+        low, high = power[:, :_GROUP].argmax(1), power[:, _GROUP:].argmax(1)
+        span = np.arange(len(power))
+        shape = energy[1:].shape
+        self.top = np.stack((power[span, low], power[span, high + _GROUP])).reshape(2, *shape)
+        self.key = _KEY_TABLE[_GROUP * low + high].reshape(shape)
+        self.low, self.high = low.reshape(shape), (high + _GROUP).reshape(shape)
+
+    def glance(self) -> NDArray[np.bool_]:
+        """(n,): rows in which either new window could be a key."""
+        strong = self.top.sum(0) > np.float32(2 * _GLANCE_SHARE) * self.energy[1:]
+        return np.asarray((strong & (self.top.min(0) > _GLANCE_POWER)).any(0))
+
+    def pairs(self, picked: NDArray[np.intp]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """For the picked rows: (2, m) a key is in this window and the one before, (2, m, 2) response at its tones."""
+        column = np.stack((self.low[:, picked], self.high[:, picked]), 2)
+        step = np.arange(2)[:, None, None]
+        now, before = self.tones[step + 1, picked[:, None], column], self.tones[step, picked[:, None], column]
+        off_hz = np.angle(now * before.conj() * _ADVANCE[column]) * _HERTZ_PER_RADIAN
+        response = np.maximum(np.sinc(off_hz * np.float32(WINDOW / SAMPLE_RATE_HZ)) ** 2, _RESPONSE_MIN)
+        power, power_before = np.abs(now) ** 2 / response, np.abs(before) ** 2 / response
+        fits = (np.abs(off_hz) <= _OFF_MAX_HZ[column]) & (np.minimum(power, power_before) > _POWER_MIN)
+        fits &= (power < power_before * _STEADY) & (power_before < power * _STEADY)
+        energy = np.float32(2 * SHARE_MIN) * self.energy[:, picked]
+        good = fits.all(2) & (power.sum(2) > energy[1:]) & (power_before.sum(2) > energy[:2])
+        good &= power[..., 1] < power[..., 0] * _TWIST_HIGH
+        good &= power[..., 0] < power[..., 1] * _TWIST_LOW
+        return good, response.astype(np.float32)
 
 
 class InbandDetector:
     """Detector of up to `rows_max` calls; the caller of `feed` decides which row is which call.
 
-    Audio and decisions stay in preallocated arrays that the next frame overwrites; `reset` clears a row.
+    Audio stays in preallocated arrays, overwritten after use; `reset` clears a row.
     """
 
     def __init__(self, rows_max: int) -> None:
@@ -94,7 +159,6 @@ class InbandDetector:
         self._loud = np.zeros(rows_max, np.int16)
         self._audio = np.zeros((rows_max, HOP + FRAME_BYTES), np.float32)
         self._windows = np.zeros((2 * rows_max, WINDOW), np.float32)
-        self._codes = np.zeros((rows_max, FRAME_BYTES), np.intp)
 
     def __repr__(self) -> str:
         return f"InbandDetector({self.rows_max})"
@@ -114,133 +178,61 @@ class InbandDetector:
         """True while somebody speaks: loud frames without a key's tone, held on for 300 ms."""
         return bool(self._loud[row] > 0)
 
-    def feed(
-        self,
-        rows: Sequence[int],
-        frames: Sequence[bytes] | NDArray[np.uint8],
-        alaw_flags: Sequence[bool] | NDArray[np.bool_],
-    ) -> list[tuple[int, int]]:
-        """(row, key) of each key first heard in these frames, one 160-byte frame for each row.
+    def feed(self, rows: Sequence[int], frames: Frames, alaw_flags: Flags) -> list[tuple[int, int]]:
+        """(row, key) of each key first heard in these frames, one frame for each row.
 
-        A row may stand in `rows` once; more frames of it take more calls. `alaw_flags`: True for PCMA, else PCMU.
+        A row may stand in `rows` once; more frames of one row take more calls.
         """
         if not len(rows):
             return []
         index = np.asarray(rows, np.intp)
-        energies, tones = self._measure(index, frames, alaw_flags)
-        hits: list[tuple[int, int]] = []
-        for step in (1, 2):
-            hits += self._decide(index, energies, tones, step)
-        self._energy[index], self._tones[index] = energies[:, 2], tones[:, 2]
-        self._lamp(index, energies[:, 2])
+        seen = self._measure(index, frames, alaw_flags)
+        hits = self._decide(index, seen)
+        self._energy[index], self._tones[index] = seen.energy[2], seen.tones[2]
+        speaking = (seen.energy[2] > _SPEAKING_POWER) & (self._key[index] == _NO_KEY)
+        self._loud[index] = np.where(speaking, SPEAKING_FRAMES, np.maximum(self._loud[index] - 1, 0))
         return hits
 
-    def _measure(
-        self,
-        index: NDArray[np.intp],
-        frames: Sequence[bytes] | NDArray[np.uint8],
-        alaw_flags: Sequence[bool] | NDArray[np.bool_],
-    ) -> tuple[NDArray[np.float32], NDArray[np.complex64]]:
-        """Mean square (n, 3) and tones (n, 3, 8) of the window before and the two new ones."""
+    def _measure(self, index: NDArray[np.intp], frames: Frames, alaw_flags: Flags) -> _Windows:
+        """Tones and energy of the two windows that end with each half of the frames."""
         count = len(index)
-        codes, audio, windows = self._codes[:count], self._audio[:count], self._windows[: 2 * count]
-        codes[:] = _bytes(frames, count)
-        codes += np.asarray(alaw_flags, np.intp)[:, None] * 256
+        audio, windows = self._audio[:count], self._windows[: 2 * count]
         audio[:, :HOP] = self._tail[index]
-        np.take(DECODE_FLOAT32, codes, out=audio[:, HOP:])
+        decode(frames, alaw_flags, audio[:, HOP:])
         self._tail[index] = audio[:, -HOP:]
         windows[:count], windows[count:] = audio[:, :WINDOW], audio[:, HOP:]
-        product = windows @ _BASIS
-        tones = np.empty((count, 3, _TONES), np.complex64)
-        tones[:, 0] = self._tones[index]
-        energies = np.empty((count, 3), np.float32)
-        energies[:, 0] = self._energy[index]
-        for step, part in ((1, product[:count]), (2, product[count:])):
-            tones[:, step].real, tones[:, step].imag = part[:, :_TONES], part[:, _TONES:]
-        energies[:, 1:] = (np.einsum("ij,ij->i", windows, windows) / WINDOW).reshape(2, count).T
-        codes.fill(0)
+        tones, energy = np.empty((3, count, _TONES), np.complex64), np.empty((3, count), np.float32)
+        tones[0], energy[0] = self._tones[index], self._energy[index]
+        tones[1:] = (windows @ _BASIS).view(np.complex64).reshape(2, count, _TONES)
+        energy[1:] = np.einsum("ij,ij->i", windows, windows).reshape(2, count) / np.float32(WINDOW)
         audio.fill(0)
         windows.fill(0)
-        return energies, tones
+        return _Windows(tones, energy)
 
-    def _decide(
-        self, index: NDArray[np.intp], energies: NDArray[np.float32], tones: NDArray[np.complex64], step: int
-    ) -> list[tuple[int, int]]:
-        """Keys that begin with window `step`; ends keys whose tone is gone."""
-        power = np.abs(tones[:, step]) ** 2
-        low, high = power[:, :_GROUP].argmax(1), power[:, _GROUP:].argmax(1) + _GROUP
-        span = np.arange(len(index))
-        power_low, power_high = power[span, low], power[span, high]
-        energy = energies[:, step]
-        key = _KEY_TABLE[_GROUP * low + high - _GROUP]
-        self._go_on(index, key, power_low, power_high, energy)
-        glance = (self._key[index] == _NO_KEY) & (power_low + power_high > 2 * _GLANCE_SHARE * energy)
-        glance &= np.minimum(power_low, power_high) > _POWER_MIN * _LEAK_POWER_MIN
-        picked = np.flatnonzero(glance)
-        if not len(picked):
-            return []
-        low, high = low[picked], high[picked]
-        response, good = _pair(tones[picked], energies[picked], low, high, step)
-        picked, response = picked[good], response[good]
-        rows = index[picked]
-        self._key[rows], self._response[rows], self._misses[rows] = key[picked], response, 0
-        return list(zip(rows.tolist(), key[picked].tolist(), strict=True))
+    def _decide(self, index: NDArray[np.intp], seen: _Windows) -> list[tuple[int, int]]:
+        """Keys that begin in either window; keys whose tone is gone end."""
+        held = self._key[index] != _NO_KEY
+        kept = np.flatnonzero(held)
+        free = np.flatnonzero(seen.glance() & (~held | (self._misses[index] > 0)))
+        good, response = seen.pairs(free) if len(free) else (_NOTHING, _NOTHING)
+        hits: list[tuple[int, int]] = []
+        for step in range(2):
+            if len(kept):
+                self._go_on(index[kept], kept, seen, step)
+            if good[step].any():
+                fresh = np.flatnonzero(good[step] & (self._key[index[free]] == _NO_KEY))
+                row, begun = index[free[fresh]], seen.key[step, free[fresh]]
+                self._key[row], self._response[row], self._misses[row] = begun, response[step, fresh], 0
+                hits += zip(row.tolist(), begun.tolist(), strict=True)
+        return hits
 
-    def _go_on(
-        self,
-        index: NDArray[np.intp],
-        key: NDArray[np.int8],
-        power_low: NDArray[np.float32],
-        power_high: NDArray[np.float32],
-        energy: NDArray[np.float32],
-    ) -> None:
+    def _go_on(self, rows: NDArray[np.intp], kept: NDArray[np.intp], seen: _Windows, step: int) -> None:
         """Counts windows in which a held key's tone is missing; the third in a row ends the key."""
-        held = np.flatnonzero(self._key[index] != _NO_KEY)
-        if not len(held):
-            return
-        rows = index[held]
-        response = self._response[rows]
-        tone = power_low[held] / response[:, 0] + power_high[held] / response[:, 1]
-        there = (key[held] == self._key[rows]) & (tone > 2 * SHARE_MIN * energy[held])
+        held, response = self._key[rows], self._response[rows]
+        tone = seen.top[0, step, kept] / response[:, 0] + seen.top[1, step, kept] / response[:, 1]
+        there = (seen.key[step, kept] == held) & (
+            tone > np.float32(2 * SHARE_HELD) * seen.energy[step + 1, kept]
+        )
         misses = np.where(there, 0, self._misses[rows] + 1)
-        self._misses[rows] = misses
+        self._misses[rows] = np.minimum(misses, MISSES_END)
         self._key[rows[misses >= MISSES_END]] = _NO_KEY
-
-    def _lamp(self, index: NDArray[np.intp], energy: NDArray[np.float32]) -> None:
-        """Keeps the count of frames for which the row still counts as speaking."""
-        speaking = (energy > _SPEAKING_POWER) & (self._key[index] == _NO_KEY)
-        self._loud[index] = np.where(speaking, SPEAKING_FRAMES, np.maximum(self._loud[index] - 1, 0))
-
-
-def _bytes(frames: Sequence[bytes] | NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """(count, 160) codes of the frames; ValueError when a frame has another size."""
-    if isinstance(frames, np.ndarray):
-        return frames
-    return np.frombuffer(b"".join(frames), np.uint8).reshape(count, FRAME_BYTES)
-
-
-def _pair(
-    tones: NDArray[np.complex64],
-    energies: NDArray[np.float32],
-    low: NDArray[np.intp],
-    high: NDArray[np.intp],
-    step: int,
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Power response (n, 2) of the window at each tone's own frequency, and whether both windows hold the key."""
-    span = np.arange(len(low))[:, None]
-    column = np.stack((low, high), 1)
-    now, before = tones[span, step, column], tones[span, step - 1, column]
-    turn = np.angle(now * before.conj() * _ADVANCE[column])
-    off_hz = turn * (SAMPLE_RATE_HZ / (2 * np.pi * HOP))
-    response = np.maximum(np.sinc(off_hz * (WINDOW / SAMPLE_RATE_HZ)) ** 2, _LEAK_POWER_MIN).astype(
-        np.float32
-    )
-    power_now, power_before = np.abs(now) ** 2 / response, np.abs(before) ** 2 / response
-    good = (np.abs(off_hz) <= FREQUENCY_OFF_MAX * _HERTZ[column]).all(1)
-    good &= power_now.sum(1) > 2 * SHARE_MIN * energies[:, step]
-    good &= power_before.sum(1) > 2 * SHARE_MIN * energies[:, step - 1]
-    good &= (power_now > _POWER_MIN).all(1) & (power_before > _POWER_MIN).all(1)
-    good &= ((power_now < power_before * _STEADY) & (power_before < power_now * _STEADY)).all(1)
-    good &= power_now[:, 1] < power_now[:, 0] * _TWIST_HIGH
-    good &= power_now[:, 0] < power_now[:, 1] * _TWIST_LOW
-    return response, good
