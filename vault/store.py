@@ -113,7 +113,7 @@ Index(
 
 @dataclass(frozen=True)
 class PaymentRow:
-    """One payment as it is stored. `token` and `provider_ref` are the provider's ids and stay in the vault."""
+    """One payment as it is stored. `token` and `provider_ref` are provider ids and stay in the vault."""
 
     payment_id: str
     tenant: str
