@@ -1,0 +1,128 @@
+"""What the desk is made of: its parts, its settings, and one request with the one who asks."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from agent_api.limits import LOGINS_BURST, LOGINS_PER_S, REQUESTS_BURST, REQUESTS_PER_S, Buckets
+from agent_api.problems import DeskError
+from pay_ivr.catalogue import Catalogue
+from pay_ivr.codes import PaymentCodes
+from pay_ivr.store import AccessKey, Agent, Store
+from pay_ivr.switchboard import Switchboard
+
+if TYPE_CHECKING:
+    from agent_api.auth import Doorman
+    from agent_api.payments import Idempotency
+    from agent_api.stream import Streams
+
+
+@dataclass(frozen=True)
+class TenantDesk:
+    """What a tenant's agents may choose from; a wrong choice is refused by the vault, not here."""
+
+    name: str
+    """As shown in the console."""
+    languages: tuple[str, ...]
+    currencies: tuple[str, ...]
+    purposes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DeskSettings:
+    """How the desk behaves."""
+
+    public_origin: str | None = None
+    """`https://desk.example`, when a proxy changes Host; otherwise Origin must name the request's Host."""
+    requests_per_s: float = REQUESTS_PER_S
+    requests_burst: int = REQUESTS_BURST
+    logins_per_s: float = LOGINS_PER_S
+    logins_burst: int = LOGINS_BURST
+    proxy_ips: frozenset[str] = frozenset()
+    """Addresses of our own proxies: from these the last X-Forwarded-For entry is the asker's address."""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The parts, wired once at start."""
+
+    switchboard: Switchboard
+    store: Store
+    codes: PaymentCodes
+    catalogue: Catalogue
+    tenants: Mapping[str, TenantDesk]
+    settings: DeskSettings
+    doorman: "Doorman"
+    streams: "Streams"
+    idempotency: "Idempotency"
+    requests: Buckets
+    logins: Buckets
+    openapi: bytes
+    """The OpenAPI document, made once."""
+    now: Callable[[], float] = field(default=time.time)
+    """UTC seconds since 1970."""
+
+    @property
+    def now_ms(self) -> int:
+        """UTC milliseconds since 1970."""
+        return int(self.now() * 1000)
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who asks: an agent with a login, or an integrator with an access key."""
+
+    tenant: str
+    name: str
+    """Bucket and idempotency name: `agent:…` or `key:…`."""
+    agent: Agent | None = None
+    login_sha256: bytes = b""
+    key: AccessKey | None = None
+
+    @property
+    def language(self) -> str:
+        """The language for labels and reasons."""
+        return self.agent.language if self.agent is not None else "en-US"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request that has passed the door: who asks, and a body that fits its schema."""
+
+    request: web.Request
+    asker: Asker | None
+    body: BaseModel
+
+    @property
+    def who(self) -> Asker:
+        """The asker of a route that is not open."""
+        if self.asker is None:
+            raise DeskError("login_needed")
+        return self.asker
+
+    @property
+    def agent(self) -> Agent:
+        """The agent of a route for agents."""
+        if self.who.agent is None:
+            raise DeskError("not_for_access_keys")
+        return self.who.agent
+
+    @property
+    def origin(self) -> str:
+        """The address it comes from, for limits and the log."""
+        return self.request[ORIGIN]
+
+    def part(self, name: str) -> str:
+        """A piece of the path."""
+        return self.request.match_info[name]
+
+
+Handler = Callable[[Desk, Ask], Awaitable[web.StreamResponse | BaseModel]]
+"""Every route's handler: a model is sent as JSON."""
+
+ORIGIN: web.RequestKey[str] = web.RequestKey("origin", str)
+DESK: web.AppKey[Desk] = web.AppKey("desk", Desk)

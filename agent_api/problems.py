@@ -1,0 +1,194 @@
+"""Problem documents (RFC 9457): the only place of the desk that makes HTTP errors.
+
+Every refusal, ours, the switchboard's or the vault's, has one row in `PROBLEMS`: status, title, and the next
+step that a person or a program can take. A document never quotes input: what was sent may hold a PAN.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from pay_ivr.facts import CallError
+from vault import VaultError
+
+CONTENT_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:pay-ivr:problem:"
+"""RFC 9457 §3.1.1: a URI that identifies the problem; ours is the code, there is nothing to fetch."""
+FIELDS_MAX = 8
+"""Wrong fields listed in one document; no body of ours has more."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a code means over HTTP."""
+
+    status: int
+    title: str
+    next_step: str
+
+
+PROBLEMS: dict[str, Problem] = {
+    # What is asked
+    "malformed_json": Problem(400, "The body is not JSON.", "Send one JSON object in UTF-8."),
+    "body_invalid": Problem(422, "The body has a wrong field.", "Correct the named fields and send again."),
+    "body_too_large": Problem(413, "The body is too large.", "Send at most 16 kB."),
+    "json_needed": Problem(415, "The body is not declared as JSON.", "Send Content-Type: application/json."),
+    "query_invalid": Problem(400, "The query has a wrong field.", "Leave the query out or correct it."),
+    "route_unknown": Problem(404, "There is nothing here.", "Read /openapi.json for the routes."),
+    "method_not_allowed": Problem(405, "This method does not fit here.", "Use a method of the Allow header."),
+    "upgrade_needed": Problem(426, "This is a WebSocket.", "Connect with a WebSocket handshake."),
+    "request_invalid": Problem(400, "The request cannot be served.", "Correct the request and send again."),
+    # Who asks
+    "login_needed": Problem(401, "Nobody is logged in.", "Log in, then send again."),
+    "login_refused": Problem(
+        401,
+        "User and password do not fit.",
+        "Check both. After ten wrong tries the user is locked for 30 minutes.",
+    ),
+    "password_change_needed": Problem(
+        403, "The one-time password must be changed.", "Log in again with new_password."
+    ),
+    "password_weak": Problem(
+        422, "The new password is too weak.", "Choose 12 to 128 characters, not the old one, not the user."
+    ),
+    "access_key_refused": Problem(401, "The access key is not valid.", "Use a key that is not revoked."),
+    "not_for_access_keys": Problem(403, "An access key may not do this.", "Log in as an agent."),
+    "not_for_agents": Problem(403, "A login may not do this.", "Use an access key."),
+    "origin_foreign": Problem(
+        403, "The request comes from another site.", "Send it from the console, with its Origin header."
+    ),
+    # Limits
+    "rate_limited": Problem(429, "Too many requests.", "Wait for the seconds of Retry-After."),
+    "streams_exceeded": Problem(429, "Too many streams of this agent.", "Close another console window."),
+    "logins_busy": Problem(503, "Too many logins at once.", "Try again in a few seconds."),
+    # Payments at the desk
+    "idempotency_key_needed": Problem(
+        400, "The Idempotency-Key header is missing.", "Send a fresh key with every new payment."
+    ),
+    "idempotency_mismatch": Problem(
+        409, "This Idempotency-Key was used with another body.", "Use a fresh key for another payment."
+    ),
+    "pan_not_allowed": Problem(
+        422, "A text field holds what looks like a PAN.", "Write no card data; the caller keys it."
+    ),
+    "language_unknown": Problem(404, "This language is not spoken here.", "Take one from GET /v1/me."),
+    # Calls and payments
+    "call_unknown": Problem(404, "This call is not yours or has ended.", "Read GET /v1/calls again."),
+    "call_state": Problem(409, "The call is not in a state for that.", "Read the call again."),
+    "call_ended": Problem(409, "The call has ended.", "Nothing was charged; call the customer back."),
+    "leg_unknown": Problem(409, "The caller is no longer on the line.", "Call the customer back."),
+    "payment_unknown": Problem(404, "This payment is unknown.", "Read the call's payments again."),
+    "tenant_unknown": Problem(409, "This tenant takes no payments.", "Ask the operator for its file."),
+    "currency_unknown": Problem(422, "This currency is not taken.", "Choose a currency of GET /v1/me."),
+    "purpose_unknown": Problem(422, "This purpose is not known.", "Choose a purpose of GET /v1/me."),
+    "amount_invalid": Problem(422, "This amount is not allowed.", "Use 1 up to the tenant's limit."),
+    "reference_used": Problem(
+        409, "This reference has a payment.", "Check that one or use another reference."
+    ),
+    "capture_open": Problem(409, "A capture is open on this call.", "Finish or cancel it first."),
+    "capture_closed": Problem(409, "No capture is open.", "Start the capture first."),
+    "not_ready": Problem(409, "The payment is not ready to charge.", "Wait until all fields are ticked."),
+    "payment_state": Problem(409, "The payment is not in a state for that.", "Read the payment again."),
+    "attempts_exceeded": Problem(409, "All attempts are used.", "Cancel and offer another way to pay."),
+    "codes_exceeded": Problem(409, "Too many payment codes are open.", "Let old codes run out first."),
+    # Nobody's fault
+    "unreachable": Problem(503, "The payment process does not answer.", "Read the payment, then try again."),
+    "internal": Problem(500, "Something failed on our side.", "Read the state again before you repeat it."),
+}
+"""Code → status, title, next step. A code that is not listed answers as 409 with its own sentence."""
+
+OTHER = Problem(409, "This is not possible now.", "Read the call and the payment again.")
+
+
+class DeskError(Exception):
+    """The desk refuses; `code` is a row of PROBLEMS. Nothing changed."""
+
+    def __init__(
+        self,
+        code: str,
+        *,
+        retry_after_s: int | None = None,
+        fields: Sequence[Mapping[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(PROBLEMS[code].title)
+        self.code = code
+        self.retryable = retry_after_s is not None
+        self.retry_after_s = retry_after_s
+        self.fields = tuple(fields)
+        self.headers = dict(headers or {})
+
+
+def document(
+    code: str, *, detail: str | None = None, retryable: bool = False, fields: Sequence[Mapping[str, str]] = ()
+) -> tuple[int, dict[str, Any]]:
+    """Status and RFC 9457 members of a code; ours are `code`, `next_step`, `retryable` and `fields`."""
+    row = PROBLEMS.get(code, OTHER)
+    members: dict[str, Any] = {
+        "type": TYPE_PREFIX + code,
+        "title": row.title,
+        "status": row.status,
+        "code": code,
+        "next_step": row.next_step,
+        "retryable": retryable,
+    }
+    if detail is not None and detail != row.title:
+        members["detail"] = detail
+    if fields:
+        members["fields"] = [dict(field) for field in fields[:FIELDS_MAX]]
+    return row.status, members
+
+
+def response(error: Exception) -> web.Response:
+    """The problem document of any error; one that is none of ours is `internal` and says nothing more."""
+    if isinstance(error, DeskError):
+        headers = dict(error.headers)
+        if error.retry_after_s is not None:
+            headers["Retry-After"] = str(error.retry_after_s)
+        return _answer(*document(error.code, retryable=error.retryable, fields=error.fields), headers=headers)
+    if isinstance(error, CallError | VaultError):
+        return _answer(*document(error.code, detail=error.sentence, retryable=error.retryable))
+    if isinstance(error, web.HTTPException):
+        return _of_http(error)
+    return _answer(*document("internal"))
+
+
+def from_validation(error: ValidationError, known: frozenset[str]) -> DeskError:
+    """A pydantic error as `body_invalid`: names of `known` fields and pydantic's error types, never a value.
+
+    A name that the schema does not know is input as well, so it is told as `(unknown)`.
+    """
+    fields = [
+        {"field": _field_name(part["loc"], known), "problem": part["type"]}
+        for part in error.errors(include_input=False, include_url=False, include_context=False)
+    ]
+    code = (
+        "pan_not_allowed"
+        if any(field["problem"] == "pan_not_allowed" for field in fields)
+        else "body_invalid"
+    )
+    return DeskError(code, fields=fields[:FIELDS_MAX])
+
+
+def _field_name(place: tuple[int | str, ...], known: frozenset[str]) -> str:
+    name = str(place[0]) if place else "(body)"
+    return name if name in known or name == "(body)" else "(unknown)"
+
+
+def _of_http(error: web.HTTPException) -> web.Response:
+    by_status = {404: "route_unknown", 405: "method_not_allowed", 413: "body_too_large"}
+    code = by_status.get(error.status, "request_invalid" if error.status < 500 else "internal")
+    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+    return _answer(*document(code), headers=headers)
+
+
+def _answer(status: int, members: dict[str, Any], headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(
+        status=status,
+        body=json.dumps(members, ensure_ascii=False).encode(),
+        headers={"Content-Type": CONTENT_TYPE, **(headers or {})},
+    )

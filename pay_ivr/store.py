@@ -1,0 +1,459 @@
+"""app.db: agents, logins, access keys, payment codes, ended calls, and the outbox of the app.
+
+One file, one writer (architecture §1). Every change that the audit log must know adds its outbox row in the
+same transaction, so that neither can exist without the other. Times are UTC milliseconds since 1970.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    delete,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from audit import outbox
+from audit.outbox import Entry, stamp
+from pay_ivr.facts import CallView
+
+TRIES_MAX = 10
+"""Wrong passwords before a user is locked: PCI DSS 8.3.4 allows ten."""
+LOCK_MS = 30 * 60_000
+"""How long a user stays locked: PCI DSS 8.3.4 asks for 30 minutes."""
+LOGIN_IDLE_MS = 15 * 60_000
+"""Idle time after which a login ends: PCI DSS 8.2.8. A live call counts as being there."""
+LOGIN_AGE_MS_MAX = 12 * 3_600_000
+"""A login never outlives a long shift."""
+LOGINS_PER_AGENT_MAX = 10
+"""The oldest login of an agent goes when one more comes."""
+SEEN_STEP_MS = 30_000
+"""`seen_at` is written at most this often: a commit to disk for every request would be waste."""
+ENDED_CALLS_KEPT_MS = 90 * 24 * 3_600_000
+"""Callers' numbers are personal data: kept for the complaints of a quarter, not longer."""
+
+metadata = MetaData()
+
+agents = Table(
+    "agents",
+    metadata,
+    Column("agent_id", String(64), primary_key=True),
+    Column("tenant", String(64), nullable=False, index=True),
+    Column("language", String(8), nullable=False),
+    Column("password_hash", String(255), nullable=False),
+    Column("must_change", Boolean, nullable=False),
+    Column("tries", Integer, nullable=False, default=0),
+    Column("locked_until_ms", BigInteger, nullable=False, default=0),
+    Column("sip_realm", String(64), nullable=False),
+    Column("sip_ha1_md5", String(32), nullable=False),
+    Column("sip_ha1_sha256", String(64), nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+)
+logins = Table(
+    "logins",
+    metadata,
+    Column("login_sha256", LargeBinary(32), primary_key=True),
+    Column("agent_id", String(64), nullable=False, index=True),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("seen_at_ms", BigInteger, nullable=False),
+)
+access_keys = Table(
+    "access_keys",
+    metadata,
+    Column("prefix", String(16), primary_key=True),
+    Column("secret_sha256", LargeBinary(32), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("label", String(64), nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("revoked_at_ms", BigInteger),
+)
+payment_codes = Table(
+    "payment_codes",
+    metadata,
+    Column("code", String(8), primary_key=True),
+    Column("order_id", String(64), nullable=False, unique=True),
+    Column("tenant", String(64), nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("reference", String(64), nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False),
+    Column("taken_at_ms", BigInteger),
+    Column("payment_id", String(64)),
+    Index("payment_codes_tenant_state", "tenant", "state"),
+)
+code_tries = Table(
+    "code_tries",
+    metadata,
+    Column("tenant", String(64), primary_key=True),
+    Column("caller", String(64), primary_key=True),
+    Column("tries", Integer, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+)
+ended_calls = Table(
+    "ended_calls",
+    metadata,
+    Column("call_id", String(64), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("flow", String(64), nullable=False),
+    Column("agent_id", String(64)),
+    Column("caller", String(64), nullable=False),
+    Column("did", String(32), nullable=False),
+    Column("language", String(8), nullable=False),
+    Column("started_at", String(32), nullable=False),
+    Column("ended_at_ms", BigInteger, nullable=False, index=True),
+    Column("ended_reason", String(32), nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Agent:
+    """One person at the desk."""
+
+    agent_id: str
+    """The user of console and SIP phone alike: the name in the tenant file's `agents`."""
+    tenant: str
+    language: str
+
+
+@dataclass(frozen=True, repr=False)
+class NewAgent:
+    """What an agent row is made of; hashes only."""
+
+    agent: Agent
+    password_hash: str
+    """Argon2id, in its own encoding."""
+    must_change: bool
+    sip: "SipSecret"
+
+
+@dataclass(frozen=True, repr=False)
+class SipSecret:
+    """Digest material of an agent's phone (RFC 7616 §3.4.2): H(user:realm:password), never the password."""
+
+    realm: str
+    ha1_md5: str
+    ha1_sha256: str
+
+    @classmethod
+    def of(cls, user: str, realm: str, password: str) -> Self:
+        """The two hashes a REGISTER may be checked with; MD5 because many phones know nothing else."""
+        text = f"{user}:{realm}:{password}".encode()
+        md5 = hashlib.md5(text, usedforsecurity=False).hexdigest()
+        return cls(realm, md5, hashlib.sha256(text).hexdigest())
+
+
+@dataclass(frozen=True, repr=False)
+class Try:
+    """One counted login try: what it has to be checked against."""
+
+    agent: Agent
+    password_hash: str
+    must_change: bool
+    locked: bool
+
+
+@dataclass(frozen=True)
+class AccessKey:
+    """An integrator's API login; the secret is not in here."""
+
+    prefix: str
+    tenant: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Login:
+    """One logged-in browser."""
+
+    agent: Agent
+    created_at_ms: int
+    seen_at_ms: int
+
+    def idle(self, now_ms: int) -> bool:
+        """True when nobody has done anything with it for LOGIN_IDLE_MS."""
+        return now_ms - self.seen_at_ms > LOGIN_IDLE_MS
+
+    def too_old(self, now_ms: int) -> bool:
+        """True when it has reached its age limit, busy or not."""
+        return now_ms - self.created_at_ms > LOGIN_AGE_MS_MAX
+
+
+class Store:
+    """The app's own database; every method is one transaction."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+
+    @classmethod
+    async def open(cls, path: Path) -> Self:
+        """The database at `path`, made when it is not there."""
+        engine = outbox.open_database(path)
+        await outbox.create_tables(engine, metadata)
+        return cls(engine)
+
+    async def close(self) -> None:
+        """All connections closed."""
+        await self.engine.dispose()
+
+    # Agents
+
+    async def add_agent(self, new: NewAgent, now_ms: int, by: str) -> None:
+        """One more agent; `by` is the actor on record. sqlalchemy's IntegrityError when the user exists."""
+        agent = new.agent
+        async with self.engine.begin() as conn:
+            await conn.execute(
+                insert(agents).values(
+                    agent_id=agent.agent_id,
+                    tenant=agent.tenant,
+                    language=agent.language,
+                    password_hash=new.password_hash,
+                    must_change=new.must_change,
+                    tries=0,
+                    locked_until_ms=0,
+                    sip_realm=new.sip.realm,
+                    sip_ha1_md5=new.sip.ha1_md5,
+                    sip_ha1_sha256=new.sip.ha1_sha256,
+                    created_at_ms=now_ms,
+                )
+            )
+            await _note(conn, "agent.user.added", agent, now_ms, actor=by)
+
+    async def agent(self, agent_id: str) -> Agent | None:
+        """One agent, or None."""
+        async with self.engine.connect() as conn:
+            row = (await conn.execute(select(agents).where(agents.c.agent_id == agent_id))).one_or_none()
+        return None if row is None else Agent(row.agent_id, row.tenant, row.language)
+
+    async def agents_count(self) -> int:
+        """How many agents there are; 0 on a fresh node."""
+        async with self.engine.connect() as conn:
+            return len((await conn.execute(select(agents.c.agent_id))).all())
+
+    async def sip_secrets(self) -> Mapping[str, SipSecret]:
+        """Digest material of all agents' phones, by SIP user, for the registrar."""
+        async with self.engine.connect() as conn:
+            rows = (await conn.execute(select(agents))).all()
+        return {row.agent_id: SipSecret(row.sip_realm, row.sip_ha1_md5, row.sip_ha1_sha256) for row in rows}
+
+    async def set_sip_secret(self, agent_id: str, secret: SipSecret) -> None:
+        """A new phone password."""
+        async with self.engine.begin() as conn:
+            await conn.execute(
+                update(agents)
+                .where(agents.c.agent_id == agent_id)
+                .values(
+                    sip_realm=secret.realm,
+                    sip_ha1_md5=secret.ha1_md5,
+                    sip_ha1_sha256=secret.ha1_sha256,
+                )
+            )
+
+    # Logins
+
+    async def claim_try(self, agent_id: str, now_ms: int) -> Try | None:
+        """A login try, counted before the password is looked at, so that parallel guesses count as well.
+
+        None for an unknown user. The try number TRIES_MAX locks; a right password unlocks again (`accept`).
+        """
+        async with self.engine.begin() as conn:
+            row = (await conn.execute(select(agents).where(agents.c.agent_id == agent_id))).one_or_none()
+            if row is None:
+                return None
+            locked = row.locked_until_ms > now_ms
+            if not locked:
+                await self._count_try(conn, row, now_ms)
+        agent = Agent(row.agent_id, row.tenant, row.language)
+        return Try(agent, row.password_hash, row.must_change, locked)
+
+    async def _count_try(self, conn: AsyncConnection, row: Any, now_ms: int) -> None:
+        tries = 1 if row.locked_until_ms else row.tries + 1
+        locked_until_ms = now_ms + LOCK_MS if tries >= TRIES_MAX else 0
+        await conn.execute(
+            update(agents)
+            .where(agents.c.agent_id == row.agent_id)
+            .values(tries=tries, locked_until_ms=locked_until_ms)
+        )
+        if locked_until_ms:
+            agent = Agent(row.agent_id, row.tenant, row.language)
+            await _note(conn, "agent.login.locked", agent, now_ms, outcome="refused")
+
+    async def refuse_login(self, agent: Agent, reason: str, now_ms: int, origin: str) -> None:
+        """A refused login, on record; reason `wrong_password` or `locked`."""
+        async with self.engine.begin() as conn:
+            await _note(
+                conn, "agent.login.failed", agent, now_ms, outcome="refused", origin=origin, reason=reason
+            )
+
+    async def accept_login(
+        self,
+        agent: Agent,
+        login_sha256: bytes,
+        now_ms: int,
+        origin: str,
+        new_password_hash: str | None = None,
+    ) -> None:
+        """A right password: tries forgotten, login stored, the password replaced when a new one is given."""
+        changes: dict[str, object] = {"tries": 0, "locked_until_ms": 0}
+        if new_password_hash is not None:
+            changes |= {"password_hash": new_password_hash, "must_change": False}
+        async with self.engine.begin() as conn:
+            await conn.execute(update(agents).where(agents.c.agent_id == agent.agent_id).values(changes))
+            if new_password_hash is not None:
+                await conn.execute(delete(logins).where(logins.c.agent_id == agent.agent_id))
+                await _note(conn, "agent.password.changed", agent, now_ms, origin=origin)
+            await self._make_room(conn, agent.agent_id, now_ms)
+            await conn.execute(
+                insert(logins).values(
+                    login_sha256=login_sha256,
+                    agent_id=agent.agent_id,
+                    created_at_ms=now_ms,
+                    seen_at_ms=now_ms,
+                )
+            )
+            await _note(conn, "agent.login.succeeded", agent, now_ms, origin=origin)
+
+    async def _make_room(self, conn: AsyncConnection, agent_id: str, now_ms: int) -> None:
+        """Old logins of everybody go; of this agent the oldest as well when there are too many."""
+        await conn.execute(delete(logins).where(logins.c.created_at_ms < now_ms - LOGIN_AGE_MS_MAX))
+        newest = (
+            select(logins.c.login_sha256)
+            .where(logins.c.agent_id == agent_id)
+            .order_by(logins.c.created_at_ms.desc())
+            .limit(LOGINS_PER_AGENT_MAX - 1)
+        )
+        await conn.execute(
+            delete(logins).where(logins.c.agent_id == agent_id, logins.c.login_sha256.not_in(newest))
+        )
+
+    async def login(self, login_sha256: bytes) -> Login | None:
+        """A stored login, whatever its age; the desk judges it."""
+        query = (
+            select(logins, agents.c.tenant, agents.c.language)
+            .join(agents, agents.c.agent_id == logins.c.agent_id)
+            .where(logins.c.login_sha256 == login_sha256)
+        )
+        async with self.engine.connect() as conn:
+            row = (await conn.execute(query)).one_or_none()
+        if row is None:
+            return None
+        return Login(Agent(row.agent_id, row.tenant, row.language), row.created_at_ms, row.seen_at_ms)
+
+    async def touch_login(self, login_sha256: bytes, now_ms: int) -> None:
+        """The agent is there; written at most every SEEN_STEP_MS."""
+        async with self.engine.begin() as conn:
+            await conn.execute(
+                update(logins)
+                .where(logins.c.login_sha256 == login_sha256, logins.c.seen_at_ms < now_ms - SEEN_STEP_MS)
+                .values(seen_at_ms=now_ms)
+            )
+
+    async def end_login(self, login_sha256: bytes, agent: Agent, now_ms: int) -> None:
+        """The login is gone and cannot come back."""
+        async with self.engine.begin() as conn:
+            await conn.execute(delete(logins).where(logins.c.login_sha256 == login_sha256))
+            await _note(conn, "agent.login.ended", agent, now_ms)
+
+    # Access keys
+
+    async def add_access_key(self, key: AccessKey, secret_sha256: bytes, now_ms: int, by: str) -> None:
+        """One more access key."""
+        async with self.engine.begin() as conn:
+            await conn.execute(
+                insert(access_keys).values(
+                    prefix=key.prefix,
+                    secret_sha256=secret_sha256,
+                    tenant=key.tenant,
+                    label=key.label,
+                    created_at_ms=now_ms,
+                )
+            )
+            await outbox.add(conn, Entry("key.access.issued", utc_of(now_ms), by, key.prefix, key.tenant))
+
+    async def access_key(self, prefix: str) -> tuple[AccessKey, bytes] | None:
+        """A key that is not revoked, with the SHA-256 of its secret."""
+        query = select(access_keys).where(
+            access_keys.c.prefix == prefix, access_keys.c.revoked_at_ms.is_(None)
+        )
+        async with self.engine.connect() as conn:
+            row = (await conn.execute(query)).one_or_none()
+        return None if row is None else (AccessKey(row.prefix, row.tenant, row.label), row.secret_sha256)
+
+    async def revoke_access_key(self, key: AccessKey, now_ms: int, by: str) -> None:
+        """The key no longer opens anything."""
+        async with self.engine.begin() as conn:
+            await conn.execute(
+                update(access_keys).where(access_keys.c.prefix == key.prefix).values(revoked_at_ms=now_ms)
+            )
+            await outbox.add(conn, Entry("key.access.revoked", utc_of(now_ms), by, key.prefix, key.tenant))
+
+    # Calls
+
+    async def add_ended_call(self, call: CallView, now_ms: int, entry: Entry | None = None) -> None:
+        """A call that is over, with its entry for the log; calls past their time are forgotten."""
+        async with self.engine.begin() as conn:
+            await conn.execute(
+                delete(ended_calls).where(ended_calls.c.ended_at_ms < now_ms - ENDED_CALLS_KEPT_MS)
+            )
+            await conn.execute(
+                insert(ended_calls).values(
+                    call_id=call.call_id,
+                    tenant=call.tenant,
+                    flow=call.flow,
+                    agent_id=call.agent_id,
+                    caller=call.caller,
+                    did=call.did,
+                    language=call.language,
+                    started_at=call.started_at,
+                    ended_at_ms=now_ms,
+                    ended_reason=call.ended_reason or "unknown",
+                )
+            )
+            if entry is not None:
+                await outbox.add(conn, entry)
+
+
+async def _note(
+    conn: AsyncConnection,
+    name: str,
+    agent: Agent,
+    now_ms: int,
+    *,
+    actor: str | None = None,
+    outcome: str = "ok",
+    origin: str = "",
+    **data: str | int,
+) -> None:
+    """An outbox row about an agent in the transaction of `conn`; names as `audit/entries.py` lists them."""
+    entry = Entry(
+        name,
+        utc_of(now_ms),
+        actor or f"agent:{agent.agent_id}",
+        agent.agent_id,
+        agent.tenant,
+        outcome=outcome,
+        origin=origin,
+        data=data,
+    )
+    await outbox.add(conn, entry)
+
+
+def utc_of(now_ms: int) -> str:
+    """Milliseconds since 1970 as the log writes time: UTC, ISO 8601, Z."""
+    return stamp(datetime.fromtimestamp(now_ms / 1000, UTC))
