@@ -1,0 +1,37 @@
+"""`python -m vault.media --run-dir R`: one media process; ends with its parent, or on SIGTERM."""
+
+import os
+
+# Before numpy is imported: one thread, no pool that would compete with the packets.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+import argparse
+import signal
+from pathlib import Path
+
+from vault.media.process import LEGS_MAX, MediaSettings, run
+from vault.posture import die_with_parent, make_private
+
+
+def main() -> None:
+    """Read the command line and carry media until told to stop."""
+    parser = argparse.ArgumentParser(
+        prog="python -m vault.media", description="The media process of pay-ivr."
+    )
+    parser.add_argument("--run-dir", type=Path, required=True, help="directory of the control sockets")
+    parser.add_argument("--bind-ip", default="127.0.0.1", help="address of the RTP ports")
+    parser.add_argument("--port-first", type=int, default=20_000)
+    parser.add_argument("--port-last", type=int, default=29_999)
+    parser.add_argument("--legs-max", type=int, default=LEGS_MAX)
+    options = parser.parse_args()
+    if not 1024 <= options.port_first < options.port_last <= 65_535:
+        parser.error("the port range must lie within 1024-65535 and hold at least two ports")
+    if not 1 <= options.legs_max <= 10_000:
+        parser.error("--legs-max must be between 1 and 10000")
+    die_with_parent(signal.SIGTERM)
+    make_private()
+    run(MediaSettings(**vars(options)))
+
+
+if __name__ == "__main__":
+    main()
