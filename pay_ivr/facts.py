@@ -32,9 +32,10 @@ class CallView:
 
 @dataclass(frozen=True)
 class CallChanged:
-    """One change of a call, with the view after it. `what` is a dotted name: call.leg.answered, call.ended …"""
+    """One change of a call, with the view after it."""
 
     what: str
+    """A dotted name: call.bridge.opened, call.agent.lost, call.contact.ended …"""
     call: CallView
 
 

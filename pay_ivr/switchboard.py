@@ -1,27 +1,390 @@
-"""The use cases: answer, connect, take a payment, hang up. Drives calls, SIP legs, media and the vault's door."""
+"""The use cases: take a call in, take a payment on it, hang up. The one table of live calls.
 
-from collections.abc import Callable
+Drives contacts, SIP and the vault's door; holds no media byte and no key. What the desk may do stands in
+the public methods; each refuses with a code, a next step, and leaves everything as it was.
+"""
 
-from pay_ivr.facts import CallFact, CallView
-from vault import Field, Payment
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+
+from pay_ivr.call import Call, CallState, EndReason
+from pay_ivr.codes import PaymentCodes, PreparedPayment
+from pay_ivr.contact import Contact
+from pay_ivr.facts import CallChanged, CallError, CallFact, CallView
+from pay_ivr.flow import load_flow
+from pay_ivr.ids import new_id, now_ms, utc_now
+from pay_ivr.journal import Journal
+from pay_ivr.leg import Leg
+from pay_ivr.logs import log
+from pay_ivr.settings import Settings
+from pay_ivr.sip.endpoint import InviteLeg, LegObserver, SipEndpoint
+from pay_ivr.speaker import Shelf
+from pay_ivr.tenants import Numbers
+from vault import (
+    Door,
+    Field,
+    MediaClient,
+    NewPayment,
+    Payment,
+    PaymentChanged,
+    PaymentState,
+    VaultError,
+)
+
+ENDED_KEPT_MAX = 200
+"""Ended calls the desk can still read: enough for the last hour of a busy team, small in memory."""
+NOT_FOUND_STATUS = 404
+NO_ROOM_STATUS = 480
+"""480, not 503: a trunk takes 503 as "leave this host alone", and only the endpoint may say that."""
 
 
 class Switchboard:
     """What the desk and the flows may do with live calls. Raises `CallError` or the door's `VaultError`."""
 
+    def __init__(self, settings: Settings, numbers: Numbers, door: Door, media: MediaClient, shelf: Shelf,
+                 journal: Journal, codes: PaymentCodes) -> None:  # fmt: skip
+        self._settings = settings
+        self._numbers = numbers
+        self._door = door
+        self._media = media
+        self._shelf = shelf
+        self._journal = journal
+        self._codes = codes
+        self._sip: SipEndpoint | None = None
+        self._live: dict[str, Contact] = {}
+        self._ended: deque[Contact] = deque(maxlen=ENDED_KEPT_MAX)
+        self._by_leg: dict[str, Contact] = {}
+        self._listeners: list[Callable[[CallFact], None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # The desk.
+
     def calls_of(self, tenant: str, agent_id: str | None = None) -> tuple[CallView, ...]:
         """Live calls of a tenant, all or one agent's, oldest first."""
+        found = [one.call for one in self._live.values() if one.call.tenant == tenant]
+        return tuple(_view(call) for call in found if agent_id is None or call.agent_id == agent_id)
+
     def call(self, call_id: str) -> CallView:
-        """One call, live or ended in the last `ENDED_KEPT_S` seconds; CallError("call_unknown") otherwise."""
-    def payments_of(self, call_id: str) -> tuple[Payment, ...]: ...
-    def payment(self, payment_id: str) -> Payment: ...
-    async def create_payment(self, call_id: str, *, amount_minor: int, currency: str, reference: str, purpose: str,
-                             agent_id: str) -> Payment: ...
-    async def start_capture(self, payment_id: str) -> Payment: ...
-    async def rekey(self, payment_id: str, field: Field) -> Payment: ...
-    async def talk(self, payment_id: str, on: bool) -> Payment: ...
-    async def charge(self, payment_id: str) -> Payment: ...
-    async def cancel(self, payment_id: str, by: str) -> Payment: ...
-    async def hang_up(self, call_id: str, by: str) -> CallView: ...
+        """One call, live or lately ended; CallError("call_unknown") otherwise."""
+        return _view(self._contact(call_id).call)
+
+    def payments_of(self, call_id: str) -> tuple[Payment, ...]:
+        """The call's payments, oldest first."""
+        return tuple(self._contact(call_id).payments.values())
+
+    def payment(self, payment_id: str) -> Payment:
+        """The last known snapshot; CallError("payment_unknown") when no call here has it."""
+        return self._holder(payment_id).payments[payment_id]
+
+    async def create_payment(
+        self, call_id: str, *, amount_minor: int, currency: str, reference: str, purpose: str, agent_id: str
+    ) -> Payment:
+        """A payment on a bridged call; nothing is asked of the caller yet."""
+        contact = self._bridged(call_id)
+        new = NewPayment(
+            tenant=contact.call.tenant,
+            call_id=call_id,
+            leg_id=contact.caller.leg_id,
+            amount_minor=amount_minor,
+            currency=currency,
+            reference=reference,
+            purpose=purpose,
+            sca_basis="moto_agent",
+            agent_id=agent_id,
+        )
+        return self._keep(await self._door.create_payment(new))
+
+    async def start_capture(self, payment_id: str) -> Payment:
+        """SECURE, then the caller is asked to key what is needed; also the retry after a decline."""
+        self._bridged(self._holder(payment_id).call.call_id)
+        return self._keep(await self._door.open_capture(payment_id))
+
+    async def rekey(self, payment_id: str, field: Field) -> Payment:
+        """Asks for one field again; the others stay valid."""
+        self._bridged(self._holder(payment_id).call.call_id)
+        return self._keep(await self._door.rekey(payment_id, field))
+
+    async def talk(self, payment_id: str, on: bool) -> Payment:
+        """Pauses the capture so that caller and agent can speak, at most 15 s; or ends the pause."""
+        self._bridged(self._holder(payment_id).call.call_id)
+        return self._keep(await self._door.talk(payment_id, on))
+
+    async def charge(self, payment_id: str) -> Payment:
+        """Charges, only from `ready`."""
+        self._holder(payment_id)
+        return self._keep(await self._door.charge(payment_id))
+
+    async def cancel(self, payment_id: str, by: str) -> Payment:
+        """Cancels a payment that is not charged."""
+        self._holder(payment_id)
+        return self._keep(await self._door.cancel(payment_id, by))
+
+    async def hang_up(self, call_id: str, by: str) -> CallView:
+        """Ends a call from the desk."""
+        contact = self._contact(call_id)
+        if not contact.call.live:
+            raise CallError("call_ended", "The call has ended; nothing to hang up.")
+        log.info("call.desk.hung_up", call_id=call_id, agent_id=by)
+        contact.hang_up(EndReason.DESK_HUNG_UP)
+        return _view(contact.call)
+
     def watch(self, listener: Callable[[CallFact], None]) -> Callable[[], None]:
         """Calls `listener` with every fact from now on; the returned function ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    # SIP (SipHandler).
+
+    def attach(self, sip: SipEndpoint) -> None:
+        """Ties the endpoint in; calls may come from now on."""
+        self._sip = sip
+
+    def on_invite(self, sip: InviteLeg) -> LegObserver:
+        """A new call: routed by the dialled number, its flow started."""
+        route = self._numbers.route(sip.dialled_user)
+        if sip.source[0] not in self._settings.trunks or route is None:
+            return _Refusal(sip, NOT_FOUND_STATUS)
+        call = Call(
+            call_id=new_id("call"),
+            tenant=route.tenant.tenant_id,
+            tenant_name=route.tenant.name,
+            flow=route.did.flow,
+            did=route.did.number,
+            caller=sip.caller_user or "anonymous",
+            language=route.did.language,
+            started_at=utc_now(),
+        )
+        contact = Contact(
+            call, route.did.agents, self._door, self._media, self._shelf, self._settings.bind_ip, self
+        )
+        contact.caller.sip = sip
+        self._live[call.call_id] = contact
+        self._by_leg[contact.caller.leg_id] = contact
+        self.changed(contact, "call.offer.received")
+        self._spawn(self._run_flow(contact), call.call_id)
+        return contact.caller
+
+    # Exchange: what contacts need of us.
+
+    def place_call(self, contact: Contact, user: str, leg: Leg, offer: bytes) -> InviteLeg | None:
+        """Rings a registered agent phone; None when the user has no contact or there is no endpoint."""
+        if self._sip is None:
+            return None
+        found = self._sip.registrar.lookup(user)
+        if not found:
+            return None
+        self._by_leg[leg.leg_id] = contact
+        caller = contact.call.caller
+        return self._sip.invite(
+            found[0].uri,
+            offer,
+            from_uri=f"sip:{caller}@{self._settings.bind_ip}",
+            from_display=contact.call.tenant_name,
+            ring_timeout_s=self._settings.ring_timeout_s,
+            observer=leg,
+        )
+
+    def changed(self, contact: Contact, what: str) -> None:
+        """Tells the desk and the journal."""
+        if what != "call.speaking.changed":
+            ended = _view(contact.call) if what == "call.contact.ended" else None
+            self._journal.record(what, contact.call, ended)
+        self._tell(CallChanged(what, _view(contact.call)))
+
+    def ended(self, contact: Contact, reason: EndReason) -> None:
+        """Takes the call off the table; told once, whoever hangs up first."""
+        call = contact.call
+        if self._live.pop(call.call_id, None) is None:
+            return
+        call.state, call.end_reason = CallState.ENDED, reason
+        contact.speaker.close()
+        for leg in (contact.caller, contact.agent):
+            if leg is not None:
+                leg.close()
+                self._by_leg.pop(leg.leg_id, None)
+        self._ended.append(contact)
+        self.changed(contact, "call.contact.ended")
+        self._spawn(self._end_at_vault(call.call_id), "end")
+        for task in self._tasks:
+            if task.get_name() == call.call_id:
+                task.cancel()
+
+    async def take_code(self, contact: Contact, code: str) -> PreparedPayment | None:
+        """What an API-issued code stands for, taken by this call."""
+        call = contact.call
+        prepared = await self._codes.take(code, call.caller, now_ms(), tenant=call.tenant)
+        contact.code = code if prepared is not None else None
+        return prepared
+
+    async def bind_code(self, contact: Contact, payment: Payment) -> None:
+        """Notes which payment the call's code became: from now on only its outcome frees the code."""
+        if contact.code is not None:
+            await self._codes.bind(contact.code, payment.payment_id)
+            contact.code = None
+        self._keep(payment)
+
+    # Facts from media and vault.
+
+    async def follow_vault(self) -> None:
+        """Hands every payment step to its call; runs until cancelled."""
+        async for change in self._door.facts():
+            self._payment_changed(change)
+
+    async def follow_media(self) -> None:
+        """Hands every media fact to its call; runs until cancelled."""
+        async for fact in self._media.facts():
+            if fact.name == "media.back":
+                await self._media_back()
+            elif fact.leg_id in self._by_leg:
+                self._by_leg[fact.leg_id].media_fact(fact)
+
+    async def close(self) -> None:
+        """Ends every call: the node stops."""
+        for contact in list(self._live.values()):
+            contact.hang_up(EndReason.NODE_STOPPED)
+        for task in list(self._tasks):
+            if not task.get_name().startswith(("end", "code")):
+                task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5.0)
+
+    def _payment_changed(self, change: PaymentChanged) -> None:
+        payment = change.payment
+        contact = self._live.get(payment.call_id) or next(
+            (one for one in self._ended if one.call.call_id == payment.call_id), None
+        )
+        if contact is not None:
+            known = contact.payments.get(payment.payment_id)
+            if known is None or known.version <= payment.version:
+                contact.payments[payment.payment_id] = payment
+            if contact.call.live:
+                contact.payment_changed(change)
+        over = contact is None or not contact.call.live
+        self._spawn(self._close_code(payment, call_over=over), "code.close")
+        self._tell(change)
+
+    async def _media_back(self) -> None:
+        self._shelf.media_restarted()
+        for contact in list(self._live.values()):
+            try:
+                await contact.media_back()
+            except VaultError:
+                contact.hang_up(EndReason.MEDIA_REFUSED)
+
+    async def _end_at_vault(self, call_id: str) -> None:
+        """The vault ends captures of the call; what is authorising completes and is told later."""
+        try:
+            await self._door.end_call(call_id)
+        except VaultError as error:
+            log.warning("call.vault.unreached", call_id=call_id, code=error.code)
+        contact = self._contact(call_id)
+        if contact.code is not None:
+            await self._codes.close(contact.code, paid=False)
+        for payment in contact.payments.values():
+            await self._close_code(payment, call_over=True)
+
+    async def _close_code(self, payment: Payment, *, call_over: bool) -> None:
+        """A code is used up once its payment went through, free again once it cannot; unknown waits."""
+        if payment.agent_id is not None:
+            return
+        if payment.state in {PaymentState.AUTHORISED, PaymentState.SETTLED}:
+            await self._codes.close_payment(payment.payment_id, paid=True)
+        elif payment.state in {PaymentState.CANCELLED, PaymentState.EXPIRED, PaymentState.NEEDS_ACTION} or (
+            call_over and payment.state is PaymentState.DECLINED
+        ):
+            await self._codes.close_payment(payment.payment_id, paid=False)
+
+    # Small parts.
+
+    async def _run_flow(self, contact: Contact) -> None:
+        try:
+            await contact.caller.open()
+            await load_flow(contact.call.flow)(contact)
+        except (VaultError, CallError) as error:
+            log.warning("call.flow.failed", call_id=contact.call.call_id, code=error.code)
+            contact.refuse(NO_ROOM_STATUS)
+
+    def _bridged(self, call_id: str) -> Contact:
+        contact = self._contact(call_id)
+        if not contact.call.live:
+            raise CallError("call_ended", "The call has ended; take the payment on a new call.")
+        if contact.call.state is not CallState.BRIDGED:
+            raise CallError("call_not_bridged", "Caller and agent are not connected; wait until they are.")
+        return contact
+
+    def _contact(self, call_id: str) -> Contact:
+        contact = self._live.get(call_id) or next(
+            (one for one in self._ended if one.call.call_id == call_id), None
+        )
+        if contact is None:
+            raise CallError("call_unknown", "There is no such call; read the list of calls again.")
+        return contact
+
+    def _holder(self, payment_id: str) -> Contact:
+        for contact in (*self._live.values(), *self._ended):
+            if payment_id in contact.payments:
+                return contact
+        raise CallError("payment_unknown", "There is no such payment; read the call's payments again.")
+
+    def _keep(self, payment: Payment) -> Payment:
+        held = self._contact(payment.call_id).payments
+        if payment.payment_id not in held or held[payment.payment_id].version <= payment.version:
+            held[payment.payment_id] = payment
+        return payment
+
+    def _tell(self, fact: CallFact) -> None:
+        for listener in tuple(self._listeners):
+            listener(fact)
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("call.task.failed", task=task.get_name(), error=type(task.exception()).__name__)
+
+
+class _Refusal:
+    """The observer of a call that is refused at once."""
+
+    def __init__(self, sip: InviteLeg, status: int) -> None:
+        asyncio.get_running_loop().call_soon(sip.reject, status)
+
+    def on_ringing(self, leg: InviteLeg) -> None:
+        """Never comes."""
+
+    on_confirmed = on_ringing
+
+    def on_answered(self, leg: InviteLeg, sdp: bytes) -> None:
+        """Never comes."""
+
+    def on_reinvite(self, _leg: InviteLeg, sdp: bytes | None) -> bytes:
+        """Never comes."""
+        return sdp or b""
+
+    def on_info_key(self, leg: InviteLeg, key: int) -> None:
+        """Dropped."""
+
+    def on_ended(self, leg: InviteLeg, reason: object, status: int | None) -> None:
+        """Nothing to clean up."""
+
+
+def _view(call: Call) -> CallView:
+    return CallView(
+        call_id=call.call_id,
+        tenant=call.tenant,
+        flow=call.flow,
+        state=call.state.value,
+        agent_id=call.agent_id,
+        caller=call.caller,
+        did=call.did,
+        language=call.language,
+        started_at=call.started_at,
+        speaking=call.speaking,
+        keying_outside_capture=call.keying_outside_capture,
+        ended_reason=call.end_reason.value if call.end_reason is not None else None,
+    )

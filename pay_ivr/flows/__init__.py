@@ -1,1 +1,1 @@
-"""."""
+"""IVR flows, one file each; the file's name is the flow's name in a tenant file."""

@@ -1,0 +1,38 @@
+# Two commands do all set-up on a fresh machine: `make demo` and `make test`.
+BIN := .venv/bin
+PROOF_RUNS ?= 1000
+
+.PHONY: demo serve check test proof tools bench clean
+
+demo: .venv/.runtime            ## real calls on a node of its own; open var/demo/index.html afterwards
+	$(BIN)/pay-ivr demo
+
+serve: .venv/.runtime           ## a node on loopback that keeps running; prints the console URL and a one-time login
+	$(BIN)/pay-ivr serve
+
+check: .venv/.dev               ## format, lint, types, contracts, fast tests (about two minutes)
+	sh infra/setup/check.sh
+	$(BIN)/python -m pytest -q -n 4 -m "not slow and not proof" --durations=5
+
+test: tools .venv/.dev          ## everything a landing needs
+	sh infra/setup/check.sh
+	$(BIN)/python -m pytest -q -n 4 --dist loadgroup -m "not proof"
+
+proof: tools .venv/.dev         ## the long runs: full counts, long timers, big fuzz, mutation
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m proof
+	$(BIN)/pay-ivr verify leak --runs $(PROOF_RUNS) --json var/leak.json
+
+bench: tools .venv/.dev         ## ratios only, each measured in one run -> var/bench/
+	$(BIN)/python -m tests.bench.media --json var/bench/media.json
+
+tools:                          ## foreign programs for tests: sipp, baresip, chromium, iptables, ip, multimon-ng, gcc
+	sh infra/setup/tools.sh
+
+.venv/.runtime: requirements.lock pyproject.toml
+	sh infra/setup/venv.sh runtime
+
+.venv/.dev: requirements-dev.lock requirements.lock pyproject.toml
+	sh infra/setup/venv.sh dev
+
+clean:
+	rm -rf .venv var dist

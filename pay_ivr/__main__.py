@@ -1,0 +1,128 @@
+"""The command line: `pay-ivr serve | demo | verify | check | agent | key`.
+
+Every command says what it does while it does it, and ends with 0 only when all of it is right.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pay_ivr.facts import CallError
+from pay_ivr.settings import SettingsError, load_settings
+from pay_ivr.tenants import TenantError
+
+OK, WRONG, USAGE = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except (SettingsError, TenantError, CallError) as error:
+        print(f"pay-ivr: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        return WRONG
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pay-ivr", description="Card payments and PINs by telephone.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="run a node until it is stopped")
+    serve.add_argument("--log-file", type=Path, help="logs of all processes go here instead of the terminal")
+    serve.set_defaults(run=_serve)
+
+    demo = commands.add_parser("demo", help="real calls on a node of its own; leaves var/demo/index.html")
+    demo.add_argument("--out", type=Path, default=Path("var/demo"))
+    demo.set_defaults(run=_demo)
+
+    verify = commands.add_parser("verify", help="prove something about this build").add_subparsers(
+        required=True, metavar="WHAT"
+    )
+    leak = verify.add_parser("leak", help="canary cards over every transport; nothing may come through")
+    leak.add_argument(
+        "--runs", type=int, default=0, help="calls to place; default: what fits into five minutes"
+    )
+    leak.add_argument("--json", type=Path, help="write the findings here")
+    leak.set_defaults(run=_verify_leak)
+
+    check = commands.add_parser("check", help="check settings and tenant files; names the wrong line")
+    check.set_defaults(run=_check)
+
+    agent = commands.add_parser("agent", help="agents of the desk").add_subparsers(
+        required=True, metavar="WHAT"
+    )
+    add = agent.add_parser("add", help="a new agent: console login and phone password, shown once")
+    add.add_argument("agent_id")
+    add.add_argument("--tenant", required=True)
+    add.add_argument("--language", default="en-US")
+    add.set_defaults(run=_agent_add)
+
+    key = commands.add_parser("key", help="access keys of integrators").add_subparsers(
+        required=True, metavar="WHAT"
+    )
+    issue = key.add_parser("add", help="a new access key, shown once")
+    issue.add_argument("label")
+    issue.add_argument("--tenant", required=True)
+    issue.set_defaults(run=_key_add)
+
+    app = commands.add_parser("app", help="the app process alone; `serve` starts it")
+    app.set_defaults(run=_app)
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from pay_ivr.node import serve
+
+    return serve(load_settings(), options.log_file)
+
+
+def _app(_options: argparse.Namespace) -> int:
+    from pay_ivr.app import run_app
+
+    run_app(load_settings())
+    return OK
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from pay_ivr.proof.demo import run_demo
+
+    return run_demo(options.out)
+
+
+def _verify_leak(options: argparse.Namespace) -> int:
+    from pay_ivr.proof.leak import run_leak
+
+    return run_leak(runs=options.runs, json_file=options.json)
+
+
+def _check(_options: argparse.Namespace) -> int:
+    from pay_ivr.checkup import check
+
+    return check(load_settings())
+
+
+def _agent_add(options: argparse.Namespace) -> int:
+    from pay_ivr.node import add_agent
+
+    made = asyncio.run(add_agent(load_settings(), options.agent_id, options.tenant, options.language))
+    print(f"agent {made.agent_id}: one-time password {made.password}  phone password {made.phone_password}")
+    print("Both are shown once. The console asks for a new password at the first login.")
+    return OK
+
+
+def _key_add(options: argparse.Namespace) -> int:
+    from pay_ivr.node import add_access_key
+
+    secret = asyncio.run(add_access_key(load_settings(), options.tenant, options.label))
+    print(f"access key {options.label}: {secret}  (shown once)")
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""The app's composition root: builds every object once, wires them, starts, stops in reverse order.
+
+The only place, with `__main__`, that knows everybody. Nothing here decides anything about a call.
+"""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from aiohttp import web
+
+from agent_api.application import setup
+from agent_api.desk import DeskSettings, TenantDesk
+from audit.outbox import OutboxDoor
+from pay_ivr.catalogue import Catalogue
+from pay_ivr.codes import PaymentCodes
+from pay_ivr.journal import Journal
+from pay_ivr.logs import log, start_logging
+from pay_ivr.settings import Settings
+from pay_ivr.sip.endpoint import SipEndpoint, SipSettings, TraceLine
+from pay_ivr.sip.registrar import Registrar
+from pay_ivr.speaker import Shelf
+from pay_ivr.speech import Speech
+from pay_ivr.store import SipSecret, Store
+from pay_ivr.switchboard import Switchboard
+from pay_ivr.tenants import Numbers, Tenant, load_tenants, sections
+from pay_ivr.tones import hold_music
+from vault import Door, MediaClient
+
+SECRETS_EVERY_S = 5.0
+"""How soon a new agent's phone can register; agents are added by a command in another process."""
+TRACE_FILE = "sip-trace.jsonl"
+
+
+class App:
+    """The running app of one node; `start`, then `stop`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._stack = AsyncExitStack()
+        self._secrets: Mapping[str, SipSecret] = {}
+
+    async def start(self) -> None:
+        """Everything up and serving; `node.json` in the socket directory then tells the real ports."""
+        settings, run = self.settings, self.settings.sockets
+        tenants = load_tenants(settings.tenants_dir)
+        store = await Store.open(settings.data_dir / "app.db")
+        self._on_stop(store.close)
+        outbox = OutboxDoor(store.engine, run / "outbox-app.sock")
+        await outbox.start()
+        self._on_stop(outbox.stop)
+        door = Door(run / "vault.sock")
+        media = MediaClient(run / "media.sock", run / "media-keys.sock")
+        await door.connect()
+        self._on_stop(door.close)
+        await media.connect()
+        self._on_stop(media.close)
+        catalogue = Catalogue()
+        speech = Speech(catalogue, settings.data_dir)
+        self._on_stop(speech.close)
+        shelf = Shelf(media, speech)
+        journal = Journal(store)
+        codes = PaymentCodes(store)
+        board = Switchboard(settings, Numbers(tenants), door, media, shelf, journal, codes)
+        self._task(journal.run(), "journal")
+        self._on_stop(journal.flush)
+        await self._warm(speech, shelf, tenants)
+        sip = await self._start_sip(store, board)
+        self._task(board.follow_vault(), "facts.vault")
+        self._task(board.follow_media(), "facts.media")
+        self._on_stop(board.close)
+        board.attach(sip)
+        http_port = await self._start_desk(store, board, codes, catalogue, tenants)
+        self._tell(sip, http_port)
+
+    async def stop(self) -> None:
+        """Down in reverse order of `start`."""
+        (self.settings.sockets / "node.json").unlink(missing_ok=True)
+        await self._stack.aclose()
+
+    async def _start_sip(self, store: Store, board: Switchboard) -> SipEndpoint:
+        settings = self.settings
+        self._secrets = await store.sip_secrets()
+        self._task(self._follow_secrets(store), "sip.secrets")
+        registrar = Registrar(settings.sip_realm, self._ha1_of)
+        sip = SipEndpoint(
+            SipSettings(
+                bind_ip=settings.bind_ip,
+                udp_port=settings.sip_udp_port,
+                tcp_port=settings.sip_tcp_port if settings.sip_tcp_port >= 0 else None,
+                realm=settings.sip_realm,
+                calls_max=settings.calls_max,
+                info_from=settings.info_from,
+            ),
+            board,
+            registrar,
+            on_trace=_Trace(settings.data_dir / TRACE_FILE) if settings.sip_trace else None,
+        )
+        await sip.start()
+        self._on_stop(sip.stop)
+        return sip
+
+    def _ha1_of(self, user: str, algorithm: str) -> str | None:
+        secret = self._secrets.get(user)
+        if secret is None:
+            return None
+        return secret.ha1_md5 if algorithm.upper() == "MD5" else secret.ha1_sha256
+
+    async def _follow_secrets(self, store: Store) -> None:
+        while True:
+            await asyncio.sleep(SECRETS_EVERY_S)
+            self._secrets = await store.sip_secrets()
+
+    async def _warm(self, speech: Speech, shelf: Shelf, tenants: Mapping[str, Tenant]) -> None:
+        """Fixed prompts of every language in use, rendered once and kept; hold music into media's memory."""
+        languages = sorted({did.language for tenant in tenants.values() for did in tenant.telephony.did})
+        await speech.warm(languages)
+        await shelf.keep("hold_music", hold_music())
+
+    async def _start_desk(
+        self,
+        store: Store,
+        board: Switchboard,
+        codes: PaymentCodes,
+        catalogue: Catalogue,
+        tenants: Mapping[str, Tenant],
+    ) -> int:
+        desks = {tenant.tenant_id: _desk_of(tenant, self.settings.tenants_dir) for tenant in tenants.values()}
+        application = setup(
+            switchboard=board,
+            store=store,
+            codes=codes,
+            catalogue=catalogue,
+            tenants=desks,
+            settings=DeskSettings(),
+        )
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=2.0)
+        await runner.setup()
+        self._on_stop(runner.cleanup)
+        site = web.TCPSite(runner, self.settings.http_ip, self.settings.http_port)
+        await site.start()
+        return int(runner.addresses[0][1])
+
+    def _tell(self, sip: SipEndpoint, http_port: int) -> None:
+        """One file, written whole: where this node can be reached. Its existence says `ready`."""
+        facts = {
+            "http_url": f"http://{self.settings.http_ip}:{http_port}/",
+            "sip_udp_port": sip.udp_port,
+            "sip_tcp_port": sip.tcp_port,
+            "pid": os.getpid(),
+        }
+        path = self.settings.sockets / "node.json"
+        path.with_suffix(".new").write_text(json.dumps(facts), encoding="utf-8")
+        path.with_suffix(".new").rename(path)
+        log.info("node.app.started", sip_udp_port=sip.udp_port, http_port=http_port)
+
+    def _task(self, work: Awaitable[None], name: str) -> None:
+        task = asyncio.ensure_future(work)
+        if isinstance(task, asyncio.Task):
+            task.set_name(name)
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        self._on_stop(end)
+
+    def _on_stop(self, work: Callable[[], Awaitable[None]]) -> None:
+        self._stack.push_async_callback(work)
+
+
+class _Trace:
+    """First lines of SIP messages as JSON lines, for the ladder picture; never a body."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8")
+
+    def __call__(self, line: TraceLine) -> None:
+        """Writes one line."""
+        self._file.write(json.dumps(line.as_json()) + "\n")
+        self._file.flush()
+
+
+def _desk_of(tenant: Tenant, folder: Path) -> TenantDesk:
+    payment = sections(folder / f"{tenant.tenant_id}.toml").get("payment", {})
+    return TenantDesk(
+        name=tenant.name,
+        languages=tenant.telephony.languages,
+        currencies=tuple(payment.get("currencies", ())),
+        purposes=tuple(payment.get("purposes", ())),
+    )
+
+
+async def _serve(settings: Settings) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    app = App(settings)
+    await app.start()
+    try:
+        await stopped.wait()
+    finally:
+        await app.stop()
+
+
+def run_app(settings: Settings) -> None:
+    """The app process: runs until SIGTERM, dies with the supervisor."""
+    start_logging(settings.log_level)
+    asyncio.run(_serve(settings))

@@ -1,0 +1,331 @@
+"""One live contact on real legs: does what a flow's `Line` promises, and passes leg news on.
+
+It owns the order of things on one call (answer, ring, bridge, speak, ask); the rules across calls and for
+the desk stand in `pay_ivr/switchboard.py`.
+"""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from typing import Protocol
+
+from pay_ivr.call import Call, CallEvent, CallState, EndReason
+from pay_ivr.codes import PreparedPayment
+from pay_ivr.facts import CallError
+from pay_ivr.flow import Keyed
+from pay_ivr.ids import new_id
+from pay_ivr.leg import Leg, Role
+from pay_ivr.payment_voice import Sentence, sentences_for
+from pay_ivr.sip.endpoint import EndReason as SipEnd
+from pay_ivr.sip.endpoint import InviteLeg, map_final
+from pay_ivr.sip.errors import SipError
+from pay_ivr.speaker import Shelf, Speaker
+from vault import (
+    Door,
+    MediaClient,
+    MediaFact,
+    NewPayment,
+    Payment,
+    PaymentChanged,
+    PaymentState,
+    VaultError,
+    Why,
+)
+
+ANSWER_TIMEOUT_S = 120.0
+"""A question with its prompt is over by then, whatever media says."""
+CHANGES_KEPT = 200
+"""Steps of one payment that wait for a flow; a flow that is this far behind is not reading them at all."""
+NO_AGENT_STATUS = 480
+FINAL = frozenset(
+    {
+        PaymentState.AUTHORISED,
+        PaymentState.CANCELLED,
+        PaymentState.EXPIRED,
+        PaymentState.NEEDS_ACTION,
+        PaymentState.UNKNOWN,
+        PaymentState.SETTLED,
+        PaymentState.VOIDED,
+        PaymentState.REFUNDED,
+    }
+)
+"""A payment in one of these needs nothing more from the caller."""
+
+
+class Exchange(Protocol):
+    """What a contact needs from the house around it."""
+
+    def place_call(self, contact: "Contact", user: str, leg: Leg, offer: bytes) -> InviteLeg | None:
+        """Rings a registered agent phone; None when the user has no contact."""
+
+    def changed(self, contact: "Contact", what: str) -> None:
+        """Tells the desk and the journal that the call changed."""
+
+    def ended(self, contact: "Contact", reason: EndReason) -> None:
+        """Takes the call off the table; told once."""
+
+    async def take_code(self, contact: "Contact", code: str) -> PreparedPayment | None:
+        """What an API-issued code stands for, taken by this call."""
+
+    async def bind_code(self, contact: "Contact", payment: Payment) -> None:
+        """Notes which payment the call's code became."""
+
+
+class Contact:
+    """A call with its legs, its voice and its payments; the `Line` of its flow."""
+
+    def __init__(
+        self,
+        call: Call,
+        agents: tuple[str, ...],
+        door: Door,
+        media: MediaClient,
+        shelf: Shelf,
+        our_ip: str,
+        exchange: Exchange,
+    ) -> None:
+        self.call = call
+        self.agents = agents
+        self.caller = Leg(Role.CALLER, media, our_ip, self)
+        self.agent: Leg | None = None
+        self.payments: dict[str, Payment] = {}
+        self.code: str | None = None
+        """A payment code taken by this call that has no payment yet."""
+        self.speaker = Speaker(media, shelf, self.caller.leg_id, call.language)
+        self._door = door
+        self._media = media
+        self._our_ip = our_ip
+        self._exchange = exchange
+        self._agent_up: asyncio.Future[bool] | None = None
+        self._agent_gone = asyncio.Event()
+        self._refusal = NO_AGENT_STATUS
+        self._answers: dict[str, asyncio.Future[Mapping[str, object]]] = {}
+        self._changes: defaultdict[str, deque[PaymentChanged]] = defaultdict(
+            lambda: deque(maxlen=CHANGES_KEPT)
+        )
+        self._change_came = asyncio.Event()
+
+    # Line: what a flow may do.
+
+    async def connect_agent(self) -> bool:
+        """Rings the number's agents in order, bridges the first; False when none answered."""
+        self._sip_of_caller().ring()
+        for user in self.agents:
+            if await self._ring(user):
+                await self._bridge()
+                return True
+        self._sip_of_caller().reject(self._refusal)
+        self._exchange.ended(self, EndReason.NO_AGENT)
+        return False
+
+    async def answer(self) -> None:
+        """Answers the caller without an agent."""
+        self._answer_caller()
+        self._move(CallEvent.ANSWER, "call.caller.answered")
+        await self.caller.settled()
+
+    async def agent_gone(self) -> None:
+        """Returns when the agent's leg is over."""
+        await self._agent_gone.wait()
+
+    async def say(self, *sentences: Sentence) -> None:
+        """Speaks after what is being told now; returns when it is over or a key stopped it."""
+        await self.speaker.told()
+        await self.speaker.say(*sentences)
+
+    async def ask_digits(self, *sentences: Sentence, digits: int) -> Keyed:
+        """Open digits, collected by media while the question is spoken (barge-in)."""
+        collect_id = new_id("col")
+        answer: asyncio.Future[Mapping[str, object]] = asyncio.get_running_loop().create_future()
+        self._answers[collect_id] = answer
+        try:
+            await self._media.collect(self.caller.leg_id, collect_id, digits_max=digits)
+            await self.speaker.say(*sentences)
+            values = await asyncio.wait_for(answer, ANSWER_TIMEOUT_S)
+        except TimeoutError:
+            return Keyed("", "timeout")
+        finally:
+            self._answers.pop(collect_id, None)
+        return Keyed(str(values.get("digits", "")), str(values.get("outcome", "no_input")))
+
+    def open_payment(self) -> Payment | None:
+        """The newest payment that still needs something from the caller."""
+        return next((one for one in reversed(self.payments.values()) if one.state not in FINAL), None)
+
+    async def pay(self, prepared: PreparedPayment) -> Payment:
+        """Creates the prepared payment without an agent and starts the capture."""
+        new = NewPayment(
+            tenant=self.call.tenant,
+            call_id=self.call.call_id,
+            leg_id=self.caller.leg_id,
+            amount_minor=prepared.amount_minor,
+            currency=prepared.currency,
+            reference=prepared.reference,
+            purpose=prepared.purpose,
+            sca_basis="moto_unattended",
+        )
+        payment = await self._door.create_payment(new)
+        await self._exchange.bind_code(self, payment)
+        return await self.start_capture(payment.payment_id)
+
+    async def next_change(self, payment_id: str) -> PaymentChanged:
+        """The next step of a payment, in order."""
+        waiting = self._changes[payment_id]
+        while not waiting:
+            self._change_came.clear()
+            await self._change_came.wait()
+        return waiting.popleft()
+
+    async def start_capture(self, payment_id: str) -> Payment:
+        """SECURE, and the needed fields open."""
+        return await self._door.open_capture(payment_id)
+
+    async def ask_confirm(self, payment_id: str) -> Payment:
+        """Asks the caller to press 1."""
+        return await self._door.ask_confirm(payment_id)
+
+    async def charge(self, payment_id: str) -> Payment:
+        """Charges."""
+        return await self._door.charge(payment_id)
+
+    async def take_code(self, code: str) -> PreparedPayment | None:
+        """What an API-issued code stands for, now taken."""
+        return await self._exchange.take_code(self, code)
+
+    def hang_up(self, reason: EndReason) -> None:
+        """Ends every leg, then the call."""
+        for leg in (self.caller, self.agent):
+            if leg is not None and leg.sip is not None and not leg.ended:
+                leg.sip.hang_up()
+        self._exchange.ended(self, reason)
+
+    def refuse(self, status: int) -> None:
+        """Ends a call whose flow cannot go on: a final response before the answer, BYE after it."""
+        if self.call.live:
+            if self.caller.sip is not None and self.call.state in {CallState.OFFERED, CallState.RINGING}:
+                self.caller.sip.reject(status)
+            self.hang_up(EndReason.FAILED)
+
+    # News from legs (LegListener), media and the vault.
+
+    def leg_ringing(self, leg: Leg) -> None:
+        """The agent's phone rings; the caller has heard 180 already."""
+
+    def leg_answered(self, leg: Leg) -> None:
+        """The agent answered, or a late-offer caller sent its answer."""
+        if leg is self.agent and self._agent_up is not None and not self._agent_up.done():
+            self._agent_up.set_result(True)
+
+    def leg_ended(self, leg: Leg, reason: SipEnd, status: int | None) -> None:
+        """A party is gone: the caller's going ends the call, the agent's wakes the flow."""
+        if leg is self.caller:
+            cancelled = reason is SipEnd.CANCELLED
+            self.hang_up(EndReason.CALLER_CANCELLED if cancelled else EndReason.CALLER_HUNG_UP)
+        elif self._agent_up is not None and not self._agent_up.done():
+            self._refusal = map_final(status) if status is not None else NO_AGENT_STATUS
+            self._agent_up.set_result(False)
+        elif leg is self.agent and self.call.state is CallState.BRIDGED:
+            self._lose_agent(leg)
+
+    def leg_broken(self, _leg: Leg) -> None:
+        """Media refused the leg: nobody would hear anything, so the call ends."""
+        if self.call.live:
+            self.hang_up(EndReason.MEDIA_REFUSED)
+
+    def media_fact(self, fact: MediaFact) -> None:
+        """A fact about one of our legs."""
+        self.speaker.media_fact(fact)
+        if fact.name == "collect.done":
+            answer = self._answers.get(str(fact.values.get("collect_id")))
+            if answer is not None and not answer.done():
+                answer.set_result(fact.values)
+        elif fact.name == "leg.speaking" and fact.leg_id == self.caller.leg_id:
+            self.call.speaking = bool(fact.values.get("on"))
+            self._exchange.changed(self, "call.speaking.changed")
+        elif fact.name == "leg.keying" and not self.call.keying_outside_capture:
+            self.call.keying_outside_capture = True
+            self._exchange.changed(self, "call.keys.noticed")
+        elif fact.name == "leg.silent" and fact.leg_id == self.caller.leg_id:
+            self._exchange.changed(self, "call.audio.lost")
+
+    def payment_changed(self, change: PaymentChanged) -> None:
+        """A step of one of our payments: kept, spoken, and handed to the flow."""
+        payment = change.payment
+        self.payments[payment.payment_id] = payment
+        if change.why is Why.CAPTURE_OPENED:
+            self.call.keying_outside_capture = False
+        if change.why is Why.KEY:
+            self.speaker.hush()
+        alone = self.call.state is not CallState.BRIDGED
+        self.speaker.tell(sentences_for(change, alone=alone))
+        self._changes[payment.payment_id].append(change)
+        self._change_came.set()
+
+    async def media_back(self) -> None:
+        """Takes the endpoints again after a restart of media; SECURE until the broker releases them."""
+        self.speaker.media_restarted()
+        legs = [leg for leg in (self.caller, self.agent) if leg is not None and not leg.ended]
+        for leg in legs:
+            await leg.reopen()
+        if self.call.state is CallState.BRIDGED and self.agent is not None:
+            await self._media.bridge(self.caller.leg_id, self.agent.leg_id)
+
+    # Steps.
+
+    async def _ring(self, user: str) -> bool:
+        leg = Leg(Role.AGENT, self._media, self._our_ip, self)
+        try:
+            await leg.open()
+        except VaultError:
+            return False
+        self.agent, self._agent_up = leg, asyncio.get_running_loop().create_future()
+        leg.sip = self._exchange.place_call(self, user, leg, leg.offer())
+        if leg.sip is None:
+            leg.close()
+            return False
+        self.call.agent_id = user
+        self._move(CallEvent.AGENT_RINGS, "call.agent.rung")
+        if await self._agent_up:
+            return True
+        leg.close()
+        self.agent, self.call.agent_id = None, None
+        self._move(CallEvent.AGENT_REFUSES, "call.agent.refused")
+        return False
+
+    async def _bridge(self) -> None:
+        agent = self.agent
+        if agent is None:
+            raise CallError("call_state", "There is no agent to bridge to.")
+        self._answer_caller()
+        await agent.settled()
+        await self.caller.settled()
+        await self._media.bridge(self.caller.leg_id, agent.leg_id)
+        self._move(CallEvent.BRIDGE, "call.bridge.opened")
+        if agent.ended:
+            # It hung up while the bridge was being built; the call was not bridged yet, so nobody was told.
+            self._lose_agent(agent)
+
+    def _answer_caller(self) -> None:
+        sip = self._sip_of_caller()
+        try:
+            sip.answer(self.caller.offer() if sip.remote_sdp is None else self.caller.answer(sip.remote_sdp))
+        except SipError as error:
+            sip.reject(getattr(error, "status", 488))
+            self._exchange.ended(self, EndReason.MEDIA_REFUSED)
+            raise CallError(
+                "no_common_codec", "The caller offers no G.711; enable it at the trunk."
+            ) from None
+
+    def _sip_of_caller(self) -> InviteLeg:
+        if self.caller.sip is None:
+            raise CallError("call_ended", "The caller has hung up.")
+        return self.caller.sip
+
+    def _lose_agent(self, leg: Leg) -> None:
+        leg.close()
+        self._move(CallEvent.AGENT_GONE, "call.agent.lost")
+        self._agent_gone.set()
+
+    def _move(self, event: CallEvent, what: str) -> None:
+        self.call.apply(event)
+        self._exchange.changed(self, what)

@@ -1,0 +1,106 @@
+"""A whole node as a person starts it: first agents, the processes, the start-up lines."""
+
+import asyncio
+import json
+import secrets
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent_api.auth import Passwords, create_access_key, create_agent
+from pay_ivr.ids import now_ms
+from pay_ivr.logs import start_logging
+from pay_ivr.settings import Settings
+from pay_ivr.store import Agent, Store
+from pay_ivr.supervisor import Supervisor
+from pay_ivr.tenants import Tenant, load_tenants
+
+PHONE_PASSWORD_BYTES = 12
+"""96 random bits behind a digest; phones that cannot paste can still type sixteen characters."""
+
+
+@dataclass(frozen=True, repr=False)
+class NewAgentLogin:
+    """What a new agent is told once."""
+
+    agent_id: str
+    password: str
+    """One-time; the console asks for another at the first login."""
+    phone_password: str
+
+
+async def add_agent(settings: Settings, agent_id: str, tenant: str, language: str) -> NewAgentLogin:
+    """A new agent of a tenant; IntegrityError when the user exists."""
+    store = await Store.open(settings.data_dir / "app.db")
+    phone_password = secrets.token_urlsafe(PHONE_PASSWORD_BYTES)
+    passwords = Passwords()
+    try:
+        password = await create_agent(
+            store,
+            passwords,
+            Agent(agent_id, tenant, language),
+            sip_realm=settings.sip_realm,
+            sip_password=phone_password,
+            now_ms=now_ms(),
+        )
+    finally:
+        passwords.close()
+        await store.close()
+    return NewAgentLogin(agent_id, password, phone_password)
+
+
+async def add_access_key(settings: Settings, tenant: str, label: str) -> str:
+    """A new access key of an integrator, in clear; it is stored as a hash."""
+    store = await Store.open(settings.data_dir / "app.db")
+    try:
+        return await create_access_key(store, tenant=tenant, label=label, now_ms=now_ms())
+    finally:
+        await store.close()
+
+
+async def first_agents(settings: Settings, tenants: dict[str, Tenant]) -> list[NewAgentLogin]:
+    """On a fresh data directory: one login for every agent that a number rings; nothing otherwise."""
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store = await Store.open(settings.data_dir / "app.db")
+    try:
+        if await store.agents_count():
+            return []
+    finally:
+        await store.close()
+    wanted = {
+        (user, tenant.tenant_id, did.language)
+        for tenant in tenants.values()
+        for did in tenant.telephony.did
+        for user in did.agents
+    }
+    return [await add_agent(settings, *one) for one in sorted(wanted)]
+
+
+def node_facts(settings: Settings) -> dict[str, Any]:
+    """Where a running node can be reached: http_url, sip_udp_port, sip_tcp_port, pid of the app."""
+    facts: dict[str, Any] = json.loads((settings.sockets / "node.json").read_text(encoding="utf-8"))
+    return facts
+
+
+def say(line: str) -> None:
+    """One line for the person who started us, at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def serve(settings: Settings, log_file: Path | None) -> int:
+    """Runs a node until SIGTERM; the first start prints the console URL and one-time logins."""
+    start_logging(settings.log_level)
+    logins = asyncio.run(first_agents(settings, load_tenants(settings.tenants_dir)))
+    supervisor = Supervisor(settings, log_file)
+    say(f"pay-ivr: data in {settings.data_dir}")
+    supervisor.start(lambda name: say(f"pay-ivr: {name} is up"))
+    facts = node_facts(settings)
+    say(f"pay-ivr: ready. Console {facts['http_url']}   API {facts['http_url']}openapi.json")
+    say(f"pay-ivr: SIP {settings.bind_ip} UDP {facts['sip_udp_port']}, TCP {facts['sip_tcp_port']}")
+    for login in logins:
+        say(f"pay-ivr: agent {login.agent_id}: one-time password {login.password}")
+        say(f"pay-ivr: phone {login.agent_id}: SIP password {login.phone_password}  (each shown once)")
+    supervisor.run()
+    return 0

@@ -1,0 +1,209 @@
+"""A telephone's RTP and RTCP ports: sends every 20 ms, and keeps every datagram it is given as evidence.
+
+RFC 3550 headers and RFC 4733 events, written here once more so that the proof shares nothing with the relay.
+"""
+
+import asyncio
+import random
+import struct
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from pay_ivr.proof.audio import FRAME, Samples, Voice, encode
+
+EVENT_TYPE = 101
+EVENT_UPDATE_MS = 20
+END_COPIES = 3
+"""RFC 4733 §2.5.1.4."""
+EVIDENCE_MAX = 200_000
+"""Datagrams kept per port: more than an hour of audio."""
+
+
+@dataclass(frozen=True)
+class Datagram:
+    """One datagram as it came from the network."""
+
+    at: float
+    """Monotonic seconds."""
+    data: bytes
+
+
+@dataclass
+class Impairment:
+    """What the network between the phone and the node does to packets that the phone sends."""
+
+    loss: float = 0.0
+    duplicates: float = 0.0
+    jitter_ms: float = 0.0
+
+
+class RtpPort(asyncio.DatagramProtocol):
+    """One leg's two sockets on a loopback address; opened by `open`."""
+
+    def __init__(
+        self, codec: str, seed: int, impairment: Impairment | None = None, *, voice: bool = True
+    ) -> None:
+        self.codec = codec
+        self.payload_type = 0 if codec == "PCMU" else 8
+        self.received: list[Datagram] = []
+        self.received_rtcp: list[Datagram] = []
+        self.sent_samples: list[Samples] = []
+        self.sent_at: list[float] = []
+        self.pressed: list[tuple[float, str]] = []
+        """When each key went down (monotonic seconds) and which it was."""
+        self.port = 0
+        self._random = random.Random(seed)
+        self._impairment = impairment or Impairment()
+        self._voice = Voice(seed) if voice else None
+        self._remote: tuple[str, int] | None = None
+        self._waiting: deque[tuple[str, Samples | bytes | None]] = deque()
+        self._ssrc = self._random.getrandbits(32)
+        self._sequence = self._random.getrandbits(15)
+        self._timestamp = self._random.getrandbits(31)
+        self._clock: asyncio.Task[None] | None = None
+        self._sockets: list[asyncio.DatagramTransport] = []
+
+    async def open(self, ip: str = "127.0.0.1") -> int:
+        """The even local port; RTCP is the next one."""
+        loop = asyncio.get_running_loop()
+        for _ in range(50):
+            port = 2 * self._random.randrange(15000, 30000)
+            try:
+                rtp, _protocol = await loop.create_datagram_endpoint(lambda: self, local_addr=(ip, port))
+            except OSError:
+                continue
+            try:
+                rtcp, _other = await loop.create_datagram_endpoint(
+                    lambda: _Keeper(self.received_rtcp), local_addr=(ip, port + 1)
+                )
+            except OSError:
+                rtp.close()
+                continue
+            self._sockets, self.port = [rtp, rtcp], port
+            return port
+        raise OSError("no free port pair was found")
+
+    def start(self, remote: tuple[str, int]) -> None:
+        """Sends to the peer from now on."""
+        self._remote = remote
+        if self._clock is None:
+            self._clock = asyncio.create_task(self._run(), name="phone.rtp")
+
+    def close(self) -> None:
+        """Stops the clock and gives the ports back."""
+        if self._clock is not None:
+            self._clock.cancel()
+        for transport in self._sockets:
+            transport.close()
+
+    def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
+        """Evidence."""
+        if len(self.received) < EVIDENCE_MAX:
+            self.received.append(Datagram(time.monotonic(), data))
+
+    def error_received(self, exc: Exception) -> None:
+        """A peer that is gone answers with ICMP; the call's signalling knows better."""
+
+    # What the caller does.
+
+    def queue_audio(self, key: str, samples: Samples) -> None:
+        """Plays samples instead of the voice, a multiple of 160."""
+        for start in range(0, len(samples), FRAME):
+            self._waiting.append((key if start == 0 else "", samples[start : start + FRAME]))
+
+    def queue_event(self, key: str, duration_ms: int) -> None:
+        """One telephone-event, first packet with the marker, three end packets (RFC 4733 §2.5.1)."""
+        code = "0123456789*#ABCD".index(key)
+        frames = max(2, duration_ms // EVENT_UPDATE_MS)
+        for number in range(1, frames + 1):
+            body = struct.pack("!BBH", code, 10, number * FRAME)
+            self._waiting.append((key if number == 1 else "", body))
+        self._waiting.append(("END", struct.pack("!BBH", code, 0x80 | 10, (frames + 1) * FRAME)))
+
+    def queue_pause(self, duration_ms: int) -> None:
+        """Voice for that long, before what is queued next."""
+        for _ in range(max(1, duration_ms // 20)):
+            self._waiting.append(("", None))
+
+    @property
+    def busy(self) -> bool:
+        """True while something queued is not sent."""
+        return bool(self._waiting)
+
+    # The 20 ms clock.
+
+    async def _run(self) -> None:
+        event_started = 0
+        due = time.monotonic()
+        while True:
+            what, item = self._waiting.popleft() if self._waiting else ("", None)
+            if what and what != "END":
+                self.pressed.append((time.monotonic(), what))
+            if isinstance(item, bytes):
+                if what and what != "END":
+                    event_started = self._timestamp
+                copies = END_COPIES if what == "END" else 1
+                for _ in range(copies):
+                    self._send(item, EVENT_TYPE, event_started, marker=bool(what) and what != "END")
+                self._note(None)
+            else:
+                samples = item if item is not None else self._speak()
+                self._send(encode(samples, self.codec), self.payload_type, self._timestamp)
+                self._note(samples)
+            self._timestamp = (self._timestamp + FRAME) & 0xFFFFFFFF
+            due += 0.02
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+    def _speak(self) -> Samples:
+        if self._voice is None:
+            return np.zeros(FRAME, dtype=np.int16)
+        return self._voice.frame()
+
+    def _note(self, samples: Samples | None) -> None:
+        self.sent_samples.append(samples if samples is not None else np.zeros(FRAME, dtype=np.int16))
+        self.sent_at.append(time.monotonic())
+
+    def _send(self, payload: bytes, payload_type: int, timestamp: int, *, marker: bool = False) -> None:
+        header = struct.pack(
+            "!BBHII", 0x80, (0x80 if marker else 0) | payload_type, self._sequence, timestamp, self._ssrc
+        )
+        self._sequence = (self._sequence + 1) & 0xFFFF
+        if self._remote is None or self._random.random() < self._impairment.loss:
+            return
+        copies = 2 if self._random.random() < self._impairment.duplicates else 1
+        for _ in range(copies):
+            self._deliver(header + payload)
+
+    def _deliver(self, packet: bytes) -> None:
+        late_s = self._random.random() * self._impairment.jitter_ms / 1000
+        if late_s > 0:
+            asyncio.get_running_loop().call_later(late_s, self._put, packet)
+        else:
+            self._put(packet)
+
+    def _put(self, packet: bytes) -> None:
+        if self._sockets and not self._sockets[0].is_closing():
+            self._sockets[0].sendto(packet, self._remote)
+
+
+class _Keeper(asyncio.DatagramProtocol):
+    """Keeps what comes."""
+
+    def __init__(self, kept: list[Datagram]) -> None:
+        self._kept = kept
+
+    def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
+        """Evidence."""
+        if len(self._kept) < EVIDENCE_MAX:
+            self._kept.append(Datagram(time.monotonic(), data))
+
+
+def payload_of(datagram: bytes) -> tuple[int, int, int, bytes]:
+    """(payload type, SSRC, timestamp, payload) of an RTP packet without extensions; ValueError otherwise."""
+    if len(datagram) < 12 or datagram[0] != 0x80:
+        raise ValueError("not a plain RTP packet")
+    _flags, second, _sequence, timestamp, ssrc = struct.unpack("!BBHII", datagram[:12])
+    return second & 0x7F, ssrc, timestamp, datagram[12:]

@@ -1,0 +1,125 @@
+"""Settings of one node: every field has a default, so `pay-ivr serve` runs with none.
+
+Each field comes from the environment (`PAY_IVR_` + upper-case name) or from the TOML file that
+`PAY_IVR_SETTINGS` names; the environment wins. The field's docstring is its manual.
+"""
+
+import os
+import tomllib
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+UNIX_PATH_MAX = 107
+"""Bytes the kernel allows for a Unix socket's path, without the closing zero (unix(7))."""
+LONGEST_SOCKET = "outbox-vault.sock"
+
+
+class SettingsError(Exception):
+    """The node cannot start with these settings; the sentence names the field."""
+
+    code = "settings"
+    retryable = False
+
+
+class Settings(BaseSettings):
+    """What one node needs to know."""
+
+    model_config = SettingsConfigDict(env_prefix="PAY_IVR_", extra="forbid", frozen=True)
+
+    data_dir: Path = Path("var/node")
+    """Everything the node keeps: databases, keys, prompt cache. No state outside it."""
+    run_dir: Path | None = None
+    """Unix sockets; default `<data_dir>/run`. Its path must leave room for the kernel's 107 bytes."""
+    tenants_dir: Path = Path("infra/tenants")
+    """One TOML file per tenant."""
+    bind_ip: str = "127.0.0.1"
+    """Address for SIP and RTP; also what our SDP says. Loopback unless told otherwise."""
+    http_ip: str = "127.0.0.1"
+    """Address for the console and the agent API."""
+    http_port: int = Field(8080, ge=0, le=65535)
+    """0 takes any free port; the start-up line tells which."""
+    sip_udp_port: int = Field(5060, ge=0, le=65535)
+    """0 takes any free port."""
+    sip_tcp_port: int = Field(5060, ge=-1, le=65535)
+    """0 takes any free port, -1 switches TCP off."""
+    sip_realm: str = "pay-ivr"
+    """Digest realm for agent phones."""
+    trunk_ips: str = "127.0.0.1"
+    """Comma-separated addresses that may send calls to DIDs without digest: trunk, SBC, PBX."""
+    info_ips: str = ""
+    """Comma-separated trunk addresses whose SIP INFO keys count (decision 0013); default none."""
+    rtp_port_first: int = Field(20000, ge=1024, le=65000)
+    """First RTP port; even ports are RTP, the next one is RTCP."""
+    rtp_port_last: int = Field(29999, ge=1030, le=65535)
+    """Last port of the range."""
+    calls_max: int = Field(500, ge=1, le=5000)
+    """Calls at once; one more is answered 503 with Retry-After."""
+    ring_timeout_s: float = Field(30.0, ge=1, le=300)
+    """How long one agent's phone rings before the next is tried."""
+    sip_trace: bool = False
+    """Writes first lines of SIP messages, never a body, to `<data_dir>/sip-trace.jsonl`."""
+    log_level: str = "INFO"
+    """DEBUG, INFO, WARNING or ERROR. No level ever shows a key."""
+
+    @field_validator("bind_ip", "http_ip")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        ip_address(value)
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.rtp_port_last - self.rtp_port_first < 3:
+            raise ValueError("rtp_port_last must leave room for at least two legs")
+        if len(str((self.sockets / LONGEST_SOCKET).resolve()).encode()) > UNIX_PATH_MAX:
+            raise ValueError("run_dir is too long for a Unix socket; give a shorter one")
+        return self
+
+    @property
+    def sockets(self) -> Path:
+        """The directory of the Unix sockets."""
+        return self.run_dir if self.run_dir is not None else self.data_dir / "run"
+
+    @property
+    def trunks(self) -> frozenset[str]:
+        """Addresses that may send calls without digest."""
+        return _addresses(self.trunk_ips)
+
+    @property
+    def info_from(self) -> frozenset[str]:
+        """Addresses whose INFO keys count."""
+        return _addresses(self.info_ips)
+
+
+def _addresses(text: str) -> frozenset[str]:
+    return frozenset(part.strip() for part in text.split(",") if part.strip())
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from file, environment and overrides (strongest last); SettingsError names file and field."""
+    from_file = _file_values(os.environ.get("PAY_IVR_SETTINGS"))
+    named_in_environment = {
+        key.removeprefix("PAY_IVR_").lower() for key in os.environ if key.startswith("PAY_IVR_")
+    }
+    values = {key: value for key, value in from_file.items() if key not in named_in_environment} | overrides
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise SettingsError(f"{name}: {first['msg']}") from None
+
+
+def _file_values(path: str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError:
+        raise SettingsError("PAY_IVR_SETTINGS names a file that cannot be read") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the settings file is not TOML: {error}") from None

@@ -1,0 +1,142 @@
+"""What a caller hears, in order: one queue per call, newest step first to be heard.
+
+A step of a payment may come as a burst (problem, field opened again): what arrives within `BURST_S` is joined
+and said once. A later step stops what is still being said; a key drops it (barge-in is media's part).
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Sequence
+
+from pay_ivr.ids import new_id
+from pay_ivr.payment_voice import Sentence
+from pay_ivr.speech import Speech, SpeechError
+from vault import MediaClient, MediaFact, VaultError
+
+BURST_S = 0.06
+"""Steps closer than this belong together: the cell reports a problem and opens the field within one loop."""
+SPEECH_MAX_S = 60.0
+"""No prompt of ours is longer; a lost `play.done` must not hold a flow for ever."""
+
+
+class Shelf:
+    """The prompts that media holds in memory: fixed ones stay, personal ones go when they have been said."""
+
+    def __init__(self, media: MediaClient, speech: Speech) -> None:
+        self._media = media
+        self._speech = speech
+        self._fixed: set[str] = set()
+        self._out: Counter[str] = Counter()
+        """Personal prompts by how many sayings still need them."""
+
+    async def take(self, language: str, sentence: Sentence) -> str:
+        """The id under which media plays the sentence; loads it when it is not there."""
+        prompt = await self._speech.prompt(language, sentence.key, **sentence.values)
+        if prompt.prompt_id not in self._fixed:
+            await self._media.load_prompt(prompt.prompt_id, prompt.ulaw)
+            if sentence.values:
+                self._out[prompt.prompt_id] += 1
+            else:
+                self._fixed.add(prompt.prompt_id)
+        return prompt.prompt_id
+
+    async def keep(self, name: str, ulaw: bytes) -> None:
+        """Loads a sound under a name of its own (hold music) for as long as media lives."""
+        await self._media.load_prompt(name, ulaw)
+
+    async def put_back(self, prompt_id: str) -> None:
+        """Takes a personal prompt out of media's memory."""
+        if prompt_id not in self._out:
+            return
+        self._out[prompt_id] -= 1
+        if self._out[prompt_id] <= 0:
+            del self._out[prompt_id]
+            with contextlib.suppress(VaultError):
+                await self._media.unload_prompt(prompt_id)
+
+    def media_restarted(self) -> None:
+        """Media's memory is empty again."""
+        self._fixed.clear()
+        self._out.clear()
+
+
+class Speaker:
+    """Speaks to one leg; `say` waits until it is said, `tell` does not."""
+
+    def __init__(self, media: MediaClient, shelf: Shelf, leg_id: str, language: str) -> None:
+        self.language = language
+        self._media = media
+        self._shelf = shelf
+        self._leg_id = leg_id
+        self._playing: dict[str, asyncio.Future[str]] = {}
+        self._burst: list[Sentence] = []
+        self._teller: asyncio.Task[None] | None = None
+        self._collecting = False
+
+    async def say(self, *sentences: Sentence, barge_in: bool = True) -> str:
+        """How it ended: finished | stopped | key | silent (nothing could be said)."""
+        taken: list[str] = []
+        play_id = new_id("play")
+        try:
+            taken += [await self._shelf.take(self.language, sentence) for sentence in sentences]
+            over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            self._playing[play_id] = over
+            await self._media.play(self._leg_id, play_id, taken, barge_in=barge_in)
+            return await asyncio.wait_for(over, SPEECH_MAX_S)
+        except (VaultError, SpeechError, TimeoutError):
+            return "silent"
+        finally:
+            self._playing.pop(play_id, None)
+            for prompt_id in taken:
+                await self._shelf.put_back(prompt_id)
+
+    def tell(self, sentences: Sequence[Sentence]) -> None:
+        """Says it soon, instead of what is being said; sentences of one burst are said once each."""
+        if not sentences:
+            return
+        self._burst += [sentence for sentence in sentences if sentence not in self._burst]
+        if self._teller is None or self._teller.done() or not self._collecting:
+            self._replace_teller()
+
+    def hush(self) -> None:
+        """Drops what is not said yet; the caller is keying."""
+        self._burst.clear()
+
+    async def told(self) -> None:
+        """Returns when the last `tell` is over."""
+        while self._teller is not None and not self._teller.done():
+            await asyncio.wait([self._teller])
+
+    def media_fact(self, fact: MediaFact) -> None:
+        """Hands over `play.done`; others are not ours."""
+        if fact.name == "play.done":
+            over = self._playing.pop(str(fact.values.get("play_id")), None)
+            if over is not None and not over.done():
+                over.set_result(str(fact.values.get("outcome")))
+
+    def media_restarted(self) -> None:
+        """Everything loaded is gone, everything playing is over."""
+        for over in self._playing.values():
+            if not over.done():
+                over.set_result("stopped")
+        self._playing.clear()
+
+    def close(self) -> None:
+        """Ends what is being said; the leg is going."""
+        if self._teller is not None:
+            self._teller.cancel()
+        self.media_restarted()
+
+    def _replace_teller(self) -> None:
+        if self._teller is not None:
+            self._teller.cancel()
+        self._collecting = True
+        self._teller = asyncio.create_task(self._tell(), name="speaker.tell")
+
+    async def _tell(self) -> None:
+        await asyncio.sleep(BURST_S)
+        self._collecting = False
+        sentences, self._burst = self._burst, []
+        if sentences:
+            await self.say(*sentences)

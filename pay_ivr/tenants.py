@@ -1,0 +1,169 @@
+"""Tenants as telephony sees them: `<tenant>.toml`, section `[telephony]`, and the number → flow table.
+
+One tenant is one file; the other sections belong to their owners (`[payment]` to the vault). Errors name
+the file and the line, so that `pay-ivr check` can be read over somebody's shoulder.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+TENANT_FILE_BYTES_MAX = 256 * 1024
+"""A tenant file is read whole; this is a hundred times the largest we know."""
+
+Language = Literal["de-DE", "en-US", "es-ES", "fr-FR"]
+
+
+class TenantError(Exception):
+    """A tenant file is wrong; the sentence names file, line and field."""
+
+    code = "tenant_file"
+    retryable = False
+
+
+class Did(BaseModel):
+    """One dialled number and what answers it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    number: str = Field(pattern=r"^\+?[0-9]{3,15}$")
+    """As the trunk sends it in the Request-URI."""
+    flow: str = Field(pattern=r"^[a-z_]+(\.[a-z_]+)?$")
+    """Name of a flow file."""
+    language: Language = "en-US"
+    agents: tuple[str, ...] = Field(default=(), max_length=50)
+    """Registered SIP users, rung in order."""
+
+
+class Telephony(BaseModel):
+    """Section [telephony]."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    languages: tuple[Language, ...] = ("en-US",)
+    keys_before_capture: Literal["drop", "pass"] = "drop"
+    """What happens to keys before the first capture of a call."""
+    did: tuple[Did, ...] = Field(default=(), max_length=1000)
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """One brand on this installation."""
+
+    tenant_id: str
+    """File name without `.toml`."""
+    name: str
+    """As spoken and shown."""
+    live: bool
+    telephony: Telephony
+
+
+def load_tenants(folder: Path) -> dict[str, Tenant]:
+    """All tenants by id; TenantError names the first wrong line."""
+    tenants = {path.stem: load_tenant(path) for path in sorted(folder.glob("*.toml"))}
+    if not tenants:
+        raise TenantError("the tenants folder holds no .toml file; copy infra/tenants/demo.toml")
+    owners: dict[str, str] = {}
+    for tenant in tenants.values():
+        for did in tenant.telephony.did:
+            if did.number in owners:
+                raise TenantError(
+                    f"{tenant.tenant_id}.toml: a DID is already taken by {owners[did.number]}.toml"
+                )
+            owners[did.number] = tenant.tenant_id
+    return tenants
+
+
+def load_tenant(path: Path) -> Tenant:
+    """One tenant from its file."""
+    text = _read(path)
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise TenantError(f"{path.name}: not TOML: {error}") from None
+    name, live = document.get("name"), document.get("live", False)
+    if not isinstance(name, str) or not 0 < len(name) <= 80:
+        raise TenantError(f"{path.name}:{line_of(text, ['name'])}: name must be a text of 1 to 80 characters")
+    if not isinstance(live, bool):
+        raise TenantError(f"{path.name}:{line_of(text, ['live'])}: live must be true or false")
+    try:
+        telephony = Telephony.model_validate(document.get("telephony", {}))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ["telephony", *first["loc"]]
+        raise TenantError(
+            f"{path.name}:{line_of(text, place)}: {'.'.join(map(str, place))}: {first['msg']}"
+        ) from None
+    return Tenant(path.stem, name, live, telephony)
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > TENANT_FILE_BYTES_MAX:
+            raise TenantError(f"{path.name}: larger than {TENANT_FILE_BYTES_MAX} bytes")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise TenantError(f"{path.name}: cannot be read as UTF-8 text") from None
+
+
+def line_of(text: str, place: Sequence[str | int]) -> int:
+    """Line number (from 1) of the last key of `place` that the text holds; 1 when none is found."""
+    position, line = 0, 1
+    for part in place:
+        pattern = (
+            rf"(?m)^\s*(\[+[^\]]*\b{re.escape(part)}\b|{re.escape(part)}\s*=)"
+            if isinstance(part, str)
+            else None
+        )
+        found = (
+            re.compile(pattern).search(text, position)
+            if pattern is not None
+            else _nth_table(text, position, part)
+        )
+        if found is not None:
+            position = found.start()
+            line = text.count("\n", 0, found.end()) + 1
+            position = max(position, found.end() - 1)
+    return line
+
+
+def _nth_table(text: str, position: int, index: int | str) -> re.Match[str] | None:
+    """The `index`-th `[[…]]` header from here on: an item of an array of tables."""
+    start = max(text.rfind("[[", 0, position + 1), 0)
+    for number, match in enumerate(re.compile(r"(?m)^\s*\[\[[^\]]+\]\]").finditer(text, start)):
+        if number == index:
+            return match
+    return None
+
+
+@dataclass(frozen=True)
+class Route:
+    """What a dialled number leads to."""
+
+    tenant: Tenant
+    did: Did
+
+
+class Numbers:
+    """Dialled number → tenant and flow."""
+
+    def __init__(self, tenants: Mapping[str, Tenant]) -> None:
+        self._routes = {
+            did.number.lstrip("+"): Route(tenant, did)
+            for tenant in tenants.values()
+            for did in tenant.telephony.did
+        }
+
+    def route(self, dialled: str) -> Route | None:
+        """The route of a dialled number, with or without `+`; None when nobody owns it."""
+        return self._routes.get(dialled.lstrip("+"))
+
+
+def sections(path: Path) -> dict[str, Any]:
+    """The file's raw sections, for their owners' own checks."""
+    return tomllib.loads(_read(path))

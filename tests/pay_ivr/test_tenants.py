@@ -1,0 +1,87 @@
+"""Tenant files: the right line is named, nothing is guessed."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pay_ivr.tenants import Numbers, TenantError, load_tenant, load_tenants
+
+DEMO = Path("infra/tenants/demo.toml").read_text(encoding="utf-8")
+
+
+def written(folder: Path, text: str, name: str = "acme.toml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_demo_tenant_routes_its_numbers(tmp_path: Path) -> None:
+    """A dialled number leads to tenant and flow, with or without a plus sign."""
+    written(tmp_path, DEMO)
+    numbers = Numbers(load_tenants(tmp_path))
+
+    route = numbers.route("+4930100002")
+
+    assert route is not None
+    assert ("acme", "unattended_payment", "es-ES") == (
+        route.tenant.tenant_id,
+        route.did.flow,
+        route.did.language,
+    )
+    assert numbers.route("4930999999") is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ('keys_before_capture = "drop"', 'keys_before_capture = "maybe"', "telephony.keys_before_capture"),
+        ('number = "4930100002"', 'number = "12x"', "telephony.did.1.number"),
+        ('language = "es-ES"', 'language = "tlh"', "telephony.did.1.language"),
+        ('flow = "unattended_payment"', "flow = 7", "telephony.did.1.flow"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_line(tmp_path: Path, old: str, new: str, place: str) -> None:
+    """`pay-ivr check` can be read over somebody's shoulder."""
+    text = DEMO.replace(old, new)
+    line = 1 + text[: text.index(new)].count("\n")
+
+    with pytest.raises(TenantError) as wrong:
+        load_tenant(written(tmp_path, text))
+
+    assert f"acme.toml:{line}: {place}: " in str(wrong.value)
+
+
+def test_malformed_toml_is_refused_with_its_line(tmp_path: Path) -> None:
+    """The parser's own line number reaches the operator."""
+    with pytest.raises(TenantError, match=r"acme\.toml: not TOML: .*line 3"):
+        load_tenant(written(tmp_path, 'name = "A"\nlive = false\n[telephony\n'))
+
+
+def test_two_tenants_cannot_own_one_number(tmp_path: Path) -> None:
+    """A call must never be a matter of file order."""
+    written(tmp_path, DEMO, "a.toml")
+    written(tmp_path, DEMO, "b.toml")
+
+    with pytest.raises(TenantError, match="already taken by a.toml"):
+        load_tenants(tmp_path)
+
+
+def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
+    """The next step stands in the sentence."""
+    with pytest.raises(TenantError, match="copy infra/tenants/demo.toml"):
+        load_tenants(tmp_path)
+
+
+@given(st.text(max_size=400))
+def test_arbitrary_text_is_refused_or_read_never_crashed_on(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    """A tenant file is input like any other."""
+    path = tmp_path_factory.mktemp("t") / "x.toml"
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+    try:
+        load_tenant(path)
+    except TenantError as refused:
+        assert "x.toml" in str(refused)
