@@ -305,8 +305,8 @@ def _start_line(line: str) -> Request | Response:
             raise Malformed("status_line", "The status line is broken.")
         return Response(int(status[1]), status[2] or "")
     method, _, rest = line.partition(" ")
-    uri, _, version = rest.rpartition(" ")
-    if not TOKEN.fullmatch(method) or not _VERSION.fullmatch(version.strip()):
+    uri, _, version = rest.rstrip(_BLANKS).rpartition(" ")
+    if not TOKEN.fullmatch(method) or not _VERSION.fullmatch(version):
         raise Malformed("start_line", "The first line is neither a request nor a response.")
     return Request(method, uri)
 
