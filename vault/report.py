@@ -13,20 +13,15 @@ import typing
 from collections.abc import Mapping
 from enum import StrEnum
 
+from vault.door import VaultError
 from vault.progress import Command, Fact
 
 REPORT_MAX = 4096
 """Bytes of one message: the largest honest one (posture) has about 600; a provider's call has to fit too."""
 
 
-class ReportError(Exception):
+class ReportError(VaultError):
     """A message that is not one of ours; `code` says how, the message is never quoted."""
-
-    retryable = False
-
-    def __init__(self, code: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.code = code
 
 
 def encode_fact(fact: Fact) -> bytes:

@@ -1,0 +1,283 @@
+"""The process that forks capture cells: `python -m vault.spawner --run-dir R --provider NAME ...`.
+
+Small, single-threaded and free of secrets: a cell starts as its copy, so everything that it holds every cell
+holds, and nothing that a cell learns ever comes back. Providers are imported before the first fork, because
+a cell cannot open a file. `spawner.sock` (SEQPACKET, a JSON object per message) takes the broker's requests:
+
+    fork {capture_id, provider, tenant, limits?, config?} -> {pid} and two descriptors:
+                                                     media's key-pipe end, the broker's report end
+    kill {pid} -> {}                                 only a cell of ours
+    posture -> {grades, weak}                        as a trial cell found it
+
+and tells `{"fact": "cell.ended", capture_id, pid, status}`: exit code, or the negative signal number.
+"""
+
+import argparse
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import struct
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from vault.brands import BrandTable
+from vault.capture import Limits
+from vault.cell import Assignment, ProviderModule, run
+from vault.door import Refused
+from vault.posture import WEAK_WITHOUT, die_with_parent, make_private, probe, single_threaded
+from vault.providers.base import provider_names
+
+SOCKET_NAME = "spawner.sock"
+
+MESSAGE_MAX = 60_000
+"""Bytes of one message, as on every socket of ours."""
+
+CELLS_MAX = 500
+"""More captures than one node carries calls; a cell costs some megabytes."""
+
+CONNECTIONS_MAX = 4
+"""One broker, and a new one that comes while the old one dies."""
+
+_BACKLOG = 4
+
+
+class Spawner:
+    """Listens, forks, reaps. Everything in it is known to every cell."""
+
+    def __init__(
+        self,
+        run_dir: Path,
+        providers: Mapping[str, ProviderModule],
+        without: Iterable[str] = (),
+    ) -> None:
+        self._providers = providers
+        self._without = frozenset(without)
+        self._brands = BrandTable.read()
+        self._posture = probe(self._without)
+        self._cells: dict[int, str] = {}
+        """Pid -> capture id of every living cell."""
+        self._peers: dict[int, socket.socket] = {}
+        self._stopping = False
+        self._listener = _listen(run_dir / SOCKET_NAME)
+
+    def serve(self) -> None:
+        """Until SIGTERM; every cell is killed before it returns."""
+        woken, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        gc.collect()
+        gc.freeze()  # a cell's collector then never touches, and never copies, what it inherited
+        while not self._stopping:
+            self._turn(woken)
+        self._listener.close()
+        for pid in self._cells:
+            os.kill(pid, signal.SIGKILL)
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _turn(self, woken: int) -> None:
+        poll = select.poll()
+        for fd in (woken, self._listener.fileno(), *self._peers):
+            poll.register(fd, select.POLLIN)
+        for fd, _ in poll.poll():
+            if fd == woken:
+                os.read(woken, 512)
+            elif fd == self._listener.fileno():
+                self._accept()
+            else:
+                self._hear(fd)
+        self._reap()
+
+    # --- cells ----------------------------------------------------------------------------------------
+
+    def _reap(self) -> None:
+        while self._cells:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            code = os.waitstatus_to_exitcode(status)
+            fact = {"fact": "cell.ended", "capture_id": self._cells.pop(pid, ""), "pid": pid, "status": code}
+            for peer in tuple(self._peers.values()):
+                self._send(peer, fact)
+
+    def _fork(self, request: Mapping[str, Any]) -> tuple[int, list[int]]:
+        """Pid of the new cell, media's end of its key pipe, the broker's end of its report socket."""
+        assignment = self._assignment(request)
+        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
+        (media_end, cell_keys), (broker_end, cell_report) = ((a.detach(), b.detach()) for a, b in pairs)
+        try:
+            pid = os.fork()
+        except OSError:
+            for fd in (media_end, broker_end, cell_keys, cell_report):
+                os.close(fd)
+            raise Refused("fork_failed", "The kernel has no room for a cell.", retryable=True) from None
+        if pid == 0:
+            run(assignment, cell_keys, cell_report)
+        os.close(cell_keys)
+        os.close(cell_report)
+        self._cells[pid] = str(request["capture_id"])
+        return pid, [media_end, broker_end]
+
+    def _assignment(self, request: Mapping[str, Any]) -> Assignment:
+        match request:
+            case {"capture_id": str(), "provider": str(name), "tenant": str(tenant)}:
+                config = request.get("config", {})
+                limits = _limits(request.get("limits", {}))
+            case _:
+                raise Refused("bad_request", "A fork needs capture_id, provider and tenant.")
+        if not isinstance(config, dict):
+            raise Refused("bad_request", "The config of a provider is a JSON object.")
+        if name not in self._providers:
+            raise Refused("provider_unknown", "The provider was not loaded at start.")
+        if len(self._cells) >= CELLS_MAX:
+            raise Refused("cells_full", "All cells are taken; one ends soon.", retryable=True)
+        if not single_threaded():
+            raise Refused("not_single_threaded", "A library has started a thread; restart the spawner.")
+        return Assignment(
+            self._providers[name],
+            {**config, "tenant": tenant},
+            limits,
+            self._brands,
+            os.getpid(),
+            self._without,
+        )
+
+    def _kill(self, request: Mapping[str, Any]) -> None:
+        pid = request.get("pid")
+        if pid not in self._cells:
+            raise Refused("cell_unknown", "No cell of ours has this pid.")
+        os.kill(pid, signal.SIGKILL)
+
+    # --- peers ----------------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        peer, _ = self._listener.accept()
+        if _peer_uid(peer) not in {0, os.geteuid()} or len(self._peers) >= CONNECTIONS_MAX:
+            peer.close()
+            return
+        peer.setblocking(False)
+        self._peers[peer.fileno()] = peer
+
+    def _drop(self, peer: socket.socket) -> None:
+        self._peers.pop(peer.fileno(), None)
+        peer.close()
+
+    def _hear(self, fd: int) -> None:
+        peer = self._peers.get(fd)
+        if peer is None:
+            return  # dropped since the poll
+        try:
+            message = peer.recv(MESSAGE_MAX + 1)
+        except BlockingIOError:
+            return  # a new peer under an old number
+        except OSError:
+            message = b""
+        if message:
+            self._reply(peer, message)
+        else:
+            self._drop(peer)
+
+    def _reply(self, peer: socket.socket, message: bytes) -> None:
+        number: object = None
+        fds: list[int] = []
+        try:
+            request = _request(message)
+            number = request.get("id")
+            answer, fds = self._answer(request)
+            reply = {"id": number, "ok": True, **answer}
+        except Refused as refused:
+            reply = {"id": number, "ok": False, "code": refused.code, "sentence": refused.sentence}
+            reply["retryable"] = refused.retryable
+        self._send(peer, reply, fds)
+        for fd in fds:
+            os.close(fd)
+
+    def _answer(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        match request.get("op"):
+            case "fork":
+                pid, fds = self._fork(request)
+                return {"pid": pid}, fds
+            case "kill":
+                self._kill(request)
+                return {}, []
+            case "posture":
+                return {"grades": self._posture.as_json(), "weak": list(self._posture.weak)}, []
+        raise Refused("bad_request", "The operation is fork, kill or posture.")
+
+    def _send(self, peer: socket.socket, body: Mapping[str, Any], fds: Iterable[int] = ()) -> None:
+        """A peer that does not take it is dropped; a cell whose ends it never got ends by itself."""
+        try:
+            socket.send_fds(peer, [json.dumps(body).encode()], fds)
+        except OSError:
+            self._drop(peer)
+
+
+def _listen(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    before = os.umask(0o177)
+    try:
+        listener.bind(os.fspath(path))
+    finally:
+        os.umask(before)
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def _peer_uid(peer: socket.socket) -> int:
+    size = struct.calcsize("3i")
+    _pid, uid, _gid = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(uid)
+
+
+def _request(message: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(message)
+    except (ValueError, RecursionError):
+        request = None
+    if len(message) > MESSAGE_MAX or not isinstance(request, dict):
+        raise Refused("bad_request", "A request is one JSON object of at most 60,000 bytes.")
+    return request
+
+
+def _limits(values: object) -> Limits:
+    if isinstance(values, dict) and all(type(value) in {int, float} for value in values.values()):
+        try:
+            return Limits(**values)
+        except (TypeError, ValueError):
+            pass
+    raise Refused("bad_limits", "A limit is unknown, not above zero, or above its default.")
+
+
+def _load(names: Iterable[str]) -> dict[str, ProviderModule]:
+    return {name: cast("ProviderModule", import_module(f"vault.providers.{name}")) for name in names}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serves until SIGTERM or the end of the supervisor."""
+    parser = argparse.ArgumentParser(prog="vault.spawner", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--run-dir", type=Path, required=True, help="where spawner.sock is made")
+    parser.add_argument("--provider", action="append", choices=provider_names(), default=[], help="to load")
+    parser.add_argument(
+        "--without",
+        action="append",
+        choices=WEAK_WITHOUT,
+        default=[],
+        help="leave out one protection, as on a machine that lacks it; the posture reports it weak",
+    )
+    options = parser.parse_args(arguments)
+    die_with_parent(signal.SIGTERM)
+    make_private()
+    Spawner(options.run_dir, _load(options.provider), options.without).serve()
+
+
+if __name__ == "__main__":
+    main()
