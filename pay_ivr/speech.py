@@ -102,7 +102,7 @@ class Speech:
         return self._fixed[name]
 
     async def _personal_prompt(self, language: str, text: str) -> Prompt:
-        # Keyed with a secret of this process: ids may stand in a log, and no amount shall be guessed from one.
+        # Keyed with a secret of this process: an id may stand in a log, where nobody shall guess amounts.
         digest = hashlib.blake2b(f"{language}\0{text}".encode(), digest_size=NAME_BYTES, key=self._secret)
         name = f"said_{digest.hexdigest()}"
         if name not in self._personal:
