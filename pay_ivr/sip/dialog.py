@@ -1,8 +1,8 @@
 """Dialogs: what both ends of a call remember of each other, and the requests one builds from that.
 
-RFC 3261 §12, with the rewrite for strict routers (§12.2.1.1) and RFC 2543 peers without tags. The rule this file
-owns: the route set is fixed when the dialog is made, only the remote target may change afterwards (§12.2), and
-tags and addresses are the raw text of the peer, byte for byte.
+RFC 3261 §12, with the rewrite for strict routers (§12.2.1.1) and RFC 2543 peers without tags. The rule
+this file owns: the route set is fixed when the dialog is made, only the remote target may change
+afterwards (§12.2), and tags and addresses are the raw text of the peer, byte for byte.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pay_ivr.sip.errors import LocalSipError, Malformed
 from pay_ivr.sip.rim import SIP_PORT, Hop, Transport
 from pay_ivr.sip.uri import Uri, parse_uri
-from pay_ivr.sip.wire import NameAddr, Request, Response, cseq, name_addr, tag_of
+from pay_ivr.sip.wire import Request, Response, cseq, name_addr, tag_of
 
 MAX_FORWARDS = "70"
 """Hops a request of ours may take (RFC 3261 §8.1.1.6)."""
@@ -71,11 +71,11 @@ class Dialog:
         return True
 
     def refresh_target(self, contact: str | None) -> None:
-        """Takes the Contact of a re-INVITE or its 2xx (§12.2.1.2, §12.2.2); one we cannot read changes nothing."""
+        """Takes the Contact of a re-INVITE or its 2xx (§12.2); one we cannot read changes nothing."""
         self.target = _target(contact) or self.target
 
     def next_hop(self) -> Hop:
-        """Where requests of this dialog go: the first route, else the target. Malformed if neither is usable."""
+        """Where requests of this dialog go: the first route, else the target. Malformed for a bad one."""
         return hop_of(name_addr(self.routes[0]).uri if self.routes else self.target)
 
     def _route(self) -> tuple[str, tuple[str, ...]]:
@@ -90,10 +90,9 @@ class Dialog:
 
 def dialog_as_uas(invite: Request, local_tag: str, fallback_target: str) -> Dialog:
     """The dialog that our answer to `invite` makes (§12.1.1); the route set stays in the order it came."""
-    to = name_addr(invite.get("To") or "")
     return Dialog(
         id=DialogId(invite.get("Call-ID") or "", local_tag, tag_of(invite.get("From") or "") or ""),
-        local=str(NameAddr(to.display, to.uri, {**to.params, "tag": local_tag})),
+        local=f"{invite.get('To')};tag={local_tag}",
         remote=invite.get("From") or "",
         target=_target(_first(invite, "Contact")) or fallback_target,
         routes=tuple(invite.get_all("Record-Route")),
@@ -120,7 +119,10 @@ def dialog_as_uac(invite: Request, response: Response) -> Dialog:
 
 
 def hop_of(uri: str) -> Hop:
-    """Where a request to this URI goes (RFC 3263 without NAPTR and SRV). Malformed 416 for what we do not speak."""
+    """Where a request to this URI goes (RFC 3263 without NAPTR and SRV).
+
+    Malformed 416 for what we do not speak: other schemes, IPv6, other transports.
+    """
     parsed = parse_uri(uri)
     if parsed.scheme != "sip" or ":" in parsed.address:
         raise Malformed("uri_not_served", "Requests go to sip URIs over IPv4 only.", status=416)

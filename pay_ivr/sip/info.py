@@ -48,7 +48,7 @@ def cut(datagram: bytearray | bytes) -> tuple[bytes, int | None]:
     do not end, or whose body is shorter than announced, comes back as something `wire.parse` refuses.
     """
     start = _start(datagram)
-    if datagram[start : start + 5].upper() not in {b"INFO ", b"INFO\t"}:
+    if not datagram[start : start + 5].upper().startswith((b"INFO ", b"INFO\t")):
         return bytes(datagram), None
     end = datagram.find(_HEAD_END, start)
     if end < 0:

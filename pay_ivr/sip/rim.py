@@ -1,8 +1,8 @@
 """What the pure SIP layers know of the outside: where a message goes, what time it is, who counts.
 
 Nothing here opens a socket. `transport.py` implements `Rim` over asyncio; the tests implement it over a
-fake clock and a lossy pipe. The rule this file owns: no layer below the endpoint does input, output or waiting in
-any other way.
+fake clock and a lossy pipe. The rule this file owns: no layer below the endpoint does input, output or
+waiting in any other way.
 """
 
 from collections import Counter
