@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 from aiohttp import web
@@ -21,8 +22,9 @@ from pay_ivr.codes import PaymentCodes
 from pay_ivr.journal import Journal
 from pay_ivr.logs import log, start_logging
 from pay_ivr.settings import Settings
-from pay_ivr.sip.endpoint import SipEndpoint, SipSettings, TraceLine
+from pay_ivr.sip.endpoint import SipEndpoint, SipSettings
 from pay_ivr.sip.registrar import Registrar
+from pay_ivr.sip.trace import TraceLine
 from pay_ivr.speaker import Shelf
 from pay_ivr.speech import Speech
 from pay_ivr.store import SipSecret, Store
@@ -73,7 +75,6 @@ class App:
         self._task(board.follow_vault(), "facts.vault")
         self._task(board.follow_media(), "facts.media")
         self._on_stop(board.close)
-        board.attach(sip)
         http_port = await self._start_desk(store, board, codes, catalogue, tenants)
         self._tell(sip, http_port)
 
@@ -86,7 +87,7 @@ class App:
         settings = self.settings
         self._secrets = await store.sip_secrets()
         self._task(self._follow_secrets(store), "sip.secrets")
-        registrar = Registrar(settings.sip_realm, self._ha1_of)
+        registrar = Registrar(settings.sip_realm, ha1_of=self._ha1_of, allow_legacy=True)
         sip = SipEndpoint(
             SipSettings(
                 bind_ip=settings.bind_ip,
@@ -100,6 +101,7 @@ class App:
             registrar,
             on_trace=_Trace(settings.data_dir / TRACE_FILE) if settings.sip_trace else None,
         )
+        board.attach(sip, registrar)
         await sip.start()
         self._on_stop(sip.stop)
         return sip
@@ -181,7 +183,7 @@ class _Trace:
 
     def __call__(self, line: TraceLine) -> None:
         """Writes one line."""
-        self._file.write(json.dumps(line.as_json()) + "\n")
+        self._file.write(json.dumps(asdict(line)) + "\n")
         self._file.flush()
 
 

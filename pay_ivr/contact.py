@@ -16,9 +16,10 @@ from pay_ivr.flow import Keyed
 from pay_ivr.ids import new_id
 from pay_ivr.leg import Leg, Role
 from pay_ivr.payment_voice import Sentence, sentences_for
-from pay_ivr.sip.endpoint import EndReason as SipEnd
-from pay_ivr.sip.endpoint import InviteLeg, map_final
 from pay_ivr.sip.errors import SipError
+from pay_ivr.sip.invite import InviteLeg
+from pay_ivr.sip.legstate import EndReason as SipEnd
+from pay_ivr.sip.legstate import map_final
 from pay_ivr.speaker import Shelf, Speaker
 from vault import (
     Door,

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from pay_ivr.ids import new_id
 from pay_ivr.sip import sdp
-from pay_ivr.sip.endpoint import EndReason, InviteLeg
+from pay_ivr.sip.invite import InviteLeg
+from pay_ivr.sip.legstate import EndReason
 from vault import MediaClient, Remote, VaultError
 
 
@@ -139,7 +140,7 @@ class Leg:
         agreed = self.negotiated
         if agreed is None:
             return
-        source = self.sip.source[0] if self.sip is not None else ""
+        source = self.sip.source.ip if self.sip is not None else ""
         await self._media.set_remote(
             self.leg_id,
             Remote(

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from pay_ivr.ids import new_id
 from pay_ivr.payment_voice import Sentence
-from pay_ivr.speech import Speech, SpeechError
+from pay_ivr.speech import Speech
+from pay_ivr.voice import SpeechError
 from vault import MediaClient, MediaFact, VaultError
 
 BURST_S = 0.06

@@ -18,7 +18,10 @@ from pay_ivr.journal import Journal
 from pay_ivr.leg import Leg
 from pay_ivr.logs import log
 from pay_ivr.settings import Settings
-from pay_ivr.sip.endpoint import InviteLeg, LegObserver, SipEndpoint
+from pay_ivr.sip.endpoint import SipEndpoint
+from pay_ivr.sip.errors import LocalSipError
+from pay_ivr.sip.invite import InviteLeg, LegObserver
+from pay_ivr.sip.registrar import Registrar
 from pay_ivr.speaker import Shelf
 from pay_ivr.tenants import Numbers
 from vault import (
@@ -52,6 +55,7 @@ class Switchboard:
         self._journal = journal
         self._codes = codes
         self._sip: SipEndpoint | None = None
+        self._registrar: Registrar | None = None
         self._live: dict[str, Contact] = {}
         self._ended: deque[Contact] = deque(maxlen=ENDED_KEPT_MAX)
         self._by_leg: dict[str, Contact] = {}
@@ -136,14 +140,14 @@ class Switchboard:
 
     # SIP (SipHandler).
 
-    def attach(self, sip: SipEndpoint) -> None:
-        """Ties the endpoint in; calls may come from now on."""
-        self._sip = sip
+    def attach(self, sip: SipEndpoint, registrar: Registrar) -> None:
+        """Ties the endpoint in; agents' phones can be rung from now on."""
+        self._sip, self._registrar = sip, registrar
 
     def on_invite(self, sip: InviteLeg) -> LegObserver:
         """A new call: routed by the dialled number, its flow started."""
         route = self._numbers.route(sip.dialled_user)
-        if sip.source[0] not in self._settings.trunks or route is None:
+        if sip.source.ip not in self._settings.trunks or route is None:
             return _Refusal(sip, NOT_FOUND_STATUS)
         call = Call(
             call_id=new_id("call"),
@@ -169,21 +173,25 @@ class Switchboard:
 
     def place_call(self, contact: Contact, user: str, leg: Leg, offer: bytes) -> InviteLeg | None:
         """Rings a registered agent phone; None when the user has no contact or there is no endpoint."""
-        if self._sip is None:
+        if self._sip is None or self._registrar is None:
             return None
-        found = self._sip.registrar.lookup(user)
+        found = self._registrar.lookup(user)
         if not found:
             return None
         self._by_leg[leg.leg_id] = contact
         caller = contact.call.caller
-        return self._sip.invite(
-            found[0].uri,
-            offer,
-            from_uri=f"sip:{caller}@{self._settings.bind_ip}",
-            from_display=contact.call.tenant_name,
-            ring_timeout_s=self._settings.ring_timeout_s,
-            observer=leg,
-        )
+        try:
+            return self._sip.invite(
+                found[0].uri,
+                offer,
+                from_uri=f"sip:{caller}@{self._settings.bind_ip}",
+                from_display=contact.call.tenant_name,
+                ring_timeout_s=self._settings.ring_timeout_s,
+                observer=leg,
+            )
+        except LocalSipError as error:
+            log.warning("call.agent.unreached", call_id=contact.call.call_id, code=error.code)
+            return None
 
     def changed(self, contact: Contact, what: str) -> None:
         """Tells the desk and the journal."""

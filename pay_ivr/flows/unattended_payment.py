@@ -40,7 +40,7 @@ async def _ask_code(line: Line) -> PreparedPayment | None:
         if prepared is not None:
             return prepared
         await line.say(Sentence(Key.CODE_UNKNOWN))
-    await line.say(Sentence(Key.NO_INPUT_GOODBYE if heard_nothing else "too_many_attempts_goodbye"))
+    await line.say(Sentence(Key.NO_INPUT_GOODBYE if heard_nothing else Key.TOO_MANY_ATTEMPTS_GOODBYE))
     return None
 
 
