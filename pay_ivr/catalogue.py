@@ -105,7 +105,10 @@ LABEL_PREFIXES: Mapping[type[StrEnum], str] = {
 
 
 class CatalogueError(Exception):
-    """Our mistake: no such language, key or value. Never retryable; the sentence quotes no value."""
+    """No such language, key or set of values (our mistake), or a value without words (`not_speakable`).
+
+    Never retryable; the sentence quotes no value.
+    """
 
     retryable = False
 

@@ -31,6 +31,11 @@ class UnspeakableError(ValueError):
     """The value has no words: negative, too large, unknown currency, no letter or digit. Never quotes it."""
 
 
+_TWO_PLACES = "AFN ALL IRR KPW LAK LBP MGA MMK RSD SOS SYP YER"
+ISO_PLACES: Mapping[str, int] = {**dict.fromkeys(_TWO_PLACES.split(), 2), "IQD": 3}
+"""Where CLDR counts fewer decimal places than ISO 4217, because the coins are gone: amounts are in ISO's."""
+
+
 @dataclass(frozen=True)
 class Money:
     """An amount taken apart for speaking."""
@@ -66,7 +71,7 @@ def split_money(amount_minor: int, currency: str) -> Money:
         raise UnspeakableError("This currency has no name.")
     if isinstance(amount_minor, bool) or amount_minor < 0:
         raise UnspeakableError("A negative amount cannot be spoken.")
-    places = get_currency_precision(currency)
+    places = ISO_PLACES.get(currency, get_currency_precision(currency))
     whole, fraction = divmod(int(amount_minor), 10**places)
     return Money(whole, fraction, places)
 

@@ -14,10 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pay_ivr.catalogue import FIXED, VALUES, Catalogue
+from pay_ivr.catalogue import FIXED, VALUES, Catalogue, CatalogueError
 from pay_ivr.sound import PACKET_SAMPLES, RATE_HZ
-from pay_ivr.voice import Voice
+from pay_ivr.voice import PicoVoice, SpeechError, Voice
 
+__all__ = ["Prompt", "Speech", "SpeechError"]
+
+FOLDER = "prompts"
 PERSONAL_MAX = 256
 """Personal prompts kept in memory, about 60 kB each; a call uses fewer than ten, then never again."""
 WARM_LANES = 2
@@ -42,19 +45,23 @@ class Prompt:
 
 
 class Speech:
-    """Every prompt of every language. Raises CatalogueError (ours) or VoiceError (the engine's)."""
+    """Every prompt of every language; fixed ones live in `data_dir/prompts`.
 
-    def __init__(self, catalogue: Catalogue, voice: Voice, folder: Path) -> None:
+    Raises SpeechError when a sentence cannot be spoken now, CatalogueError for a key or value that is our
+    mistake.
+    """
+
+    def __init__(self, catalogue: Catalogue, data_dir: Path, voice: Voice | None = None) -> None:
         self._catalogue = catalogue
-        self._voice = voice
-        self._folder = folder
+        self._voice = voice or PicoVoice()
+        self._folder = data_dir / FOLDER
         self._fixed: dict[str, Prompt] = {}
         self._personal: OrderedDict[str, Prompt] = OrderedDict()
         self._secret = secrets.token_bytes(32)
 
     async def prompt(self, language: str, key: str, **values: str | int) -> Prompt:
         """The sentence, spoken: from memory, from disk (fixed ones), or by the voice (0.1 s)."""
-        text = self._catalogue.text(language, key, **values)
+        text = self._text(language, key, **values)
         if key in VALUES:
             return await self._personal_prompt(language, text)
         return await self._fixed_prompt(language, text)
@@ -89,6 +96,15 @@ class Speech:
     async def close(self) -> None:
         """Ends the voice."""
         await self._voice.close()
+
+    def _text(self, language: str, key: str, **values: str | int) -> str:
+        try:
+            return self._catalogue.text(language, key, **values)
+        except CatalogueError as refusal:
+            if refusal.code != "not_speakable":
+                raise
+            # A value from outside (a name, a reference) has no words: the call goes on without this sentence.
+            raise SpeechError(refusal.code, str(refusal), retryable=False) from None
 
     async def _fixed_prompt(self, language: str, text: str) -> Prompt:
         name = self._fixed_name(language, text)

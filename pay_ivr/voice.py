@@ -22,7 +22,7 @@ TEXT_MAX = 1000
 """Characters of a sentence; our longest has under 300."""
 
 
-class VoiceError(Exception):
+class SpeechError(Exception):
     """A sentence could not be spoken: `code` for programs; the text itself is never quoted."""
 
     def __init__(self, code: str, sentence: str, *, retryable: bool) -> None:
@@ -39,7 +39,7 @@ class Voice(Protocol):
         """Names the engine and everything else the bytes depend on."""
 
     async def speak(self, tag: str, text: str) -> bytes:
-        """µ-law at 8 kHz, whole packets of 20 ms. Raises VoiceError."""
+        """µ-law at 8 kHz, whole packets of 20 ms. Raises SpeechError."""
 
     async def close(self) -> None:
         """Ends what the voice has started."""
@@ -71,7 +71,7 @@ class PicoVoice:
     async def speak(self, tag: str, text: str) -> bytes:
         """See `Voice.speak`. Codes: text_too_long, voice_silent (not retryable); voice_late, voice_lost."""
         if not text or len(text) > TEXT_MAX or "\0" in text:
-            raise VoiceError(
+            raise SpeechError(
                 "text_too_long", "A sentence is empty or too long to be spoken.", retryable=False
             )
         worker = await self._idle.get()
@@ -80,7 +80,7 @@ class PicoVoice:
         finally:
             self._idle.put_nowait(worker)
         if not ulaw:
-            raise VoiceError("voice_silent", "The voice could not speak this sentence.", retryable=False)
+            raise SpeechError("voice_silent", "The voice could not speak this sentence.", retryable=False)
         return ulaw
 
     async def close(self) -> None:
@@ -108,9 +108,11 @@ class _Worker:
                 answer = await _exchange(await self._running(), request)
             answered = True
         except TimeoutError:
-            raise VoiceError("voice_late", "The voice did not answer in time.", retryable=True) from None
+            raise SpeechError("voice_late", "The voice did not answer in time.", retryable=True) from None
         except (asyncio.IncompleteReadError, OSError):
-            raise VoiceError("voice_lost", "The voice ended while it was speaking.", retryable=True) from None
+            raise SpeechError(
+                "voice_lost", "The voice ended while it was speaking.", retryable=True
+            ) from None
         finally:
             if not answered:  # also when our caller hung up and cancelled us: half an answer is in the pipe
                 await self.end()
@@ -143,10 +145,10 @@ class _Worker:
 
 async def _exchange(process: Process, request: bytes) -> bytes:
     if process.stdin is None or process.stdout is None:
-        raise VoiceError("voice_lost", "The voice has no pipes.", retryable=True)
+        raise SpeechError("voice_lost", "The voice has no pipes.", retryable=True)
     process.stdin.write(LENGTH.pack(len(request)) + request)
     await process.stdin.drain()
     (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
     if length > FRAME_BYTES_MAX:
-        raise VoiceError("voice_lost", "The voice does not keep to its protocol.", retryable=True)
+        raise SpeechError("voice_lost", "The voice does not keep to its protocol.", retryable=True)
     return await process.stdout.readexactly(length)

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pay_ivr.languages import languages
-from pay_ivr.numbers import CODE_DIGITS_MAX, SPOKEN_MAX, UnspeakableError
+from pay_ivr.numbers import CODE_DIGITS_MAX, SPOKEN_MAX, UnspeakableError, split_money
+from vault.currency import MINOR_DIGITS
 
 SPOKEN_MONEY = [
     ("de-DE", 1995, "EUR", "neunzehn Euro und fünfundneunzig Cent"),
@@ -85,6 +86,16 @@ def test_an_amount_without_words_is_refused(amount: int, currency: str):
     for language in languages().values():
         with pytest.raises(UnspeakableError):
             language.money(amount, currency)
+
+
+@pytest.mark.parametrize("currency", MINOR_DIGITS)
+def test_what_is_said_is_what_is_charged(currency: str):
+    """Speech and payment agree on the decimal places of every currency that can be charged."""
+    assert MINOR_DIGITS[currency] == split_money(0, currency).places
+    for language in languages().values():
+        assert language.money(12 * 10 ** MINOR_DIGITS[currency], currency).startswith(
+            (language.cardinal(12, "masculine"), language.cardinal(12, "feminine"))
+        )
 
 
 @pytest.mark.parametrize("number", [-1, SPOKEN_MAX + 1, True])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pay_ivr import sound, speech
 from pay_ivr.catalogue import FIXED, VALUES, Catalogue, CatalogueError, Key
 from pay_ivr.speech import Prompt, Speech
-from pay_ivr.voice import TEXT_MAX, PicoVoice, VoiceError
+from pay_ivr.voice import TEXT_MAX, PicoVoice, SpeechError
 from pay_ivr.voice_worker import FRAME_BYTES_MAX, LENGTH
 from vault.media import g711
 from vault.media.inband import InbandDetector
@@ -44,7 +44,7 @@ async def voice() -> AsyncIterator[PicoVoice]:
 
 @pytest.fixture
 async def speaker(voice: PicoVoice, tmp_path: Path) -> Speech:
-    return Speech(CATALOGUE, voice, tmp_path / "prompts")
+    return Speech(CATALOGUE, tmp_path, voice)
 
 
 def linear(prompt: Prompt) -> sound.Samples:
@@ -89,7 +89,7 @@ async def test_a_fixed_prompt_is_read_from_disk_after_a_restart(speaker: Speech)
     """The second start needs no voice at all."""
     spoken = await speaker.prompt("en-US", Key.GOODBYE)
     silent = PicoVoice()
-    assert spoken == await Speech(CATALOGUE, silent, speaker._folder).prompt("en-US", Key.GOODBYE)
+    assert spoken == await Speech(CATALOGUE, speaker._folder.parent, silent).prompt("en-US", Key.GOODBYE)
     assert not silent.worker_pids
 
 
@@ -98,7 +98,7 @@ async def test_half_a_file_is_not_played(speaker: Speech):
     spoken = await speaker.prompt("en-US", Key.GOODBYE)
     (file,) = speaker._folder.iterdir()
     file.write_bytes(spoken.ulaw[:-7])
-    again = Speech(CATALOGUE, speaker._voice, speaker._folder)
+    again = Speech(CATALOGUE, speaker._folder.parent, speaker._voice)
     assert spoken == await again.prompt("en-US", Key.GOODBYE)
     assert spoken.ulaw == file.read_bytes()
 
@@ -110,7 +110,7 @@ async def test_a_personal_prompt_never_touches_the_disk(speaker: Speech):
         for key, values in VALUES.items()
     ]
     assert not speaker._folder.exists()
-    other = Speech(CATALOGUE, speaker._voice, speaker._folder)
+    other = Speech(CATALOGUE, speaker._folder.parent, speaker._voice)
     again = await other.prompt("fr-FR", Key.RECEIPT, receipt=SAID["receipt"])
     assert again.ulaw in {prompt.ulaw for prompt in prompts}
     assert again.prompt_id not in {prompt.prompt_id for prompt in prompts}
@@ -140,12 +140,19 @@ async def test_our_own_mistake_is_not_the_voices(speaker: Speech):
         await speaker.prompt("en-US", Key.APPROVED)
 
 
+async def test_a_value_without_words_is_a_speech_error(speaker: Speech):
+    """A reference that nobody can say must not end a call: the flow goes on without the sentence."""
+    with pytest.raises(SpeechError) as refused:
+        await speaker.prompt("en-US", Key.CODE_CONFIRM, amount_minor=1995, currency="EUR", reference="/-/")
+    assert ("not_speakable", False) == (refused.value.code, refused.value.retryable)
+
+
 async def test_a_killed_worker_costs_one_sentence(voice: PicoVoice):
     """Clean error, worth another try; the next sentence is spoken by a new worker."""
     speaking = asyncio.create_task(voice.speak("en-US", LONG_TEXT))
     worker, _ = await busy_worker(voice)
     os.kill(worker, signal.SIGKILL)
-    with pytest.raises(VoiceError) as lost:
+    with pytest.raises(SpeechError) as lost:
         await speaking
     assert ("voice_lost", True) == (lost.value.code, lost.value.retryable)
     assert "sentence" not in str(lost.value)
@@ -158,7 +165,7 @@ async def test_a_crash_of_the_engine_leaves_the_worker_alive(voice: PicoVoice):
     speaking = asyncio.create_task(voice.speak("en-US", LONG_TEXT))
     worker, fork = await busy_worker(voice)
     os.kill(fork, signal.SIGSEGV)
-    with pytest.raises(VoiceError, match="could not speak"):
+    with pytest.raises(SpeechError, match="could not speak"):
         await speaking
     assert await voice.speak("en-US", "Goodbye.")
     assert (worker,) == voice.worker_pids
@@ -170,7 +177,7 @@ async def test_a_stuck_worker_is_given_up():
     await voice.speak("en-US", "Hello.")
     (worker,) = voice.worker_pids
     os.kill(worker, signal.SIGSTOP)
-    with pytest.raises(VoiceError) as late:
+    with pytest.raises(SpeechError) as late:
         await voice.speak("en-US", "Hello.")
     assert ("voice_late", True) == (late.value.code, late.value.retryable)
     assert await voice.speak("en-US", "Hello.")
@@ -215,7 +222,7 @@ def test_a_worker_ends_with_its_parent(last_words: bytes):
 @pytest.mark.parametrize("text", ["", "x" * (TEXT_MAX + 1), "a\0b"])
 async def test_a_text_outside_the_limits_is_refused(voice: PicoVoice, text: str):
     """Nothing reaches a worker that was not meant to be one sentence."""
-    with pytest.raises(VoiceError) as refused:
+    with pytest.raises(SpeechError) as refused:
         await voice.speak("en-US", text)
     assert ("text_too_long", False) == (refused.value.code, refused.value.retryable)
     assert not voice.worker_pids
@@ -239,7 +246,7 @@ async def test_any_text_is_spoken_or_refused(voice: PicoVoice, text: str, tag: s
     """Control characters, markup, foreign scripts, lone surrogates, unknown voices: no other outcome."""
     try:
         ulaw = await voice.speak(tag, text)
-    except VoiceError as refused:
+    except SpeechError as refused:
         ulaw = b"" if refused.code in {"voice_silent", "text_too_long"} else b"?"
     assert len(ulaw) % sound.PACKET_SAMPLES == 0
 
@@ -268,8 +275,8 @@ async def test_warming_ends_with_the_error_of_the_voice(tmp_path: Path):
             return await super().speak("xx-XX", text)
 
     voice = Mute()
-    with pytest.raises(VoiceError):
-        await Speech(CATALOGUE, voice, tmp_path).warm(["en-US"])
+    with pytest.raises(SpeechError):
+        await Speech(CATALOGUE, tmp_path, voice).warm(["en-US"])
     assert asyncio.all_tasks() == {asyncio.current_task()}
     await voice.close()
 
