@@ -1,8 +1,8 @@
 """An attacker who knows when keys were pressed: the yardstick of the leak proofs.
 
-He fits the two tones of each key by least squares to every short piece of the agent's audio near a press and names
-the key that explains a piece best. One millisecond of clean tone is enough for him, where receivers need twenty: what
-he cannot tell is not in the audio. numpy only: the proof trusts nothing that it proves.
+He fits the two tones of each key by least squares to every short piece of the agent's audio near a press and
+names the key that explains a piece best. One millisecond of clean tone is enough for him, where receivers
+need twenty: what he cannot tell is not in the audio. numpy only: the proof trusts nothing that it proves.
 """
 
 import math
@@ -37,7 +37,7 @@ AFTER_MS: Final = 200.0
 """Search until here after it: a press of 100 ms through 100 ms of jitter buffer and delay line."""
 
 _FLOOR: Final = 8.0
-"""Mean square below which a residual is quantisation noise of G.711's smallest steps (8 in 16 bits), and counts as it."""
+"""Mean square of quantisation noise at G.711's smallest steps: a residual below it proves nothing more."""
 
 
 def _projector(key: int, length: int) -> NDArray[np.float64]:
@@ -59,16 +59,28 @@ def _evidence(pieces: NDArray[np.float64], keys: Sequence[int]) -> NDArray[np.fl
     total = (pieces**2).sum(1, keepdims=True)
     residual = np.maximum(total - explained, 0) + _FLOOR * length
     ratio = (total + _FLOOR * length) / residual
-    return length / 2 * np.log(ratio) - 2 * math.log(length)
+    return np.asarray(length / 2 * np.log(ratio) - 2 * math.log(length))
+
+
+def _score(evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(keys,): best evidence over the pieces, plus its best lead over the other keys.
+
+    The evidence alone tells 1 ms of clean tone, the lead tells tones under speech, which fits many keys
+    alike.
+    """
+    second, best = np.partition(evidence, -2, axis=1)[:, -2:].T[:, :, None]
+    lead = evidence - np.where(evidence == best, second, best)
+    return np.asarray(evidence.max(0) + lead.max(0))
 
 
 def best_key(audio: NDArray[np.float64], keys: Sequence[int] = DIGITS) -> int | None:
-    """The key that explains a piece of this audio best (samples on a 16-bit scale); None when it is shorter than 1 ms.
+    """The key that explains a piece of this audio best; None when the audio is shorter than 1 ms.
 
-    All-quiet audio names the first of `keys`: a guess, which is the attacker's right.
+    Samples on a 16-bit scale. All-quiet audio names the first of `keys`: a guess, which is the attacker's
+    right.
     """
     scores = [
-        _evidence(np.lib.stride_tricks.sliding_window_view(audio, length), keys).max(0)
+        _score(_evidence(np.lib.stride_tricks.sliding_window_view(audio, length), keys))
         for length in PIECES
         if len(audio) >= length
     ]
@@ -83,13 +95,13 @@ def best_keys(
     before_ms: float = BEFORE_MS,
     after_ms: float = AFTER_MS,
 ) -> list[int | None]:
-    """The best key of each press, given when it began (ms from the start of the audio, the path's delay included)."""
+    """The best key of each press, given when it began: ms into the audio, with the path's delay."""
     spans = [(max(round((at - before_ms) * 8), 0), max(round((at + after_ms) * 8), 0)) for at in presses_ms]
     return [best_key(np.asarray(audio[start:end], np.float64), keys) for start, end in spans]
 
 
 def binomial_upper_chance(count: int, chance: float = 0.1, confidence: float = 0.999) -> int:
-    """Most hits that guessing explains: P(hits > it) <= 1 - confidence for `count` guesses at `chance` each, one-sided."""
+    """Most hits that guessing explains: more, of `count` guesses at `chance`, have odds of 1 - confidence."""
     at_most = 0.0
     for hits in range(count + 1):
         at_most += math.comb(count, hits) * chance**hits * (1 - chance) ** (count - hits)

@@ -1,9 +1,9 @@
 """Keys from in-band tones (ITU-T Q.23, Q.24), all calls at once: one matrix product per 20 ms.
 
 A key is two tones, one of each group, and nothing else. Windows of 20 ms, every 10 ms: two in a row must name
-the same key, each with more than 75 % of its energy in the two tones, levels steady within 2 dB, and both tones
-within 2.6 % of their frequency, which is taken from the phase advance between the windows. Three windows without
-the tone end the key. A row is a call; levels are dBm0 on the 16-bit scale of `g711`.
+the same key, each with more than 75 % of its energy in the two tones, levels steady within 2 dB, and both
+tones within 2.6 % of their frequency, which is taken from the phase advance between the windows. Three
+windows without the tone end the key. A row is a call; levels are dBm0 on the 16-bit scale of `g711`.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ _GROUP: Final = 4
 _TONES: Final = 8
 _NO_KEY: Final = -1
 _GLANCE_SHARE: Final = 0.15
-"""Uncorrected share below which a window is not looked at further; 1.8 % off at 1,633 Hz still leaves 0.27."""
+"""Uncorrected share below which a window is looked at no further; 1.8 % off at 1,633 Hz still leaves 0.27."""
 _RESPONSE_MIN: Final = 0.15
 """Least response assumed when correcting for a detuned tone, so that the correction never invents one."""
 
@@ -98,7 +98,7 @@ Flags = Sequence[bool] | NDArray[np.bool_]
 
 
 def decode(frames: Frames, alaw_flags: Flags, out: NDArray[np.float32]) -> None:
-    """Writes the samples of each row's frame into `out` (n, 160); ValueError when a frame has another size."""
+    """Writes the samples of each row's frame to `out` (n, 160); ValueError when a frame has another size."""
     count = len(out)
     codes = frames if isinstance(frames, np.ndarray) else np.frombuffer(b"".join(frames), np.uint8)
     laws = np.asarray(alaw_flags, np.uint16)[:, None] * np.uint16(256)
@@ -106,7 +106,11 @@ def decode(frames: Frames, alaw_flags: Flags, out: NDArray[np.float32]) -> None:
 
 
 class _Windows:
-    """What one feed has measured: tones (3, n, 8) complex and mean square (3, n); the window before, then two."""
+    """What one feed has measured, for the window before and the two new ones.
+
+    tones (3, n, 8) complex, energy (3, n) mean square; for the new ones also the strongest tone of each
+    group: top (2, 2, n) power by group and window, low and high (2, n) columns, key (2, n).
+    """
 
     __slots__ = ("energy", "high", "key", "low", "tones", "top")
 
@@ -126,7 +130,7 @@ class _Windows:
         return np.asarray((strong & (self.top.min(0) > _GLANCE_POWER)).any(0))
 
     def pairs(self, picked: NDArray[np.intp]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """For the picked rows: (2, m) a key is in this window and the one before, (2, m, 2) response at its tones."""
+        """Of the picked rows: (2, m) a key is in both windows of a pair, (2, m, 2) response at its tones."""
         column = np.stack((self.low[:, picked], self.high[:, picked]), 2)
         step = np.arange(2)[:, None, None]
         now, before = self.tones[step + 1, picked[:, None], column], self.tones[step, picked[:, None], column]

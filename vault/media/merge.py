@@ -1,15 +1,8 @@
 """One key per press, whichever of the three transports carry it: THE merge rule of the house.
 
-Callers send a press as telephone-event (RFC 4733), as in-band tone, as SIP INFO, or as several of these at once, and
-gateways let a piece of tone through before they turn it into events. The rule, as a table (`RULES` prints it):
-
-| comes in | when | goes out |
-|---|---|---|
-| telephone-event or INFO | a press of the same key by another transport, at most 300 ms away | nothing: it is that press |
-| telephone-event or INFO | an in-band hit of the same key waits | the key, once; the hit is cancelled |
-| telephone-event or INFO | else | hits that wait, then the key, at once |
-| in-band | the call never sent an event or INFO | the key, after 160 ms |
-| in-band | the call did send one | nothing, for the rest of the call |
+Callers send a press as telephone-event (RFC 4733), as in-band tone, as SIP INFO, or as several of these at
+once, and gateways let a piece of tone through before they turn it into events. `RULES` is the rule, as a
+table.
 
 Pure: times are arguments in ms, one clock for all of them.
 """
@@ -20,10 +13,10 @@ from enum import IntEnum
 from typing import Final
 
 INBAND_WAIT_MS: Final = 160.0
-"""An in-band hit waits so long for an event of the same press: detection, jitter and a gateway's lead-in of 40 ms."""
+"""An in-band hit waits so long for an event of the same press: a gateway's lead-in, detection and jitter."""
 
 SAME_PRESS_MS: Final = 300.0
-"""One press on two transports: never further apart than this; two presses of one key on ONE transport may be closer."""
+"""One press on two transports is never further apart; two presses on ONE transport may well be closer."""
 
 PRESSES_KEPT: Final = 16
 """Presses remembered for `SAME_PRESS_MS`; nobody keys faster than 16 in 300 ms."""
@@ -99,7 +92,7 @@ class KeyMerge:
         return tuple(released)
 
     def reset(self) -> None:
-        """Forgets keys that wait and presses gone by (mode switch); what the caller's phone sends stays known."""
+        """Forgets keys and presses (mode switch); that the caller's phone sends events stays known."""
         self._waiting.clear()
         self._presses.clear()
 

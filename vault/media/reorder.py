@@ -1,8 +1,9 @@
-"""Caller audio in order, for the in-band detector: late packets wait for, lost ones replaced by the last heard.
+"""Caller audio in order, for the in-band detector: late packets waited for, lost ones replaced.
 
-Only the detector listens here; the agent's leg never passes this buffer. Packets in order go through at once; a gap
-holds what follows it for up to 40 ms, then the last frame is repeated for up to three lost packets (a key torn in two
-by a lost packet would count twice), then silence so that a key cannot seem held over a long gap.
+Only the detector listens here; the agent's leg never passes this buffer. Packets in order go through at once.
+A gap holds what follows it for up to 40 ms; then the last frame is repeated for up to three lost packets,
+because a key torn in two by a lost packet would count twice, then silence follows, so that no key seems held
+over a long gap.
 """
 
 from collections import deque
@@ -11,7 +12,7 @@ from typing import Final
 from vault.media.g711 import FRAME_BYTES
 
 REORDER_MS: Final = 40.0
-"""Wait for a late packet: jitter of 30 ms and reordering by one place fit, and it is the delay of the TALK gate."""
+"""Wait for a late packet: jitter of 30 ms and reordering by one place fit."""
 
 CONCEALED_MAX: Final = 3
 """Lost packets replaced by the last heard frame: bursts of three are the usual loss of a busy link."""
@@ -26,7 +27,7 @@ MISORDER_MAX: Final = 100
 """A packet further behind than this is no late one, the sender has restarted (RFC 3550 A.1, MAX_MISORDER)."""
 
 IDLE_MS: Final = 140.0
-"""No packet at all for so long is a sender that suppresses silence: the detector hears silence once, so that equal
+"""No packet for so long is a sender that suppresses silence: the detector hears silence once, so that equal
 keys before and after stay two. A burst of three lost packets with 30 ms jitter lasts 110 ms."""
 
 _SEQUENCE_MASK: Final = 0xFFFF
@@ -149,7 +150,7 @@ class ReorderBuffer:
         return [bytes(self._last)] * min(lost, CONCEALED_MAX) + [self._silence] * quiet
 
     def _jump(self, sequence: int, ahead: int) -> None:
-        """The stream restarted or a long gap ended: what waits goes out, the gap is filled, then the new place."""
+        """The stream restarted or a long gap ended: what waits goes out, then the fill of the gap."""
         for _ in range(SLOTS):
             if self._filled[self._next % SLOTS]:
                 self._ready.append(self._take())

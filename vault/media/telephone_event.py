@@ -1,7 +1,7 @@
-"""Keys from telephone-event packets (RFC 4733): one number per press, whatever the network does to the packets.
+"""Keys from telephone-event packets (RFC 4733): one per press, whatever the network does to the packets.
 
-The rule of this file: a press is its (SSRC, timestamp). The marker bit is never asked (providers exist that do not
-set it), and any packet of a press may be the first one seen, its end packet included.
+The rule of this file: a press is its (SSRC, timestamp). The marker bit is never asked (providers exist that
+do not set it), and any packet of a press may be the first one seen, its end packet included.
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ FINISHED_KEPT: Final = 16
 """Presses remembered after their end: more than a card has digits, so no late packet starts one again."""
 
 RESTAMPED_END_MS: Final = 60.0
-"""Gateways give each copy of the end packet a timestamp of its own; three copies fit into three packet times."""
+"""Some gateways give each copy of the end packet a timestamp of its own; copies come within three packets."""
 
 SILENCE_ENDS_MS: Final = 200.0
 """No packet for four update times (50 ms, RFC 4733 2.5.1.4): the press is over, its end packets are lost."""
@@ -130,7 +130,7 @@ class EventReceiver:
         return abs(_ahead(timestamp, self._timestamp) - SEGMENT_DURATION) <= SEGMENT_SLACK
 
     def _is_restamped(self, key: int, duration: int, now_ms: float) -> bool:
-        """A copy of an end packet under a timestamp of its own: of the press just over, or of the one held."""
+        """A copy of an end packet under another timestamp: of the press just over, or of the one held."""
         if self.down:
             return key == self._key and duration >= self._duration
         recent = now_ms - self.last_key_up_ms <= RESTAMPED_END_MS
