@@ -75,6 +75,7 @@ PAYMENTS = Table(
     Column("decline_retry_allowed", Boolean),
     Column("receipt", String(16)),
     Column("created_at", String(24), nullable=False),
+    Column("updated_at", String(24), nullable=False),
     CheckConstraint("amount_minor > 0", name="amount_is_positive"),
     UniqueConstraint("provider", "provider_ref"),
     UniqueConstraint("tenant", "receipt"),
@@ -128,6 +129,7 @@ class PaymentRow:
     sca_basis: str
     provider: str
     created_at: str
+    updated_at: str
     provider_ref: str | None = None
     version: int = 1
     attempt: int = 0
@@ -203,6 +205,18 @@ class Store:
             select(PAYMENTS).where(_in(_state, states)).order_by(PAYMENTS.c.created_at)
         )
 
+    async def receipt_is_free(self, tenant: str, receipt: str) -> bool:
+        """True when no payment of the tenant has that receipt number."""
+        same = (PAYMENTS.c.tenant == tenant) & (PAYMENTS.c.receipt == receipt)
+        async with self.engine.connect() as conn:
+            return (await conn.execute(select(PAYMENTS.c.payment_id).where(same))).first() is None
+
+    async def providers_unresolved(self) -> set[str]:
+        """Providers whose attempts may have to be fetched, even if every tenant has left them since."""
+        wanted = select(PAYMENTS.c.provider).where(_in(_state, UNRESOLVED)).distinct()
+        async with self.engine.connect() as conn:
+            return set((await conn.execute(wanted)).scalars())
+
     async def attempts(self, payment_id: str) -> tuple[AttemptRow, ...]:
         """The tries at one payment, first to last."""
         wanted = select(ATTEMPTS).where(ATTEMPTS.c.payment_id == payment_id).order_by(ATTEMPTS.c.attempt)
@@ -243,13 +257,6 @@ class Change:
         ours = (ATTEMPTS.c.payment_id == payment_id) & (ATTEMPTS.c.attempt == attempt)
         values = {"state": state.value, "raw_code": raw_code, "ended_at": at}
         await self._conn.execute(update(ATTEMPTS).where(ours).values(**values))
-
-    async def receipt_is_free(self, tenant: str, receipt: str) -> bool:
-        """True when no payment of the tenant has that receipt number."""
-        taken = select(PAYMENTS.c.payment_id).where(
-            PAYMENTS.c.tenant == tenant, PAYMENTS.c.receipt == receipt
-        )
-        return (await self._conn.execute(taken)).first() is None
 
     async def tell(self, entry: Entry) -> None:
         """Puts an entry for the log beside the change."""

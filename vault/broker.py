@@ -1,0 +1,191 @@
+"""The broker process: `python -m vault.broker --data-dir D --run-dir R --tenants-dir T`.
+
+Puts the parts together and runs them: vault.db, the door (`vault.sock`), the outbox (`outbox-vault.sock`),
+the lines to the spawner and the media process. It is ready when `vault.sock` accepts. It holds tokens and
+ids, never a PAN.
+"""
+
+import argparse
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from audit.outbox import Entry, OutboxDoor, stamp
+from vault.captures import Captures
+from vault.charges import Charges
+from vault.door import PaymentChanged, Refused, VaultError, Why
+from vault.door_server import DoorServer
+from vault.logs import LEVELS, set_up
+from vault.posture import die_with_parent, make_private
+from vault.providers.base import Provider, load_provider
+from vault.register import BROKER, Register
+from vault.store import Store
+from vault.tenant import Tenant, TenantError, read_tenants
+from vault.till import Till
+from vault.wire import Json
+from vault.zone import Zone
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("vault.broker")
+
+EXIT_CONFIG = 78
+"""EX_CONFIG of sysexits.h: a supervisor need not try again."""
+STOP_GRACE_S = 3.0
+"""How long work under way may take at the end; what is not done by then is fetched after the next start."""
+
+
+class Broker:
+    """Everything of one broker process, from start to stop."""
+
+    def __init__(
+        self, store: Store, run_dir: Path, tenants: dict[str, Tenant], providers: dict[str, Provider]
+    ) -> None:
+        self._store = store
+        self._tenants = tenants
+        self._providers = providers
+        self._work: set[asyncio.Task[None]] = set()
+        self._register = Register(store, self._publish)
+        self._zone = Zone(
+            run_dir,
+            on_media_fact=self._media_told,
+            on_media_up=self._media_up,
+            on_media_down=self._media_down,
+            on_spawner_up=lambda: self._spawn(self._probe()),
+        )
+        self._captures = Captures(self._register, self._zone, tenants, providers, self._spawn)
+        self._charges = Charges(self._register, self._captures, providers, self._spawn)
+        till = Till(self._register, self._captures, self._charges, tenants)
+        self._door = DoorServer(run_dir / "vault.sock", till, lambda: self._register.seq)
+        self._outbox = OutboxDoor(store.engine, run_dir / "outbox-vault.sock")
+
+    async def start(self) -> None:
+        """Recovers what the run before left, then opens the door."""
+        await self._outbox.start()
+        await self._charges.recover()
+        self._zone.start()
+        self._spawn(self._captures.sweep())
+        self._door.start()
+        log.info("vault.broker.started", tenants=len(self._tenants))
+
+    async def stop(self) -> None:
+        """Closes the door, gives work under way `STOP_GRACE_S`, and lets go of everything."""
+        await self._door.stop()
+        await self._zone.stop()
+        if self._work:
+            await asyncio.wait(self._work, timeout=STOP_GRACE_S)
+        for task in tuple(self._work):
+            task.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
+        await self._outbox.stop()
+        for provider in self._providers.values():
+            await provider.close()
+        await self._store.close()
+        log.info("vault.broker.stopped")
+
+    def _publish(self, changed: PaymentChanged) -> None:
+        level = logging.DEBUG if changed.why is Why.KEY else logging.INFO
+        payment_id, state = changed.payment.payment_id, changed.payment.state.value
+        log.log(level, "payment.fact.told", why=changed.why.value, payment_id=payment_id, state=state)
+        self._door.publish(changed)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._guarded(work))
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    @staticmethod
+    async def _guarded(work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception:
+            log.exception("vault.work.failed")
+
+    def _media_told(self, fact: Json) -> None:
+        self._captures.media_told(fact)
+
+    def _media_up(self) -> None:
+        self._spawn(self._captures.detach_strays())
+
+    def _media_down(self) -> None:
+        self._captures.media_down()
+
+    async def _probe(self) -> None:
+        """Asks the new spawner how well its cells are walled in, and puts that on record."""
+        try:
+            weak = await self._zone.posture()
+        except VaultError:
+            return
+        self._captures.weak = weak
+        words = ",".join(weak)
+        await self._register.note(Entry("posture.zone.probed", stamp(), BROKER, "zone", data={"weak": words}))
+        for tenant in self._tenants.values():
+            try:
+                tenant.check_posture(weak)
+            except Refused:
+                data = {"reason": "posture_weak"}
+                entry = Entry("posture.tenant.refused", stamp(), BROKER, tenant.name, tenant.name, data=data)
+                await self._register.note(entry)
+        log.info("posture.zone.probed", weak=words)
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Runs the broker until SIGTERM or SIGINT."""
+    tenants = read_tenants(options.tenants_dir)
+    names = {tenant.section.provider for tenant in tenants.values()}
+    store = await Store.open(options.data_dir / "vault.db")
+    names |= await store.providers_unresolved()
+    providers = {name: load_provider(name, options.data_dir) for name in sorted(names)}
+    broker = Broker(store, options.run_dir, tenants, providers)
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    await broker.start()
+    await stopping.wait()
+    await broker.stop()
+
+
+def _hold(data_dir: Path) -> int:
+    """A lock on the data directory: a second broker on the same vault.db would expire what is not its own."""
+    descriptor = os.open(data_dir / "vault.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """A lock on the data directory: a second broker on one vault.db would expire what is not its own."""
+    parser = argparse.ArgumentParser(
+        prog="vault.broker", description="Payments, tokens and captures of one node."
+    )
+    parser.add_argument("--data-dir", type=Path, required=True, help="where vault.db is")
+    parser.add_argument("--run-dir", type=Path, required=True, help="where the sockets are")
+    parser.add_argument("--tenants-dir", type=Path, required=True, help="where the tenants' files are")
+    parser.add_argument("--log-level", choices=LEVELS, default="info")
+    options = parser.parse_args(arguments)
+    die_with_parent(signal.SIGTERM)
+    make_private()
+    os.umask(0o077)
+    set_up(options.log_level, "vault.broker")
+    try:
+        held = _hold(options.data_dir)
+    except OSError:
+        log.critical("vault.data.refused", reason="missing, or in use by another broker")
+        return EXIT_CONFIG
+    try:
+        asyncio.run(serve(options))
+    except TenantError as error:
+        log.critical("vault.tenant.refused", reason=error.sentence)
+        return EXIT_CONFIG
+    finally:
+        os.close(held)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

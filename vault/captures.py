@@ -1,0 +1,594 @@
+"""Captures: from the fork of a cell to its end, and everything that can go wrong between.
+
+The order that keeps the promise: fork a cell, attach its key pipe, media confirms SECURE, commit, and only
+then may the cell take keys. A lost cell leaves the leg SECURE until a new one is attached or the payment
+has expired. Whoever calls a method here holds the payment's lock, where it says so; nothing here can see a
+key.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import structlog
+
+from vault.door import Field, FieldProblem, Payment, PaymentState, Refused, VaultError, Why
+from vault.ids import new_id
+from vault.live import LiveCapture
+from vault.payment import Move, check_capture, field_to_rekey
+from vault.progress import (
+    Authorise,
+    Confirmed,
+    Expired,
+    Fact,
+    HelpAsked,
+    Open,
+    Opened,
+    OutcomeTold,
+    Pause,
+    PostureTold,
+    Problem,
+    ProviderCall,
+    ProviderReply,
+    Ready,
+    Resume,
+    TimeWarning,
+    TokeniseFailed,
+    WipeSad,
+)
+from vault.providers.base import NEVER_SENT, UNKNOWN, AttemptRequest, Outcome, Provider, outcome_from_json
+from vault.register import Register, Slot
+from vault.snapshot import WHY_OF_FACT
+from vault.tenant import Tenant
+from vault.wire import Json
+from vault.zone import Zone, key_pipe
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("vault.captures")
+
+CAPTURES_MAX = 500
+"""Cells at once: each has a few MB of its own, and a node relays no more calls than that."""
+RESTART_S = 10.0
+"""How long a caller can be asked to wait when a cell is lost; a supervisor restarts a spawner in one."""
+MEDIA_BACK_S = 30.0
+"""How long a capture waits for the media process; after that time media says "technical problem" itself."""
+RETRY_S = 0.25
+"""Pause between two tries to replace what was lost."""
+SWEEP_S = 2.0
+"""How often media is asked for legs that are SECURE without a capture, as after a restart of either side."""
+TALK_S = 15
+"""What media allows; told to the console for its countdown."""
+REFUSALS_MAX = 3
+"""Tries to tokenise that may fail without a field to blame, before the capture is given up."""
+
+
+class Captures:
+    """Every live capture of this node."""
+
+    def __init__(
+        self,
+        register: Register,
+        zone: Zone,
+        tenants: dict[str, Tenant],
+        providers: dict[str, Provider],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self._register = register
+        self._zone = zone
+        self._tenants = tenants
+        self._providers = providers
+        self._spawn = spawn
+        self._live: dict[str, Slot] = {}
+        """Payments with a cell, by payment id."""
+        self._claims: dict[str, Slot] = {}
+        """Legs that a payment holds or is about to hold, by leg id; the sweep leaves them alone."""
+        self.weak: tuple[str, ...] | None = None
+        """What a cell of this machine lacks; None until the spawner has said it."""
+
+    # --- what the door asks for; the slot's lock is held ----------------------------------------------------
+
+    async def open(self, slot: Slot) -> Payment:
+        """The first fields or, after a decline, the fields that the retry needs, open and SECURE."""
+        check_capture(slot.row.state, slot.row.attempt)
+        self._check_zone(slot)
+        self._check_call_is_free(slot)
+        retry = self._field_of_retry(slot)
+        if retry is not None and slot.capture is not None:
+            return await self._reopen(slot, slot.capture, retry, Move.CAPTURE, Why.CAPTURE_OPENED)
+        await self.end(slot)
+        return await self._open_new(slot, Move.CAPTURE, Why.CAPTURE_OPENED)
+
+    async def rekey(self, slot: Slot, field: Field) -> Payment:
+        """One field empty and open again; with a new cell from the PAN on, if none lives any more."""
+        if field is Field.CONFIRM:
+            raise Refused("not_rekeyable", "Only PAN, expiry and CVV can be keyed again.")
+        if slot.row.state is PaymentState.DECLINED:
+            check_capture(slot.row.state, slot.row.attempt)
+        elif slot.row.state not in {PaymentState.CAPTURING, PaymentState.READY}:
+            raise Refused("not_rekeyable", "There is no field to key again now. Look at the payment's state.")
+        self._check_zone(slot)
+        self._check_call_is_free(slot)
+        if slot.capture is None:
+            return await self._open_new(slot, Move.REKEY, Why.CAPTURE_RESTARTED)
+        if not slot.capture.alive:
+            raise Refused(
+                "capture_restarting", "The capture is being restarted. Wait a moment.", retryable=True
+            )
+        return await self._reopen(slot, slot.capture, field, Move.REKEY, Why.FIELD_OPENED)
+
+    async def talk(self, slot: Slot, *, on: bool, by: str = "agent") -> Payment:
+        """The pause of a capture, in which caller and agent hear each other and keys are ignored."""
+        capture = slot.capture
+        if capture is None or not capture.attached or not capture.alive:
+            raise Refused("not_capturing", "There is no capture to pause. Caller and agent can talk already.")
+        if capture.talking == on:
+            return slot.snapshot()
+        if on:
+            await self._register.note(slot.entry("capture.talk.started", slot.who(), asked_by=by))
+        await self._zone.talk(capture.leg_id, on=on)
+        if not on:
+            return self._talk_ended(slot, capture)
+        capture.talking = True
+        capture.command(Pause())
+        return self._register.tell(slot, Why.TALK_STARTED, seconds_left=TALK_S)
+
+    async def ask_confirm(self, slot: Slot) -> Payment:
+        """The CONFIRM field open: the caller presses 1 in place of a lost agent."""
+        if slot.row.state is not PaymentState.READY:
+            raise Refused("not_ready", "There is nothing to confirm before all fields are complete.")
+        self._check_zone(slot)
+        self._check_call_is_free(slot)
+        if slot.capture is not None and slot.capture.confirming:
+            return slot.snapshot()
+        if slot.capture is not None and not slot.capture.alive:
+            raise Refused(
+                "capture_restarting", "The capture is being restarted. Wait a moment.", retryable=True
+            )
+        capture, media_end, cell_end = await self._cell_with_pipe(slot)
+        capture.confirming = True
+        try:
+            await self._secure(slot, capture, media_end)
+        except BaseException:
+            capture.confirming = False
+            _close(cell_end)
+            if cell_end is None:
+                await self.end(slot)
+            raise
+        self._open_field(capture, Field.CONFIRM, cell_end)
+        return slot.snapshot()
+
+    async def end(self, slot: Slot) -> None:
+        """No cell lives for this payment any more, and its leg is on its way to NORMAL."""
+        capture, slot.capture = slot.capture, None
+        self._live.pop(slot.row.payment_id, None)
+        if capture is None:
+            return
+        capture.stop()
+        self._give_up_outcome(capture)
+        await self._release(slot, capture)
+        await self._zone.kill(capture.pid)
+
+    def keep_for_retry(self, slot: Slot) -> None:
+        """The cell forgets the CVV and keeps PAN and expiry for the next attempt."""
+        if slot.capture is not None:
+            slot.capture.command(WipeSad())
+
+    def confirming(self, slot: Slot) -> bool:
+        """True while the caller is asked to press 1 and has not yet."""
+        return slot.capture is not None and slot.capture.confirming
+
+    async def authorise(self, slot: Slot, request: AttemptRequest) -> Outcome:
+        """One attempt sent by the cell itself (`tokenise_first` False); the lock is not held."""
+        capture = slot.capture
+        if capture is None or not capture.alive:
+            return NEVER_SENT
+        capture.outcome = asyncio.get_running_loop().create_future()
+        capture.command(Authorise(request.as_json()))
+        return await capture.outcome
+
+    # --- opening --------------------------------------------------------------------------------------------
+
+    def _check_zone(self, slot: Slot) -> None:
+        """`Refused` when this tenant may not run on this machine."""
+        tenant = self._tenants.get(slot.row.tenant)
+        if tenant is None:
+            raise Refused("tenant_unknown", "The tenant is not configured any more. Restore its file.")
+        if tenant.live and self.weak is None:
+            raise Refused(
+                "posture_unknown", "The machine's posture is not known yet. Try again.", retryable=True
+            )
+        tenant.check_posture(self.weak or ())
+
+    def _check_call_is_free(self, slot: Slot) -> None:
+        """`Refused("capture_open")` when another payment is being keyed on this call."""
+        for other in self._live.values():
+            holds = other.capture is not None and other.capture.leg_id in self._claims
+            if other is not slot and holds and other.row.call_id == slot.row.call_id:
+                raise Refused(
+                    "capture_open", "Another capture is open on this call. Finish or cancel it first."
+                )
+        if slot.capture is None and len(self._live) >= CAPTURES_MAX:
+            raise Refused("captures_used", "All captures of this node are in use. Try again.", retryable=True)
+
+    def _field_of_retry(self, slot: Slot) -> Field | None:
+        """The one field that a retry needs, when the cell that knows the others still lives."""
+        decline = slot.row.decline
+        if decline is None or slot.capture is None or not slot.capture.alive:
+            return None
+        return field_to_rekey(decline.next_step)
+
+    async def _open_new(self, slot: Slot, move: Move, why: Why) -> Payment:
+        capture, media_end, _ = await self._cell_with_pipe(slot)
+        try:
+            await self._begin(slot, capture, media_end, Field.PAN, move)
+        except BaseException:
+            await self.end(slot)
+            raise
+        payment = self._register.tell(slot, why, Field.PAN)
+        self._open_field(capture, Field.PAN, None)
+        return payment
+
+    async def _reopen(self, slot: Slot, capture: LiveCapture, field: Field, move: Move, why: Why) -> Payment:
+        was_attached, before = capture.attached, capture.keying
+        media_end, cell_end = key_pipe()
+        try:
+            await self._begin(slot, capture, media_end, field, move)
+        except BaseException:
+            _close(cell_end)
+            capture.keying = before
+            if not was_attached:
+                await self._release(slot, capture)
+            raise
+        capture.confirming = False
+        self._end_talk(capture)
+        payment = self._register.tell(slot, why, field)
+        self._open_field(capture, field, cell_end)
+        return payment
+
+    async def _begin(
+        self, slot: Slot, capture: LiveCapture, media_end: int, field: Field, move: Move
+    ) -> None:
+        """SECURE in force, then the payment is `capturing`, both or an exception."""
+        await self._secure(slot, capture, media_end)
+        capture.keying = capture.keying.opening(field)
+        name = "capture.field.rekeyed" if move is Move.REKEY else "capture.cell.opened"
+        entry = slot.entry(name, slot.who(), field=field.value)
+        forgotten: dict[str, Any] = {"brand": None, "last4": None} if field is Field.PAN else {}
+        await self._register.move(slot, move, entry, token=None, decline=None, **forgotten)
+
+    async def _cell_with_pipe(self, slot: Slot) -> tuple[LiveCapture, int, int | None]:
+        """The payment's cell, media's end of a key pipe, and the cell's end unless it has it already."""
+        if slot.capture is not None:
+            return (slot.capture, *key_pipe())
+        capture, media_end = await self._fork(slot, new_id("cap"))
+        slot.capture = capture
+        self._live[slot.row.payment_id] = slot
+        return capture, media_end, None
+
+    async def _fork(self, slot: Slot, capture_id: str) -> tuple[LiveCapture, int]:
+        row = slot.row
+        config = {"canary": self._tenants[row.tenant].section.canary}
+        forked = await self._zone.fork(capture_id, row.provider, row.tenant, config)
+        capture = LiveCapture(
+            capture_id,
+            row.leg_id,
+            forked.pid,
+            forked.report,
+            lambda capture, fact: self._told(slot, capture, fact),
+            lambda capture: self._spawn(self._gone(slot, capture)),
+        )
+        return capture, forked.key_pipe
+
+    async def _secure(self, slot: Slot, capture: LiveCapture, media_end: int) -> None:
+        """The leg SECURE with its keys going to this cell."""
+        claimed = capture.leg_id in self._claims
+        self._claims[capture.leg_id] = slot
+        try:
+            await self._zone.attach(capture.leg_id, capture.capture_id, media_end)
+        except BaseException:
+            if not claimed:
+                self._claims.pop(capture.leg_id, None)
+            raise
+        capture.attached = True
+
+    def _open_field(self, capture: LiveCapture, field: Field, cell_end: int | None) -> None:
+        capture.keying = capture.keying.opening(field)
+        capture.awaited = field
+        capture.command(Open(field), cell_end)
+
+    async def _release(self, slot: Slot, capture: LiveCapture) -> None:
+        """The leg on its way to NORMAL: media holds SECURE until the pipe is closed and the caller quiet."""
+        self._end_talk(capture)
+        capture.attached = False
+        if self._claims.get(capture.leg_id) is slot:
+            del self._claims[capture.leg_id]
+            await self._zone.detach(capture.leg_id)
+
+    # --- what the cell tells
+    # ----------------------------------------------------------------------------------
+
+    def _told(self, slot: Slot, capture: LiveCapture, fact: Fact) -> None:
+        """Folds one fact in; what changes the payment waits for the lock, in order."""
+        if isinstance(fact, OutcomeTold):
+            self._settle_outcome(capture, outcome_from_json(dict(fact.outcome)))
+            return
+        if slot.capture is not capture:
+            return
+        capture.keying = capture.keying.told(fact)
+        field = getattr(fact, "field", None)
+        if isinstance(fact, Opened) and field is capture.awaited:
+            capture.awaited = None
+        why = WHY_OF_FACT.get(type(fact))
+        if why is not None:
+            problem = fact.problem if isinstance(fact, Problem) else None
+            seconds_left = fact.seconds_left if isinstance(fact, TimeWarning) else None
+            self._register.tell(slot, why, field, problem, seconds_left)
+        if (work := self._work_of(slot, capture, fact)) is not None:
+            self._spawn(work)
+
+    def _work_of(self, slot: Slot, capture: LiveCapture, fact: Fact) -> Coroutine[Any, Any, None] | None:
+        match fact:
+            case Ready():
+                return self._locked(slot, capture, lambda: self._ready(slot, capture, fact))
+            case TokeniseFailed(_, None):
+                return self._locked(slot, capture, lambda: self._refused(slot, capture))
+            case Confirmed() | Problem(Field.CONFIRM):
+                return self._locked(slot, capture, lambda: self._answered(slot, capture, fact))
+            case Expired(limit):
+                return self._locked(slot, capture, lambda: self._expire(slot, limit))
+            case HelpAsked():
+                return self._locked(slot, capture, lambda: self._help(slot))
+            case PostureTold(weak=weak):
+                return self._locked(slot, capture, lambda: self._check_cell(slot, weak))
+            case ProviderCall(call_id, body):
+                return self._carry(slot, capture, call_id, dict(body))
+        return None
+
+    async def _locked(
+        self, slot: Slot, capture: LiveCapture, act: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Does `act` under the lock, unless the cell it is about has been replaced meanwhile."""
+        async with slot.lock:
+            if slot.capture is capture:
+                await act()
+
+    async def _ready(self, slot: Slot, capture: LiveCapture, fact: Ready) -> None:
+        """All fields are complete; the token is stored, the leg goes back to NORMAL."""
+        if slot.row.state is not PaymentState.CAPTURING or capture.awaited is not None:
+            return
+        entry = slot.entry("payment.card.tokenised", brand=fact.brand, last4=fact.last4)
+        card: dict[str, Any] = {"token": fact.token, "brand": fact.brand, "last4": fact.last4}
+        await self._register.move(slot, Move.COMPLETE, entry, **card)
+        await self._release(slot, capture)
+        self._register.tell(slot, Why.READY)
+
+    async def _refused(self, slot: Slot, capture: LiveCapture) -> None:
+        """The provider gave no token and blamed no field: the CVV, wiped by its answer, is asked for anew."""
+        if slot.row.state is not PaymentState.CAPTURING:
+            return
+        capture.refusals += 1
+        if capture.refusals >= REFUSALS_MAX:
+            await self._expire(slot, "provider_refused")
+            return
+        media_end, cell_end = key_pipe()
+        try:
+            await self._secure(slot, capture, media_end)
+        except VaultError:
+            os.close(cell_end)
+            await self._expire(slot, "media_lost")
+            return
+        self._open_field(capture, Field.CVV, cell_end)
+        problem = FieldProblem.REFUSED_BY_PROVIDER
+        self._register.tell(slot, Why.FIELD_PROBLEM, Field.CVV, problem)
+
+    async def _answered(self, slot: Slot, capture: LiveCapture, fact: Fact) -> None:
+        """The caller said yes with a 1, or no: CONFIRM is over."""
+        if not capture.confirming:
+            return
+        capture.confirming = False
+        if isinstance(fact, Confirmed):
+            amount: dict[str, int | str] = {
+                "amount_minor": slot.row.amount_minor,
+                "currency": slot.row.currency,
+            }
+            await self._register.note(slot.entry("capture.amount.confirmed", "caller", **amount))
+        await self._release(slot, capture)
+        if isinstance(fact, Confirmed):
+            self._register.tell(slot, Why.CONFIRMED, Field.CONFIRM)
+
+    async def _expire(self, slot: Slot, reason: str) -> None:
+        """The capture is over; so is the payment, unless it has a token or a result already."""
+        state = slot.row.state
+        useless = state is PaymentState.READY and slot.row.token is None
+        if state is PaymentState.CAPTURING or useless:
+            entry = slot.entry("payment.intent.expired", reason=reason)
+            await self._register.move(slot, Move.EXPIRE, entry)
+            await self.end(slot)
+            self._register.tell(slot, Why.EXPIRED)
+            return
+        unanswered = self.confirming(slot)
+        await self.end(slot)
+        if unanswered:
+            self._register.tell(slot, Why.FIELD_PROBLEM, Field.CONFIRM, FieldProblem.NO_INPUT)
+
+    async def _help(self, slot: Slot) -> None:
+        """The caller asked for help with `**`: the pause begins, if the capture still can."""
+        try:
+            await self.talk(slot, on=True, by="caller")
+        except VaultError as error:
+            log.warning("capture.talk.refused", payment_id=slot.row.payment_id, code=error.code)
+
+    async def _check_cell(self, slot: Slot, weak: tuple[str, ...]) -> None:
+        """A cell that turned out weaker than its tenant allows takes no key."""
+        try:
+            self._tenants[slot.row.tenant].check_posture(weak)
+        except Refused:
+            await self._expire(slot, "posture_weak")
+
+    async def _carry(self, slot: Slot, capture: LiveCapture, call_id: int, body: Json) -> None:
+        """One call of the provider inside the cell to its host; no answer is an answer, too: none."""
+        try:
+            reply = await self._providers[slot.row.provider].wire(body)
+        except Exception:  # noqa: BLE001 - whatever a provider's host does, the outcome is unknown
+            log.warning("capture.provider.failed", payment_id=slot.row.payment_id)
+            reply = {"kind": "unknown"}
+        capture.command(ProviderReply(call_id, reply))
+
+    def _settle_outcome(self, capture: LiveCapture, outcome: Outcome) -> None:
+        if capture.outcome is not None and not capture.outcome.done():
+            capture.outcome.set_result(outcome)
+
+    def _give_up_outcome(self, capture: LiveCapture) -> None:
+        self._settle_outcome(capture, UNKNOWN)
+
+    # --- when a cell is lost
+    # ------------------------------------------------------------------------------------
+
+    async def _gone(self, slot: Slot, capture: LiveCapture) -> None:
+        """The report socket ended by itself: replace the cell within `RESTART_S`, or expire the payment."""
+        self._give_up_outcome(capture)
+        async with slot.lock:
+            if slot.capture is not capture:
+                return
+            log.warning("capture.cell.lost", payment_id=slot.row.payment_id, state=slot.row.state.value)
+            if not self._wants_cell(slot):
+                await self.end(slot)
+                return
+        await self._keep_trying(slot, capture, lambda: self._restart(slot, capture), RESTART_S, "cell_lost")
+
+    def _wants_cell(self, slot: Slot) -> bool:
+        """True when the payment cannot go on without a cell."""
+        state = slot.row.state
+        useless = state is PaymentState.READY and slot.row.token is None
+        return state is PaymentState.CAPTURING or useless or self.confirming(slot)
+
+    async def _keep_trying(
+        self,
+        slot: Slot,
+        capture: LiveCapture,
+        act: Callable[[], Coroutine[Any, Any, None]],
+        within_s: float,
+        reason: str,
+    ) -> None:
+        """Repeats `act` until it works, the capture is over, or the time is up and the payment expires."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within_s
+        while True:
+            async with slot.lock:
+                if slot.capture is not capture:
+                    return
+                try:
+                    await act()
+                except VaultError:
+                    if loop.time() > deadline:
+                        await self._expire(slot, reason)
+                        return
+                else:
+                    return
+            await asyncio.sleep(RETRY_S)
+
+    async def _restart(self, slot: Slot, lost: LiveCapture) -> None:
+        """A new cell in place of the lost one, from the PAN on; the leg was SECURE all the time."""
+        await self._zone.kill(lost.pid)
+        capture, media_end = await self._fork(slot, lost.capture_id)
+        capture.confirming = lost.confirming and slot.row.token is not None
+        field = Field.CONFIRM if capture.confirming else Field.PAN
+        try:
+            await self._secure(slot, capture, media_end)
+            await self._record_restart(slot, field)
+        except BaseException:
+            capture.stop()
+            await self._zone.kill(capture.pid)
+            raise
+        slot.capture = capture
+        self._open_field(capture, field, None)
+        self._register.tell(slot, Why.CAPTURE_RESTARTED, field)
+
+    async def _record_restart(self, slot: Slot, field: Field) -> None:
+        entry = slot.entry("capture.cell.restarted", reason="cell_lost")
+        if field is Field.CONFIRM:
+            await self._register.note(entry)
+        else:
+            await self._register.move(slot, Move.REKEY, entry, token=None, brand=None, last4=None)
+
+    # --- when media is lost
+    # -------------------------------------------------------------------------------------
+
+    def media_told(self, fact: Json) -> None:
+        """One fact of the media process."""
+        slot = self._claims.get(str(fact.get("leg_id", "")))
+        capture = slot.capture if slot is not None else None
+        if slot is None or capture is None:
+            return
+        if fact["fact"] == "talk.ended" and capture.talking:
+            self._talk_ended(slot, capture)
+        elif fact["fact"] == "leg.closed":
+            self._spawn(self._locked(slot, capture, lambda: self._leg_closed(slot, capture)))
+
+    def media_down(self) -> None:
+        """The media process is gone: every capture waits for it; nothing the caller says reaches anybody."""
+        for slot in tuple(self._live.values()):
+            capture = slot.capture
+            if capture is None or not capture.attached:
+                continue
+            capture.attached = False
+            if capture.talking:
+                self._talk_ended(slot, capture)
+            capture.command(Pause())
+            again = partial(self._attach_again, slot, capture)
+            self._spawn(self._keep_trying(slot, capture, again, MEDIA_BACK_S, "media_lost"))
+
+    async def sweep(self) -> None:
+        """For ever: legs that are SECURE although no capture holds them go back to NORMAL."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            try:
+                await self.detach_strays()
+            except VaultError:
+                continue
+
+    async def detach_strays(self) -> None:
+        """Once; a leg is asked for again just before, so that a capture begun meanwhile is left alone."""
+        if not self._zone.media_up:
+            return
+        for leg in await self._zone.guarded_legs():
+            if leg.mode != "NORMAL" and leg.leg_id not in self._claims:
+                await self._zone.detach(leg.leg_id)
+
+    async def _attach_again(self, slot: Slot, capture: LiveCapture) -> None:
+        """A new key pipe after media came back; the open field starts anew, the complete ones stay."""
+        field = capture.keying.open_field()
+        if field is None:
+            return
+        media_end, cell_end = key_pipe()
+        try:
+            await self._secure(slot, capture, media_end)
+        except BaseException:
+            os.close(cell_end)
+            raise
+        capture.command(Resume())
+        self._open_field(capture, field, cell_end)
+        await self._register.note(slot.entry("capture.cell.restarted", reason="media_lost"))
+        self._register.tell(slot, Why.CAPTURE_RESTARTED, field)
+
+    async def _leg_closed(self, slot: Slot, capture: LiveCapture) -> None:
+        """The caller's leg is gone: an unfinished capture is over; a ready payment may still be charged."""
+        self._claims.pop(capture.leg_id, None)
+        capture.attached = False
+        if self._wants_cell(slot):
+            await self._expire(slot, "leg_closed")
+
+    def _talk_ended(self, slot: Slot, capture: LiveCapture) -> Payment:
+        self._end_talk(capture)
+        return self._register.tell(slot, Why.TALK_ENDED)
+
+    def _end_talk(self, capture: LiveCapture) -> None:
+        if capture.talking:
+            capture.talking = False
+            capture.command(Resume())
+
+
+def _close(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)

@@ -1,0 +1,78 @@
+"""One capture cell as the broker holds it: its report socket, its pid, what it has told so far."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+
+from vault.door import Field
+from vault.progress import Command, End, Fact
+from vault.providers.base import Outcome
+from vault.report import ReportError, decode_fact, encode_command
+from vault.snapshot import NOTHING_KEYED, Keying
+from vault.wire import Link, close_all
+
+
+class LiveCapture:
+    """A cell from fork to end; `on_fact` and `on_gone` are called in the order of the report socket."""
+
+    def __init__(
+        self,
+        capture_id: str,
+        leg_id: str,
+        pid: int,
+        report: socket.socket,
+        on_fact: "Callable[[LiveCapture, Fact], None]",
+        on_gone: "Callable[[LiveCapture], None]",
+    ) -> None:
+        self.capture_id = capture_id
+        self.leg_id = leg_id
+        self.pid = pid
+        self.keying: Keying = NOTHING_KEYED
+        self.attached = False
+        """Media has confirmed the key pipe, and nobody has detached it since."""
+        self.talking = False
+        self.confirming = False
+        """The caller is asked to press 1."""
+        self.awaited: Field | None = None
+        """A field that the cell was told to open; until it says so, an older `ready` is void."""
+        self.refusals = 0
+        """How often the provider refused without naming a field."""
+        self.outcome: asyncio.Future[Outcome] | None = None
+        self._on_fact = on_fact
+        self._on_gone = on_gone
+        self._link = Link(report, self._message, lambda: self._on_gone(self))
+
+    @property
+    def secure(self) -> bool:
+        """Not one caller sample reaches the agent."""
+        return self.attached and not self.talking
+
+    @property
+    def alive(self) -> bool:
+        """True while the cell's report socket is open."""
+        return not self._link.closed
+
+    def command(self, command: Command, key_pipe: int | None = None) -> None:
+        """Tells the cell something; its end of a new key pipe is handed over for good."""
+        try:
+            self._link.send(encode_command(command), () if key_pipe is None else (key_pipe,))
+        finally:
+            if key_pipe is not None:
+                os.close(key_pipe)
+
+    def stop(self) -> None:
+        """Tells the cell to end and forgets it; neither callback is called any more."""
+        self._on_fact = lambda _capture, _fact: None
+        self._on_gone = lambda _capture: None
+        self.command(End())
+        self._link.close()
+
+    def _message(self, message: bytes, descriptors: list[int]) -> None:
+        close_all(descriptors)
+        try:
+            fact = decode_fact(message)
+        except ReportError:
+            self._link.close()  # a cell that talks nonsense is no cell any more
+            return
+        self._on_fact(self, fact)

@@ -1,0 +1,119 @@
+"""The till: what the door may ask for, each under the payment's lock; a refusal changes nothing."""
+
+import re
+
+from audit.outbox import stamp
+from vault.captures import Captures
+from vault.charges import Charges
+from vault.door import Field, NewPayment, Payment, PaymentState, Refused, Why
+from vault.ids import new_id
+from vault.payment import Move, after, check_new
+from vault.register import Register, Slot
+from vault.store import PaymentRow
+from vault.tenant import Tenant
+
+PAYMENTS_PER_CALL_MAX = 50
+"""More payments than any call brings; a flow in a loop stops here."""
+
+_BY = re.compile(r"[A-Za-z0-9_.@\-]{1,64}")
+_PARTIES = {"caller": "caller", "flow": "system:flow", "system": "system:broker"}
+"""Who may cancel besides an agent, and how the log names him."""
+
+
+class Till:
+    """Creates, captures, charges and cancels the payments of this node."""
+
+    def __init__(
+        self, register: Register, captures: Captures, charges: Charges, tenants: dict[str, Tenant]
+    ) -> None:
+        self._register = register
+        self._captures = captures
+        self._charges = charges
+        self._tenants = tenants
+
+    async def create_payment(self, new: NewPayment) -> Payment:
+        """A payment in state created."""
+        tenant = self._tenants.get(new.tenant)
+        check_new(new, tenant.terms if tenant else None)
+        assert tenant is not None
+        if len(await self._register.store.of_call(new.call_id)) >= PAYMENTS_PER_CALL_MAX:
+            raise Refused("payments_used", "This call has too many payments. Finish one of them.")
+        now = stamp()
+        row = PaymentRow(
+            payment_id=new_id("pay"),
+            state=PaymentState.CREATED,
+            provider=tenant.section.provider,
+            created_at=now,
+            updated_at=now,
+            **vars(new),
+        )
+        return await self._register.create(row)
+
+    async def payment(self, payment_id: str) -> Payment:
+        """The snapshot of now."""
+        return (await self._register.slot(payment_id)).snapshot()
+
+    async def payments_of_call(self, call_id: str) -> tuple[Payment, ...]:
+        """Every payment of a call, oldest first."""
+        return tuple(slot.snapshot() for slot in await self._slots_of_call(call_id))
+
+    async def open_capture(self, payment_id: str) -> Payment:
+        """The needed fields open and the leg SECURE; also the retry after a decline."""
+        slot = await self._register.slot(payment_id)
+        async with slot.lock:
+            return await self._captures.open(slot)
+
+    async def rekey(self, payment_id: str, field: Field) -> Payment:
+        """One field open again."""
+        slot = await self._register.slot(payment_id)
+        async with slot.lock:
+            return await self._captures.rekey(slot, field)
+
+    async def talk(self, payment_id: str, *, on: bool) -> Payment:
+        """The pause of a capture."""
+        slot = await self._register.slot(payment_id)
+        async with slot.lock:
+            return await self._captures.talk(slot, on=on)
+
+    async def ask_confirm(self, payment_id: str) -> Payment:
+        """The caller is asked to press 1."""
+        slot = await self._register.slot(payment_id)
+        async with slot.lock:
+            return await self._captures.ask_confirm(slot)
+
+    async def charge(self, payment_id: str) -> Payment:
+        """The attempt is on its way."""
+        slot = await self._register.slot(payment_id)
+        async with slot.lock:
+            return await self._charges.charge(slot)
+
+    async def cancel(self, payment_id: str, by: str) -> Payment:
+        """Cancelled; a declined payment stays declined and only loses its cell."""
+        if not _BY.fullmatch(by):
+            raise Refused("bad_request", "Say who cancels: an agent's id, caller, flow or system.")
+        slot = await self._register.slot(payment_id)
+        async with slot.lock:
+            if slot.row.state is PaymentState.DECLINED:
+                await self._captures.end(slot)
+                return slot.snapshot()
+            return await self._cancel(slot, by)
+
+    async def end_call(self, call_id: str) -> None:
+        """Nothing is captured on this call any more; a charge under way comes to its result."""
+        for slot in await self._slots_of_call(call_id):
+            async with slot.lock:
+                if slot.row.state in {PaymentState.CREATED, PaymentState.CAPTURING, PaymentState.READY}:
+                    await self._cancel(slot, "system")
+                elif slot.row.state is not PaymentState.AUTHORISING:
+                    await self._captures.end(slot)
+
+    async def _cancel(self, slot: Slot, by: str) -> Payment:
+        after(slot.row.state, Move.CANCEL)
+        actor = _PARTIES.get(by, f"agent:{by}")
+        entry = slot.entry("payment.intent.cancelled", actor, by=by if by in _PARTIES else "agent")
+        await self._register.move(slot, Move.CANCEL, entry)
+        await self._captures.end(slot)
+        return self._register.tell(slot, Why.CANCELLED)
+
+    async def _slots_of_call(self, call_id: str) -> list[Slot]:
+        return [self._register.slot_of(row) for row in await self._register.store.of_call(call_id)]
