@@ -1,0 +1,286 @@
+"""The whole PCI zone for tests: a real broker, spawner and media process, and a caller who keys.
+
+Keys go in by `media-keys.sock`, as those cut from SIP INFO do, so that no test here needs RTP. Every process is ended
+by its own pid.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from vault import Door, NewPayment, Payment, PaymentChanged, PaymentState, Why
+from vault.posture import SPAWNER_ENVIRONMENT
+from vault.providers.base import provider_names
+
+ROOT = Path(__file__).parents[2]
+WAIT_S = 15.0
+KEY_GAP_S = 0.02
+"""Between two presses: media merges a key with its twins of other transports, so they may not be simultaneous."""
+TENANT = """
+name = "Demo Travel"
+live = {live}
+[payment]
+provider = "{provider}"
+currencies = ["EUR", "USD", "JPY"]
+amount_max_minor = 500000
+purposes = ["booking", "invoice", "deposit"]
+unattended = true
+canary = {canary}
+"""
+VISA = "4242424242424242"
+EXPIRY = "1231"
+CVV = "123"
+
+
+class ZoneProcesses:
+    """Three processes of one node in a temporary directory."""
+
+    def __init__(self, root: Path, log_level: str = "warning") -> None:
+        self.run_dir = root
+        self.data_dir = root / "data"
+        self.tenants_dir = root / "tenants"
+        self.log_path = root / "broker.log"
+        self._log_level = log_level
+        for folder in (self.data_dir, self.tenants_dir):
+            folder.mkdir()
+        self.write_tenant("demo")
+        self.write_tenant("direct", provider="sandbox_direct")
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self._media: socket.socket | None = None
+
+    def write_tenant(
+        self, name: str, *, provider: str = "sandbox", canary: bool = False, live: bool = False
+    ) -> None:
+        text = TENANT.format(provider=provider, canary=str(canary).lower(), live=str(live).lower())
+        (self.tenants_dir / f"{name}.toml").write_text(text)
+
+    # --- processes --------------------------------------------------------------------------------------------
+
+    def start(self, *names: str) -> None:
+        """Starts `spawner`, `media` and `broker`, or those named, and waits for their sockets."""
+        for name in names or ("spawner", "media", "broker"):
+            getattr(self, f"_start_{name}")()
+
+    def _start_spawner(self) -> None:
+        chosen = [part for name in provider_names() for part in ("--provider", name)]
+        environment = {**os.environ, **SPAWNER_ENVIRONMENT}
+        self._run("spawner", ["vault.spawner", "--run-dir", str(self.run_dir), *chosen], environment)
+        self._wait_for("spawner.sock")
+
+    def _start_media(self) -> None:
+        ports = ("--bind-ip", "127.0.0.1", "--port-first", "30000", "--port-last", "60998")
+        self._run("media", ["vault.media", "--run-dir", str(self.run_dir), *ports])
+        self._wait_for("media.sock")
+        self._wait_for("media-cell.sock")
+        self._media = _connected(self.run_dir / "media.sock")
+
+    def _start_broker(self) -> None:
+        paths = ("--data-dir", self.data_dir, "--run-dir", self.run_dir, "--tenants-dir", self.tenants_dir)
+        arguments = ["vault.broker", *map(str, paths), "--log-level", self._log_level]
+        with self.log_path.open("ab") as log:
+            self._run("broker", arguments, stderr=log)
+        self._wait_for("vault.sock")
+
+    def start_audit(self) -> None:
+        """Starts the log's writer on the broker's outbox."""
+        source = f"vault={self.run_dir / 'outbox-vault.sock'}"
+        paths = ("--data-dir", str(self.data_dir), "--run-dir", str(self.run_dir))
+        self._run("audit", ["audit", *paths, "--source", source])
+        self._wait_for("audit.sock")
+
+    def _run(
+        self, name: str, arguments: list[str], environment: dict[str, str] | None = None, stderr: Any = None
+    ) -> None:
+        command = [sys.executable, "-m", *arguments]
+        self.running[name] = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=stderr)
+
+    def _wait_for(self, name: str) -> None:
+        """Until the socket accepts; a process that ended instead fails the test."""
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            try:
+                _connected(self.run_dir / name).close()
+            except OSError:
+                time.sleep(0.02)
+            else:
+                return
+        raise AssertionError(f"{name} does not accept; broker said: {self.broker_log()}")
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
+        """Ends one process and waits for its end."""
+        process = self.running.pop(name)
+        process.send_signal(number)
+        process.wait(WAIT_S)
+
+    def stop(self) -> None:
+        for name in tuple(self.running):
+            self.kill(name)
+        if self._media is not None:
+            self._media.close()
+
+    def broker_log(self) -> str:
+        return self.log_path.read_text() if self.log_path.exists() else ""
+
+    # --- the app's side of media, and the caller ---------------------------------------------------------------
+
+    def media(self, op: str, **values: Any) -> dict[str, Any]:
+        """One request to the media process, as the app; facts in between are dropped."""
+        assert self._media is not None
+        self._media.settimeout(WAIT_S)
+        self._media.send(json.dumps({"id": 1, "op": op, **values}).encode())
+        while True:
+            reply = json.loads(self._media.recv(60_000))
+            if "fact" not in reply:
+                return reply
+
+    def open_leg(self, leg_id: str = "leg_caller", *, resume: bool = False) -> None:
+        assert self.media("open_leg", leg_id=leg_id, role="caller", resume=resume)["ok"] is True
+
+    def mode_of(self, leg_id: str = "leg_caller") -> str:
+        """What media says about the leg's audio."""
+        legs = self.media("legs")["legs"]
+        return next(leg["mode"] for leg in legs if leg["leg_id"] == leg_id)
+
+    async def press(self, keys: str, leg_id: str = "leg_caller") -> None:
+        """The caller keys."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as caller:
+            caller.connect(str(self.run_dir / "media-keys.sock"))
+            for key in keys:
+                caller.send(leg_id.encode() + b"\0" + bytes(["0123456789*#".index(key)]))
+                await asyncio.sleep(KEY_GAP_S)
+
+    # --- books ------------------------------------------------------------------------------------------------
+
+    def times_charged(self, payment_id: str, provider: str = "sandbox") -> int:
+        """How often the sandbox moved money for a payment."""
+        wanted = "SELECT count(*) FROM executions WHERE provider_ref = ? AND kind = 'authorised'"
+        return int(self._query(f"{provider}.db", wanted, f"sbx_ref_{payment_id}")[0][0])
+
+    def logged(self) -> list[dict[str, Any]]:
+        """Every entry of the log, in order."""
+        rows = self._query("audit.db", "SELECT leaf FROM entries ORDER BY idx")
+        return [json.loads(leaf) for (leaf,) in rows]
+
+    def waiting(self) -> list[str]:
+        """Names of the entries that wait in the broker's outbox, oldest first."""
+        rows = self._query("vault.db", "SELECT body FROM outbox ORDER BY seq")
+        return [json.loads(body)["name"] for (body,) in rows]
+
+    def _query(self, name: str, text: str, *values: Any) -> list[tuple[Any, ...]]:
+        database = sqlite3.connect(f"file:{self.data_dir / name}?mode=ro", uri=True)
+        try:
+            return database.execute(text, values).fetchall()
+        finally:
+            database.close()
+
+
+class Desk:
+    """The app's end of the door, and everything it was told."""
+
+    def __init__(self, zone: ZoneProcesses) -> None:
+        self.zone = zone
+        self.door = Door(zone.run_dir / "vault.sock")
+        self.told: list[PaymentChanged] = []
+        self._reading: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        await self.door.connect()
+        facts = self.door.facts()
+
+        async def read() -> None:
+            async for changed in facts:
+                self.told.append(changed)
+
+        self._reading = asyncio.create_task(read())
+
+    async def close(self) -> None:
+        await self.door.close()
+        if self._reading is not None:
+            await self._reading
+
+    async def until(self, wanted: Callable[[PaymentChanged], bool], within_s: float = WAIT_S) -> PaymentChanged:
+        """The first fact not looked at before that `wanted` accepts; older ones are forgotten."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            while self.told:
+                if wanted(changed := self.told.pop(0)):
+                    return changed
+            await asyncio.sleep(0.005)
+        raise AssertionError(f"not told within {within_s} s; broker said: {self.zone.broker_log()}")
+
+    async def why(self, *wanted: Why, within_s: float = WAIT_S) -> PaymentChanged:
+        """The first fact from now on with one of these reasons."""
+        return await self.until(lambda changed: changed.why in wanted, within_s)
+
+    async def state(self, *wanted: PaymentState, within_s: float = WAIT_S) -> Payment:
+        """The first snapshot from now on in one of these states."""
+        return (await self.until(lambda changed: changed.payment.state in wanted, within_s)).payment
+
+    async def ready(self, pan: str = VISA, cvv: str = CVV, **changes: Any) -> Payment:
+        """A payment whose caller has keyed everything."""
+        payment = await self.door.create_payment(new_payment(**changes))
+        await self.door.open_capture(payment.payment_id)
+        await self.zone.press(f"{pan}#{EXPIRY}{cvv}")
+        return await self.state(PaymentState.READY)
+
+    async def charged(self, **changes: Any) -> Payment:
+        """A payment whose charge has come to its result."""
+        ready = await self.ready(**changes)
+        await self.door.charge(ready.payment_id)
+        return await self.state(PaymentState.AUTHORISED, PaymentState.DECLINED, PaymentState.NEEDS_ACTION)
+
+
+def new_payment(**changes: Any) -> NewPayment:
+    """A valid request; `changes` replace its fields."""
+    values: dict[str, Any] = {
+        "tenant": "demo",
+        "call_id": "call_one",
+        "leg_id": "leg_caller",
+        "amount_minor": 1995,
+        "currency": "EUR",
+        "reference": f"B-{time.monotonic_ns() % 1_000_000_007}",
+        "purpose": "booking",
+        "sca_basis": "moto_agent",
+        "agent_id": "agent1",
+    }
+    return NewPayment(**{**values, **changes})
+
+
+@asynccontextmanager
+async def running_zone(**options: Any) -> AsyncIterator[tuple[ZoneProcesses, Desk]]:
+    """A zone that is up, with a caller's leg open and the desk connected."""
+    root = Path(tempfile.mkdtemp(prefix="payivr-"))
+    zone = ZoneProcesses(root, **options)
+    desk = Desk(zone)
+    try:
+        zone.start()
+        zone.open_leg()
+        await desk.open()
+        await asyncio.sleep(0.3)  # both lines of the broker dial every 0.2 s
+        yield zone, desk
+    finally:
+        await desk.close()
+        zone.stop()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _connected(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        sock.connect(str(path))
+    except OSError:
+        sock.close()
+        raise
+    return sock
