@@ -10,6 +10,8 @@ from pay_ivr.sip.errors import Malformed
 
 PARAMS_MAX = 32
 """Parameters behind one value; carriers send up to ten."""
+PIECES_MAX = 1_024
+"""Quotes, brackets, separators and texts of one value; a list of 64 routes with parameters has about 500."""
 
 TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+")
 """RFC 3261 §25.1; `fullmatch` it."""
@@ -58,14 +60,16 @@ def params_text(params: Mapping[str, str | None]) -> str:
 def pieces(value: str) -> list[str]:
     """Quoted strings, bracketed URIs, separators and the text between them; together they are `value`.
 
-    Raises `Malformed` for an unfinished quote or bracket.
+    Raises `Malformed` for an unfinished quote or bracket and beyond `PIECES_MAX`.
     """
-    found = []
+    found: list[str] = []
     position = 0
     while position < len(value):
         match = _PIECE.match(value, position)
         if match is None:
             raise Malformed("quote_open", "A quoted text or bracket has no end.")
+        if len(found) == PIECES_MAX:
+            raise Malformed("pieces", "A header value has more pieces than we read.")
         found.append(match[0])
         position = match.end()
     return found

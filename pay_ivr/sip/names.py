@@ -27,6 +27,7 @@ ODD_CASE = {
     "call-id": "Call-ID",
     "cseq": "CSeq",
     "mime-version": "MIME-Version",
+    "min-se": "Min-SE",
     "rack": "RAck",
     "rseq": "RSeq",
     "sip-etag": "SIP-ETag",
@@ -39,7 +40,7 @@ REQUIRED = ("Via", "From", "To", "Call-ID", "CSeq")
 SINGLE = frozenset(
     {
         *("From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length", "Content-Type"),
-        *("Expires", "Min-Expires", "Date", "Timestamp", "Session-Expires", "Min-Se", "Retry-After"),
+        *("Expires", "Min-Expires", "Date", "Timestamp", "Session-Expires", "Min-SE", "Retry-After"),
         *("Replaces", "Refer-To", "Referred-By", "Event", "Subscription-State", "RAck", "RSeq"),
     }
 )

@@ -165,8 +165,8 @@ def _sections(lines: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
 
 
 def _origin(head: list[tuple[str, str]]) -> tuple[int, int]:
-    """Session id and version of the one o= line."""
-    origins = [value.split(" ") for kind, value in head if kind == "o"]
+    """Session id and version of the one o= line; some phones put blanks into the user name before them."""
+    origins = [value.rsplit(" ", 5) for kind, value in head if kind == "o"]
     if len(origins) != 1 or len(origins[0]) != 6:
         raise Malformed("sdp_origin", "The description has no readable origin.")
     session_id, version = origins[0][1:3]

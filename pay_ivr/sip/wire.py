@@ -8,6 +8,7 @@ returns can be answered, what it refuses says how.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -120,7 +121,7 @@ class NameAddr:
         return f"{quoted(self.display) + ' ' if self.display else ''}<{self.uri}>{params_text(self.params)}"
 
 
-class Message:
+class Message(ABC):
     """What requests and responses share: header rows in order, and a body.
 
     `headers` holds canonical long names and raw values; one row may hold a list of several values.
@@ -139,13 +140,14 @@ class Message:
         return next((value for row, value in self.headers if row == name), None)
 
     def get_all(self, name: str) -> list[str]:
-        """Every value of that name in order, the lists of `LISTS` taken apart.
+        """Every value of that name in order, the lists of `LISTS` taken apart; an empty list has none.
 
         Raises `Malformed` for broken quoting and beyond `LIST_ITEMS_MAX`.
         """
         name = canonical(name)
-        rows = [value for row, value in self.headers if row == name]
-        values = [item for row in rows for item in split_list(row)] if name in LISTS else rows
+        values = [value for row, value in self.headers if row == name]
+        if name in LISTS:
+            values = [item for value in values if value for item in split_list(value)]
         if len(values) > LIST_ITEMS_MAX:
             raise Malformed("list_long", "A header list is longer than we read.")
         return values
@@ -170,9 +172,9 @@ class Message:
         name = canonical(name)
         self.headers = [row for row in self.headers if row[0] != name]
 
+    @abstractmethod
     def start_line(self) -> str:
         """The first line without its end."""
-        raise NotImplementedError
 
     def to_bytes(self) -> bytes:
         """The message for the wire; Content-Length is always there, last, and counts bytes.

@@ -31,6 +31,12 @@ def test_uri_is_taken_apart(text: str, expected: Uri) -> None:
     assert expected == parse_uri(text)
 
 
+@pytest.mark.parametrize("text", ["sip:a:pw@h", "tel:+4930123;phone-context=example.com", "urn:service:sos"])
+def test_other_forms_are_written_as_they_were_read(text: str) -> None:
+    """Passwords and other schemes survive."""
+    assert text == str(parse_uri(text))
+
+
 @pytest.mark.parametrize(
     ("text", "dialled"),
     [

@@ -179,6 +179,11 @@ def test_value_with_commas_that_is_no_list_stays_whole() -> None:
     assert message.get_all("www-authenticate") == [challenge, challenge]
 
 
+def test_empty_list_has_no_values() -> None:
+    """`Supported:` with nothing behind it is legal and means nothing (RFC 3261 §20.37)."""
+    assert Request("INVITE", "sip:a@b", [("Supported", ""), ("k", "timer")]).get_all("Supported") == ["timer"]
+
+
 def test_endless_list_is_refused() -> None:
     """More Vias than any path has are an attack on whoever walks them."""
     message = Request("INVITE", "sip:a@b", [("Via", ",".join(["SIP/2.0/UDP a"] * 65))])
