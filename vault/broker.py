@@ -38,7 +38,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("vault.broker")
 EXIT_CONFIG = 78
 """EX_CONFIG of sysexits.h: a supervisor need not try again."""
 STOP_GRACE_S = 3.0
-"""How long work under way may take at the end; what is not done by then is fetched after the next start."""
+"""How long a provider may still answer at the end; the rest is fetched after the next start."""
 
 
 class Broker:
@@ -77,12 +77,11 @@ class Broker:
     async def stop(self) -> None:
         """Closes the door, gives work under way `STOP_GRACE_S`, and lets go of everything."""
         await self._door.stop()
-        await self._zone.stop()
-        if self._work:
-            await asyncio.wait(self._work, timeout=STOP_GRACE_S)
+        await self._charges.finish(STOP_GRACE_S)
         for task in tuple(self._work):
             task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
+        await self._zone.stop()
         await self._outbox.stop()
         for provider in self._providers.values():
             await provider.close()
@@ -95,10 +94,11 @@ class Broker:
         log.log(level, "payment.fact.told", why=changed.why.value, payment_id=payment_id, state=state)
         self._door.publish(changed)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._guarded(work))
         self._work.add(task)
         task.add_done_callback(self._work.discard)
+        return task
 
     @staticmethod
     async def _guarded(work: Coroutine[Any, Any, None]) -> None:

@@ -72,7 +72,7 @@ class Captures:
         zone: Zone,
         tenants: dict[str, Tenant],
         providers: dict[str, Provider],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self._register = register
         self._zone = zone

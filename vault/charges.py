@@ -65,12 +65,13 @@ class Charges:
         register: Register,
         captures: Captures,
         providers: dict[str, Provider],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
         self._register = register
         self._captures = captures
         self._providers = providers
         self._spawn = spawn
+        self._sending: set[asyncio.Task[None]] = set()
 
     async def charge(self, slot: Slot) -> Payment:
         """The attempt committed and on its way; the slot's lock is held. Pressed twice it is one attempt."""
@@ -93,8 +94,15 @@ class Charges:
             slot, Move.CHARGE, entry, _starting(request), attempt=attempt, provider_ref=reference
         )
         payment = self._register.tell(slot, Why.CHARGING)
-        self._spawn(self._send(slot, request))
+        sending = self._spawn(self._send(slot, request))
+        self._sending.add(sending)
+        sending.add_done_callback(self._sending.discard)
         return payment
+
+    async def finish(self, within_s: float) -> None:
+        """Waits for the answers under way; what is not there by then is fetched after the next start."""
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=within_s)
 
     async def recover(self) -> None:
         """After a start: captures of the run before are over, attempts of the run before are fetched."""
@@ -145,7 +153,7 @@ class Charges:
         async with slot.lock:
             await self._conclude(slot, outcome)
         if outcome.kind is OutcomeKind.UNKNOWN:
-            await self._resolve(slot)
+            self._spawn(self._resolve(slot))
 
     async def _resolve(self, slot: Slot) -> None:
         """Fetches until the outcome is known; `_send` is never called again for this attempt."""

@@ -23,7 +23,7 @@ class LiveCapture:
         pid: int,
         report: socket.socket,
         on_fact: "Callable[[LiveCapture, Fact], None]",
-        on_gone: "Callable[[LiveCapture], None]",
+        on_gone: "Callable[[LiveCapture], object]",
     ) -> None:
         self.capture_id = capture_id
         self.leg_id = leg_id

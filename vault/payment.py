@@ -141,7 +141,8 @@ def check_new(new: NewPayment, terms: Terms | None) -> None:
 def _check_ids(new: NewPayment) -> None:
     if not _CALL_ID.fullmatch(new.call_id) or not _LEG_ID.fullmatch(new.leg_id):
         raise Refused("id_malformed", "Name the call and the caller's leg by their ids.")
-    if new.agent_id is not None and not _AGENT_ID.fullmatch(new.agent_id):
+    agent_id = new.agent_id
+    if agent_id is not None and (not _AGENT_ID.fullmatch(agent_id) or holds_pan(agent_id)):
         raise Refused("id_malformed", "Name the agent by his id.")
 
 

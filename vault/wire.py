@@ -190,7 +190,7 @@ class Line:
         path: Path,
         *,
         on_fact: Callable[[Json], None],
-        on_up: Callable[[], None],
+        on_up: Callable[[], object],
         on_down: Callable[[], None],
     ) -> None:
         self._path = path

@@ -49,7 +49,7 @@ class Zone:
         on_media_fact: Callable[[Json], None],
         on_media_up: Callable[[], None],
         on_media_down: Callable[[], None],
-        on_spawner_up: Callable[[], None],
+        on_spawner_up: Callable[[], object],
     ) -> None:
         self._media = Line(
             run_dir / "media-cell.sock", on_fact=on_media_fact, on_up=on_media_up, on_down=on_media_down

@@ -1,7 +1,7 @@
 """The whole PCI zone for tests: a real broker, spawner and media process, and a caller who keys.
 
-Keys go in by `media-keys.sock`, as those cut from SIP INFO do, so that no test here needs RTP. Every process is ended
-by its own pid.
+Keys go in by `media-keys.sock`, as those cut from SIP INFO do, so that no test here needs RTP. Every process
+is ended by its own pid.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from vault.providers.base import provider_names
 ROOT = Path(__file__).parents[2]
 WAIT_S = 15.0
 KEY_GAP_S = 0.02
-"""Between two presses: media merges a key with its twins of other transports, so they may not be simultaneous."""
+"""Between two presses: faster than any thumb, slower than two twins of one press."""
 TENANT = """
 name = "Demo Travel"
 live = {live}
@@ -66,7 +66,8 @@ class ZoneProcesses:
         text = TENANT.format(provider=provider, canary=str(canary).lower(), live=str(live).lower())
         (self.tenants_dir / f"{name}.toml").write_text(text)
 
-    # --- processes --------------------------------------------------------------------------------------------
+    # --- processes
+    # --------------------------------------------------------------------------------------------
 
     def start(self, *names: str) -> None:
         """Starts `spawner`, `media` and `broker`, or those named, and waits for their sockets."""
@@ -133,7 +134,8 @@ class ZoneProcesses:
     def broker_log(self) -> str:
         return self.log_path.read_text() if self.log_path.exists() else ""
 
-    # --- the app's side of media, and the caller ---------------------------------------------------------------
+    # --- the app's side of media, and the caller
+    # ---------------------------------------------------------------
 
     def media(self, op: str, **values: Any) -> dict[str, Any]:
         """One request to the media process, as the app; facts in between are dropped."""
@@ -161,7 +163,8 @@ class ZoneProcesses:
                 caller.send(leg_id.encode() + b"\0" + bytes(["0123456789*#".index(key)]))
                 await asyncio.sleep(KEY_GAP_S)
 
-    # --- books ------------------------------------------------------------------------------------------------
+    # --- books
+    # ------------------------------------------------------------------------------------------------
 
     def times_charged(self, payment_id: str, provider: str = "sandbox") -> int:
         """How often the sandbox moved money for a payment."""
@@ -210,7 +213,9 @@ class Desk:
         if self._reading is not None:
             await self._reading
 
-    async def until(self, wanted: Callable[[PaymentChanged], bool], within_s: float = WAIT_S) -> PaymentChanged:
+    async def until(
+        self, wanted: Callable[[PaymentChanged], bool], within_s: float = WAIT_S
+    ) -> PaymentChanged:
         """The first fact not looked at before that `wanted` accepts; older ones are forgotten."""
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
