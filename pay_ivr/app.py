@@ -17,7 +17,7 @@ from aiohttp import web
 from agent_api.application import setup
 from agent_api.desk import DeskSettings, TenantDesk
 from audit.outbox import OutboxDoor
-from pay_ivr.catalogue import Catalogue
+from pay_ivr.catalogue import Catalogue, Key
 from pay_ivr.codes import PaymentCodes
 from pay_ivr.journal import Journal
 from pay_ivr.logs import log, start_logging
@@ -70,7 +70,7 @@ class App:
         board = Switchboard(settings, Numbers(tenants), door, media, shelf, journal, codes)
         self._task(journal.run(), "journal")
         self._on_stop(journal.flush)
-        await self._warm(speech, shelf, tenants)
+        self._task(self._warm(speech, shelf, tenants), "speech.warm")
         sip = await self._start_sip(store, board)
         self._task(board.follow_vault(), "facts.vault")
         self._task(board.follow_media(), "facts.media")
@@ -118,10 +118,16 @@ class App:
             self._secrets = await store.sip_secrets()
 
     async def _warm(self, speech: Speech, shelf: Shelf, tenants: Mapping[str, Tenant]) -> None:
-        """Fixed prompts of every language in use, rendered once and kept; hold music into media's memory."""
+        """What media must be able to play without us, then every fixed prompt of every language in use.
+
+        Runs beside the first calls: a prompt that is asked for before its turn is rendered at once.
+        """
         languages = sorted({did.language for tenant in tenants.values() for did in tenant.telephony.did})
-        await speech.warm(languages)
         await shelf.keep("hold_music", hold_music())
+        sorry = [await speech.prompt(language, Key.TECHNICAL_PROBLEM) for language in languages]
+        await shelf.keep("technical_problem", b"".join(prompt.ulaw for prompt in sorry))
+        await speech.warm(languages)
+        log.info("speech.prompts.rendered", languages=len(languages))
 
     async def _start_desk(
         self,

@@ -63,9 +63,9 @@ def processes_of(settings: Settings) -> tuple[Process, ...]:
         Process("media", ("vault.media", "--run-dir", str(run), "--bind-ip", settings.bind_ip, *ports),
                 run / "media.sock", {"OPENBLAS_NUM_THREADS": "1"}),
         Process("broker", ("vault.broker", *vault, "--tenants-dir", str(settings.tenants_dir), "--log-level",
-                           settings.log_level), run / "vault.sock"),
+                           settings.log_level.lower()), run / "vault.sock"),
         Process("app", ("pay_ivr", "app"), run / "node.json", _app_environment(settings)),
-        Process("audit", ("audit", *vault, *sources), run / "audit.ready"),
+        Process("audit", ("audit", *vault, *sources), data / "audit.db"),
     )  # fmt: skip
 
 
@@ -89,7 +89,8 @@ class Supervisor:
         for folder in (self._settings.data_dir, self._settings.sockets):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for process in self.processes:
-            process.ready.unlink(missing_ok=True)
+            if process.ready.parent == self._settings.sockets:
+                process.ready.unlink(missing_ok=True)  # a socket of an earlier run; a database stays
         for process in self.processes:
             self._launch(process)
             self._await_ready(process)

@@ -40,6 +40,25 @@ class Impairment:
     jitter_ms: float = 0.0
 
 
+@dataclass(frozen=True)
+class _Slot:
+    """What goes out in one 20 ms slot: voice unless something else is said."""
+
+    key: str
+    """The key that goes down in this slot, for the record of presses."""
+    samples: Samples | None = None
+    event: bytes | None = None
+    first: bool = False
+
+
+def _event_bodies(key: str, duration_ms: int) -> list[bytes]:
+    """The event's packets, the last one with the end bit."""
+    code = "0123456789*#ABCD".index(key)
+    frames = max(2, duration_ms // EVENT_UPDATE_MS)
+    bodies = [struct.pack("!BBH", code, 10, number * FRAME) for number in range(1, frames + 1)]
+    return [*bodies, struct.pack("!BBH", code, 0x80 | 10, (frames + 1) * FRAME)]
+
+
 class RtpPort(asyncio.DatagramProtocol):
     """One leg's two sockets on a loopback address; opened by `open`."""
 
@@ -59,7 +78,7 @@ class RtpPort(asyncio.DatagramProtocol):
         self._impairment = impairment or Impairment()
         self._voice = Voice(seed) if voice else None
         self._remote: tuple[str, int] | None = None
-        self._waiting: deque[tuple[str, Samples | bytes | None]] = deque()
+        self._waiting: deque[_Slot] = deque()
         self._ssrc = self._random.getrandbits(32)
         self._sequence = self._random.getrandbits(15)
         self._timestamp = self._random.getrandbits(31)
@@ -112,21 +131,30 @@ class RtpPort(asyncio.DatagramProtocol):
     def queue_audio(self, key: str, samples: Samples) -> None:
         """Plays samples instead of the voice, a multiple of 160."""
         for start in range(0, len(samples), FRAME):
-            self._waiting.append((key if start == 0 else "", samples[start : start + FRAME]))
+            self._waiting.append(_Slot(key if start == 0 else "", samples=samples[start : start + FRAME]))
 
-    def queue_event(self, key: str, duration_ms: int) -> None:
-        """One telephone-event, first packet with the marker, three end packets (RFC 4733 §2.5.1)."""
-        code = "0123456789*#ABCD".index(key)
-        frames = max(2, duration_ms // EVENT_UPDATE_MS)
-        for number in range(1, frames + 1):
-            body = struct.pack("!BBH", code, 10, number * FRAME)
-            self._waiting.append((key if number == 1 else "", body))
-        self._waiting.append(("END", struct.pack("!BBH", code, 0x80 | 10, (frames + 1) * FRAME)))
+    def queue_event(self, key: str, duration_ms: int, *, again: bool = False) -> None:
+        """One telephone-event, first packet with the marker, three end packets (RFC 4733 §2.5.1).
+
+        `again`: the press has been counted already (its lead-in).
+        """
+        for number, body in enumerate(_event_bodies(key, duration_ms)):
+            self._waiting.append(_Slot("" if again or number else key, event=body, first=number == 0))
+
+    def queue_both(self, key: str, samples: Samples) -> None:
+        """Tone and event at the same time, as some gateways send it."""
+        bodies = _event_bodies(key, len(samples) * 1000 // 8000)
+        for number, body in enumerate(bodies):
+            start = min(number, len(bodies) - 2) * FRAME
+            part = samples[start : start + FRAME] if number < len(bodies) - 1 else None
+            self._waiting.append(
+                _Slot(key if number == 0 else "", samples=part, event=body, first=number == 0)
+            )
 
     def queue_pause(self, duration_ms: int) -> None:
         """Voice for that long, before what is queued next."""
         for _ in range(max(1, duration_ms // 20)):
-            self._waiting.append(("", None))
+            self._waiting.append(_Slot(""))
 
     @property
     def busy(self) -> bool:
@@ -139,23 +167,27 @@ class RtpPort(asyncio.DatagramProtocol):
         event_started = 0
         due = time.monotonic()
         while True:
-            what, item = self._waiting.popleft() if self._waiting else ("", None)
-            if what and what != "END":
-                self.pressed.append((time.monotonic(), what))
-            if isinstance(item, bytes):
-                if what and what != "END":
+            slot = self._waiting.popleft() if self._waiting else _Slot("")
+            if slot.key:
+                self.pressed.append((time.monotonic(), slot.key))
+            if slot.event is not None:
+                if slot.first:
                     event_started = self._timestamp
-                copies = END_COPIES if what == "END" else 1
-                for _ in range(copies):
-                    self._send(item, EVENT_TYPE, event_started, marker=bool(what) and what != "END")
-                self._note(None)
-            else:
-                samples = item if item is not None else self._speak()
+                for _ in range(END_COPIES if slot.event[1] & 0x80 else 1):
+                    self._send(slot.event, EVENT_TYPE, event_started, marker=slot.first)
+            samples = slot.samples
+            if samples is None and slot.event is None:
+                samples = self._speak()
+            if samples is not None:
                 self._send(encode(samples, self.codec), self.payload_type, self._timestamp)
-                self._note(samples)
+            self._note(samples)
             self._timestamp = (self._timestamp + FRAME) & 0xFFFFFFFF
             due += 0.02
             await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+    def phase(self) -> float:
+        """A random tone phase: no two presses look alike."""
+        return self._random.uniform(0.0, 6.28)
 
     def _speak(self) -> Samples:
         if self._voice is None:

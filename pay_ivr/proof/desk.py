@@ -1,0 +1,142 @@
+"""An agent at the desk, as a browser would be one: logs in, listens to the stream, presses the buttons."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+import aiohttp
+
+WAIT_S = 20.0
+Json = dict[str, Any]
+
+
+class DeskRefusal(Exception):
+    """The desk answered with a problem document."""
+
+    def __init__(self, status: int, problem: Json) -> None:
+        super().__init__(f"{status} {problem.get('code')}")
+        self.status = status
+        self.problem = problem
+
+    @property
+    def code(self) -> str:
+        """The problem's code."""
+        return str(self.problem.get("code"))
+
+
+class DeskClient:
+    """One agent's HTTP and WebSocket connection; keeps every byte it was sent as evidence."""
+
+    def __init__(self, base_url: str) -> None:
+        self.evidence: list[bytes] = []
+        self.messages: list[Json] = []
+        self._base = base_url.rstrip("/")
+        self._headers = {"Origin": self._base, "Sec-Fetch-Site": "same-origin"}
+        self._http: aiohttp.ClientSession | None = None
+        self._stream: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30))
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        if self._stream is not None:
+            self._stream.cancel()
+            await asyncio.gather(self._stream, return_exceptions=True)
+        if self._http is not None:
+            await self._http.close()
+
+    async def log_in(self, user: str, one_time_password: str) -> None:
+        """The first login with its new password; then the stream is open."""
+        new = secrets.token_urlsafe(16)
+        body = {"user": user, "password": one_time_password, "new_password": new}
+        response = await self._send("POST", "/v1/login", body)
+        # A jar would not send a `Secure` cookie over plain HTTP; browsers do so on loopback.
+        self._headers["Cookie"] = response.headers["Set-Cookie"].split(";")[0]
+        self._stream = asyncio.create_task(self._listen(), name="desk.stream")
+        await self.until(lambda: any(one["type"] == "snapshot" for one in self.messages))
+
+    async def call(self, method: str, path: str, body: Json | None = None) -> Json:
+        """One request; DeskRefusal for a problem document."""
+        response = await self._send(method, path, body if body is not None or method == "GET" else {})
+        answer: Json = await response.json(content_type=None)
+        return answer
+
+    async def until(self, found: Callable[[], bool], timeout_s: float = WAIT_S) -> None:
+        """Returns when `found()` is true, looking after every stream message; TimeoutError otherwise."""
+        until = time.monotonic() + timeout_s
+        while not found():
+            self._news.clear()
+            left = until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            await asyncio.wait([asyncio.ensure_future(self._news.wait())], timeout=left)
+
+    def payment(self, payment_id: str) -> Json:
+        """The newest snapshot of a payment that the stream has brought."""
+        for message in reversed(self.messages):
+            payment: Json | None = message.get("payment")
+            if payment is not None and payment["payment_id"] == payment_id:
+                return payment
+        return {}
+
+    def steps(self, payment_id: str) -> list[str]:
+        """Every step of a payment that the stream told, in order."""
+        return [
+            str(one.get("why"))
+            for one in self.messages
+            if (one.get("payment") or {}).get("payment_id") == payment_id
+        ]
+
+    async def payment_in(self, payment_id: str, *states: str, timeout_s: float = WAIT_S) -> Json:
+        """The payment as soon as it is in one of these states."""
+        await self.until(lambda: self.payment(payment_id).get("state") in states, timeout_s)
+        return self.payment(payment_id)
+
+    async def bridged_call(self, timeout_s: float = WAIT_S) -> Json:
+        """The agent's call that is bridged now."""
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            calls = (await self.call("GET", "/v1/calls"))["calls"]
+            for one in calls:
+                if one["state"] == "bridged" and one["mine"]:
+                    return dict(one)
+            await asyncio.sleep(0.05)
+        raise TimeoutError("no bridged call came up")
+
+    async def start_payment(self, call_id: str, amount_minor: int, currency: str, reference: str) -> str:
+        """Creates a payment and starts the capture; the payment's id."""
+        body = {
+            "amount_minor": amount_minor,
+            "currency": currency,
+            "reference": reference,
+            "purpose": "booking",
+        }
+        payment = await self.call("POST", f"/v1/calls/{call_id}/payments", body)
+        await self.call("POST", f"/v1/payments/{payment['payment_id']}/capture")
+        return str(payment["payment_id"])
+
+    async def _send(self, method: str, path: str, body: Json | None) -> aiohttp.ClientResponse:
+        if self._http is None:
+            raise ConnectionError("the desk client is not open")
+        headers = dict(self._headers)
+        if method == "POST":
+            headers["Idempotency-Key"] = secrets.token_hex(8)
+        response = await self._http.request(method, self._base + path, json=body, headers=headers)
+        self.evidence.append(await response.read())
+        if response.status >= 400:
+            raise DeskRefusal(response.status, await response.json(content_type=None))
+        return response
+
+    async def _listen(self) -> None:
+        if self._http is None:
+            return
+        async with self._http.ws_connect(self._base + "/v1/stream", headers=self._headers) as socket:
+            async for message in socket:
+                if message.type is aiohttp.WSMsgType.TEXT:
+                    self.evidence.append(message.data.encode())
+                    self.messages.append(message.json())
+                    self._news.set()

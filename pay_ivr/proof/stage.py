@@ -1,0 +1,111 @@
+"""A node of its own for a demo or a proof: real processes, loopback, dynamic ports, gone afterwards."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any, Self
+
+from pay_ivr.node import NewAgentLogin, add_access_key, first_agents, node_facts
+from pay_ivr.settings import Settings
+from pay_ivr.tenants import load_tenants
+
+START_TIMEOUT_S = 60.0
+"""The first start renders every prompt of four languages."""
+STOP_TIMEOUT_S = 30.0
+LOG_TAIL = 2000
+
+
+class Stage:
+    """Starts `pay-ivr serve` in `folder`, stops it by its own pid."""
+
+    def __init__(self, folder: Path, tenants_dir: Path, **settings: Any) -> None:
+        self.folder = folder
+        self.log_file = folder / "node.log"
+        self._run_dir = Path(tempfile.mkdtemp(prefix="payivr-"))
+        self.settings = Settings(
+            data_dir=folder / "data",
+            run_dir=self._run_dir,
+            tenants_dir=tenants_dir,
+            http_port=0,
+            sip_udp_port=0,
+            sip_tcp_port=0,
+            **settings,
+        )
+        self.logins: dict[str, NewAgentLogin] = {}
+        self.access_key = ""
+        self.facts: dict[str, Any] = {}
+        self._node: subprocess.Popen[bytes] | None = None
+
+    async def start(self, tenant: str) -> Self:
+        """Agents and an access key made, the node up; RuntimeError with the end of its log otherwise."""
+        shutil.rmtree(self.folder / "data", ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.log_file.unlink(missing_ok=True)
+        made = await first_agents(self.settings, load_tenants(self.settings.tenants_dir))
+        self.logins = {login.agent_id: login for login in made}
+        self.access_key = await add_access_key(self.settings, tenant, "stage")
+        self._node = subprocess.Popen(
+            [sys.executable, "-m", "pay_ivr", "serve", "--log-file", str(self.log_file)],
+            env=os.environ | self._environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        await asyncio.to_thread(self._await_ready)
+        return self
+
+    def pids(self) -> dict[str, int]:
+        """Process name → pid, as the supervisor last wrote it; the supervisor itself is `supervisor`."""
+        found: dict[str, int] = json.loads((self._run_dir / "pids.json").read_text(encoding="utf-8"))
+        return found | ({"supervisor": self._node.pid} if self._node is not None else {})
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code; the socket directory is removed."""
+        node = self._node
+        code = 0
+        if node is not None:
+            if node.poll() is None:
+                node.send_signal(signal.SIGTERM)
+            try:
+                code = node.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                node.kill()
+                code = node.wait()
+            if node.stdout is not None:
+                node.stdout.close()
+        shutil.rmtree(self._run_dir, ignore_errors=True)
+        return code
+
+    def _environment(self) -> dict[str, str]:
+        values = self.settings.model_dump(mode="json", exclude_none=True)
+        return {f"PAY_IVR_{name.upper()}": str(value) for name, value in values.items()}
+
+    def _await_ready(self) -> None:
+        """Reads the node's start-up lines up to the one that says `ready`."""
+        said: list[str] = []
+        guard = threading.Timer(START_TIMEOUT_S, self._give_up)
+        guard.start()
+        try:
+            while self._node is not None and self._node.stdout is not None:
+                line = self._node.stdout.readline().decode(errors="replace")
+                said.append(line)
+                if "ready" in line:
+                    self.facts = node_facts(self.settings)
+                    return
+                if not line:
+                    break
+        finally:
+            guard.cancel()
+        tail = self.log_file.read_text(errors="replace")[-LOG_TAIL:] if self.log_file.exists() else ""
+        self.stop()
+        raise RuntimeError(f"the node did not start: {''.join(said)} {tail}")
+
+    def _give_up(self) -> None:
+        if self._node is not None:
+            self._node.kill()
