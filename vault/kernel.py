@@ -201,6 +201,7 @@ CALLS_NETWORK = {
 """What a provider's TCP connection adds; which files and ports, Landlock says."""
 
 _SOCKET = {"x86_64": 41, "aarch64": 198}
+_AF_INET, _AF_INET6 = 2, 10
 _SOCK_STREAM = 1
 _SOCK_KIND_MASK = 0xF
 
@@ -208,13 +209,13 @@ _RET_ALLOW = 0x7FFF0000
 _RET_ERRNO_EPERM = 0x00050000 | 1
 _RET_KILL_PROCESS = 0x80000000
 _LOAD, _JUMP_EQUAL, _AND, _RETURN = 0x20, 0x15, 0x54, 0x06
-_NUMBER_AT, _ARCH_AT, _SECOND_ARGUMENT_AT = 0, 4, 24
+_NUMBER_AT, _ARCH_AT, _FIRST_ARGUMENT_AT, _SECOND_ARGUMENT_AT = 0, 4, 16, 24
 
 
 def seccomp_program(*, network: bool) -> bytes:
     """The BPF program of a cell: the listed calls pass, all others fail with EPERM, a foreign ABI kills.
 
-    With `network`, socket(2) passes for streams only: Landlock does not restrict UDP.
+    With `network`, socket(2) passes for TCP only: Landlock restricts neither UDP nor Unix sockets.
     """
     allowed = CALLS_CLOSED[MACHINE] | (CALLS_NETWORK[MACHINE] if network else {})
     lines = [
@@ -227,7 +228,10 @@ def seccomp_program(*, network: bool) -> bytes:
         lines += [(_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, _RET_ALLOW)]
     if network:
         lines += [
-            (_JUMP_EQUAL, 0, 4, _SOCKET[MACHINE]),
+            (_JUMP_EQUAL, 0, 7, _SOCKET[MACHINE]),
+            (_LOAD, 0, 0, _FIRST_ARGUMENT_AT),
+            (_JUMP_EQUAL, 1, 0, _AF_INET),
+            (_JUMP_EQUAL, 0, 4, _AF_INET6),
             (_LOAD, 0, 0, _SECOND_ARGUMENT_AT),
             (_AND, 0, 0, _SOCK_KIND_MASK),
             (_JUMP_EQUAL, 0, 1, _SOCK_STREAM),

@@ -125,7 +125,7 @@ def heap_is_overwritten() -> bool:
 def swap_is_off() -> bool:
     """True when the machine has no swap at all; the heap of a cell is then never on a disk."""
     try:
-        return len(Path("/proc/swaps").read_text(encoding="ascii").splitlines()) <= 1
+        return len(Path("/proc/swaps").read_bytes().splitlines()) <= 1
     except OSError:
         return False
 
