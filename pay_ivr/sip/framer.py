@@ -7,23 +7,17 @@ breaks framing breaks the connection. Bytes that were handed out are overwritten
 from collections.abc import Iterator
 
 from pay_ivr.sip.errors import Malformed
-from pay_ivr.sip.info import cut
 from pay_ivr.sip.uri import URI_LENGTH_MAX
 from pay_ivr.sip.wire import (
     BODY_BYTES_MAX,
     HEADER_BYTES_MAX,
-    Request,
-    Response,
     content_length,
-    parse,
     read_head,
     refused,
 )
 
 FIRST_LINE_MAX = URI_LENGTH_MAX + 256
 """Bytes until the first line must have ended: the longest URI, a method, a version, with room to spare."""
-KEEP_ALIVE_BYTES_MAX = 4_096
-"""Line ends between two messages; a phone sends four every 30 s, so more without a message is a flood."""
 
 _HEAD_END = b"\r\n\r\n"
 
@@ -39,7 +33,6 @@ class StreamFramer:
         self._buffer = bytearray()
         self._searched = 0
         self._size = 0
-        self._idle = 0
         self._broken = False
 
     @property
@@ -56,13 +49,6 @@ class StreamFramer:
             self._buffer += data
         return self._frames()
 
-    def feed(self, data: bytes | bytearray) -> list[Request | Response]:
-        """The messages that `data` completes; keys of INFO bodies are cut out and dropped.
-
-        Raises `Malformed` at the first message that framing or `wire.parse` refuses.
-        """
-        return [parse(cut(frame)[0]) for frame in self.frames(data)]
-
     def _frames(self) -> Iterator[bytearray]:
         while not self._broken:
             try:
@@ -76,7 +62,6 @@ class StreamFramer:
                 return
             frame = self._buffer[: self._size]
             self._drop(self._size)
-            self._idle = 0
             yield frame
 
     def _measured(self) -> int:
@@ -109,11 +94,8 @@ class StreamFramer:
             raise refused(message, _headers_long())
 
     def _skip_keep_alives(self) -> None:
-        """Drop line ends in front of a message, up to a limit."""
+        """Drop line ends in front of a message; they may go on for days and take no room."""
         idle = next((at for at, byte in enumerate(self._buffer) if byte not in b"\r\n"), len(self._buffer))
-        self._idle += idle
-        if self._idle > KEEP_ALIVE_BYTES_MAX:
-            raise Malformed("stream_idle", "The stream carries line ends and no message.")
         if idle:
             self._drop(idle)
 

@@ -141,7 +141,7 @@ def parse_sdp(data: bytes) -> Sdp:
 
 
 def _lines(data: bytes) -> list[tuple[str, str]]:
-    """Type and value of each line; lone line feeds pass (RFC 8866 §5)."""
+    """Type and value of each line; lone line feeds (RFC 8866 §5) and blanks at the end of a line pass."""
     if len(data) > SDP_BYTES_MAX:
         raise Malformed("sdp_large", "The description is larger than we read.")
     lines = data.decode("utf-8", "surrogateescape").replace("\r\n", "\n").rstrip("\n").split("\n")
@@ -151,7 +151,7 @@ def _lines(data: bytes) -> list[tuple[str, str]]:
         typed = line[1:2] == "=" and line[0].isascii() and line[0].islower()
         if not typed or len(line) > SDP_LINE_MAX or "\r" in line or "\0" in line:
             raise Malformed("sdp_line", "A line of the description is broken.")
-    return [(line[0], line[2:]) for line in lines]
+    return [(line[0], line[2:].rstrip(" \t")) for line in lines]
 
 
 def _sections(lines: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:

@@ -49,7 +49,6 @@ _LINE_BREAK = re.compile(r"[\r\n]")
 _URI_FORBIDDEN = re.compile(r"[\x00-\x20\x7f<>\"]")
 _DISPLAY_FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\",;:<>\\]")
 _BLANKS = " \t"
-_KEEP_ALIVE = b"\r\n\x00"
 
 
 @dataclass(frozen=True)
@@ -292,11 +291,6 @@ def refused(message: Request | Response, error: Malformed) -> Malformed:
         except Malformed:
             error.request = None
     return error
-
-
-def is_keep_alive(datagram: bytes | bytearray) -> bool:
-    """True for a datagram that only keeps a NAT binding open: line ends, zero bytes, or nothing at all."""
-    return not bytes(datagram).strip(_KEEP_ALIVE)
 
 
 def _start_line(line: str) -> Request | Response:

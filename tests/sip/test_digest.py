@@ -120,6 +120,16 @@ def test_example_of_a_gateway_manual_without_qop() -> None:
     assert answered.response("a8f17d4b41ab8dab6c95d3c14e34a9e1") == "b9c45d0234a5abf5ddf5c704029b38cf"
 
 
+def test_challenge_without_qop_is_answered_without_counts() -> None:
+    """The form of RFC 2069, which old PBXs still ask for: no nc, no cnonce."""
+    challenge = parse_challenge('Digest realm="audiocodes.com", nonce="11432d6b", stale=FALSE')
+    assert challenge is not None
+    params = auth_params(authorization(challenge, BOB, "REGISTER", URI)) or {}
+    secret = ha1(Algorithm.MD5, BOB.username, "audiocodes.com", BOB.password)
+    assert params["response"] == Answered(Algorithm.MD5, "11432d6b", "REGISTER", URI).response(secret)
+    assert params.keys().isdisjoint({"qop", "nc", "cnonce", "opaque"})
+
+
 def test_protection_of_the_body_hashes_it() -> None:
     """auth-int is answered when nothing else is offered, and another body gives another response."""
     challenge = parse_challenge('Digest realm="a", nonce="b", qop="auth-int"')

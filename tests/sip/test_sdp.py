@@ -305,6 +305,12 @@ def test_blanks_in_the_user_name_of_the_origin_pass() -> None:
     assert (sdp.session_id, sdp.version) == (20518, 0)
 
 
+def test_blanks_at_the_end_of_a_line_pass() -> None:
+    """A hold with a trailing blank is a hold, and a media line with one names the same types."""
+    text = DESK_PHONE.replace("a=sendrecv", "a=sendonly ").replace("18 101", "18 101 \t")
+    assert negotiated(DESK_PHONE.replace("a=sendrecv", "a=sendonly")) == negotiated(text)
+
+
 def test_odd_packet_time_is_no_reason_to_refuse() -> None:
     """What the peer would like is noted; nonsense is our 20 ms."""
     for text, expected in (("30", 30), ("0", 20), ("5000", 20), ("x", 20)):

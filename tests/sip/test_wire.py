@@ -18,7 +18,6 @@ from pay_ivr.sip.wire import (
     Response,
     Via,
     cseq,
-    is_keep_alive,
     mark_received,
     name_addr,
     parse,
@@ -95,14 +94,6 @@ def test_parameter_name_is_found_in_any_case() -> None:
 def test_keep_alive_in_front_is_skipped() -> None:
     """Line ends before a request do not hide it (RFC 3261 §7.5)."""
     assert isinstance(parse(b"\r\n\r\n" + invite()), Request)
-
-
-@pytest.mark.parametrize(
-    ("data", "expected"), [(b"\r\n\r\n", True), (b"\0" * 4, True), (b"", True), (b"x", False)]
-)
-def test_datagram_without_message_is_a_keep_alive(data: bytes, *, expected: bool) -> None:
-    """CRLF pings, four zero bytes and empty datagrams are told from messages."""
-    assert expected == is_keep_alive(data)
 
 
 def test_bytes_behind_the_length_are_dropped() -> None:
