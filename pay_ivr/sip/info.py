@@ -98,13 +98,13 @@ def _size(lengths: list[bytes], available: int) -> int | None:
 
 def _unfolded(head: bytes) -> list[bytes]:
     """One line per header, continuations joined (RFC 3261 §7.3.1)."""
-    lines: list[bytes] = []
+    lines: list[list[bytes]] = []
     for line in head.split(_LINE_END):
         if line[:1] in {b" ", b"\t"} and lines:
-            lines[-1] += b" " + line.strip(_BLANKS)
+            lines[-1].append(line.strip(_BLANKS))
         else:
-            lines.append(line)
-    return lines
+            lines.append([line])
+    return [b" ".join(parts) for parts in lines]
 
 
 def _header(line: bytes) -> tuple[bytes, bytes]:

@@ -2,6 +2,7 @@
 
 import ast
 import random
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -204,6 +205,16 @@ def test_mutated_info_never_shows_its_body() -> None:
             assert b"MARKED-BODY" not in left
         with suppress(Malformed):
             assert parse(left).body == b""
+
+
+@pytest.mark.parametrize("filling", [b"\r\n ", b"a:\r\n", b"l: 1\r\n", b"\n", b" "])
+def test_heavy_info_is_cut_in_a_moment(filling: bytes) -> None:
+    """60,000 bytes of folds, headers or blanks cost about as many steps as they have bytes."""
+    head, _, tail = request(b"Signal=5").partition(b"Via:")
+    begun = time.process_time()
+    cut(head + b"X: 1" + filling * (60_000 // len(filling)) + b"\r\nVia:" + tail)
+    cut(request(filling * (60_000 // len(filling))))
+    assert time.process_time() - begun < 0.3
 
 
 def test_file_that_hears_keys_imports_nothing() -> None:
