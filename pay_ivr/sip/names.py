@@ -1,5 +1,10 @@
 """Names the protocol fixes: headers with their compact forms and rules, and the words of a status."""
 
+from functools import lru_cache
+
+NAMES_CACHED_MAX = 512
+"""Spellings whose canonical form is remembered; ordinary traffic has below a hundred, noise is forgotten."""
+
 COMPACT = {
     "a": "Accept-Contact",
     "b": "Referred-By",
@@ -113,6 +118,7 @@ REASONS = {
 """RFC 3261 §21 and the extensions we meet; people read reasons, programs read the status."""
 
 
+@lru_cache(maxsize=NAMES_CACHED_MAX)
 def canonical(name: str) -> str:
     """The long form of a header name in its usual case: `i` and `CALL-ID` are both `Call-ID`."""
     lower = name.lower()
