@@ -66,7 +66,7 @@ class Spawner:
         self._listener = _listen(run_dir / SOCKET_NAME)
 
     def serve(self) -> None:
-        """Until SIGTERM; every cell is killed before it returns."""
+        """Until SIGTERM; every cell is killed and reaped before it returns."""
         woken, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -79,6 +79,8 @@ class Spawner:
         self._listener.close()
         for pid in self._cells:
             os.kill(pid, signal.SIGKILL)
+        for pid in self._cells:
+            os.waitpid(pid, 0)
 
     def _stop(self, *_: object) -> None:
         self._stopping = True
@@ -152,7 +154,7 @@ class Spawner:
 
     def _kill(self, request: Mapping[str, Any]) -> None:
         pid = request.get("pid")
-        if pid not in self._cells:
+        if not isinstance(pid, int) or pid not in self._cells:
             raise Refused("cell_unknown", "No cell of ours has this pid.")
         os.kill(pid, signal.SIGKILL)
 

@@ -153,3 +153,17 @@ def spawner(
     finally:
         process.terminate()
         process.wait(WAIT_S)
+
+
+def gone(pid: int, timeout_s: float = 1.0, *, reaped: bool = False) -> bool:
+    """True when the process has ended in time; `reaped`: not even a zombie is left."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        if state == "Z" and not reaped:
+            return True
+        time.sleep(0.005)
+    return False

@@ -7,6 +7,7 @@ the memory of this process is searched for digits.
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,7 +117,10 @@ def main() -> None:
     port = int(os.environ.get("CELL_TEST_PORT", "1"))
     needs = Needs(read_paths=(sys.argv[1],), tcp_ports=(port,))
     modules["caller"] = SimpleNamespace(cell_provider=BurglarProvider, CELL_NEEDS=needs)
-    Spawner(Path(sys.argv[1]), modules, sys.argv[2:]).serve()
+    made = Spawner(Path(sys.argv[1]), modules, sys.argv[2:])
+    if "CELL_TEST_THREAD" in os.environ:
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+    made.serve()
 
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.cell import ROOT, WAIT_S
+from tests.support.cell import ROOT, WAIT_S, gone
 from vault import kernel
 from vault.posture import SPAWNER_ENVIRONMENT, WEAK_WITHOUT, Grade, Posture
 
@@ -119,17 +118,3 @@ def test_a_private_process_has_no_core_and_no_reader_of_its_uid() -> None:
         process.wait(WAIT_S)
     assert 0 == owner
     assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
-
-
-def gone(pid: int, timeout_s: float) -> bool:
-    """True when the process is gone, or a zombie, in time."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
-        except OSError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.01)
-    return False
