@@ -43,7 +43,7 @@ class Link:
         self,
         sock: socket.socket,
         on_message: Callable[[bytes, list[int]], None],
-        on_close: Callable[[], None],
+        on_close: Callable[[], object],
     ) -> None:
         sock.setblocking(False)
         self._sock = sock

@@ -15,8 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,19 @@ class ZoneProcesses:
                 return
         raise AssertionError(f"{name} does not accept; broker said: {self.broker_log()}")
 
+    def wait_until_probed(self) -> None:
+        """Until the broker has met the spawner, and had the time to meet media, which was up before."""
+        deadline = time.monotonic() + WAIT_S
+        wanted = "SELECT body FROM outbox WHERE body LIKE '%posture.zone.probed%'"
+        while not self._query("vault.db", wanted):
+            assert time.monotonic() < deadline, self.broker_log()
+            time.sleep(0.02)
+
+    def cells(self) -> list[int]:
+        """Pids of all living cells: the spawner's children."""
+        spawner = self.running["spawner"].pid
+        return [int(pid) for pid in Path(f"/proc/{spawner}/task/{spawner}/children").read_text().split()]
+
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         """Ends one process and waits for its end."""
         process = self.running.pop(name)
@@ -147,15 +160,15 @@ class ZoneProcesses:
             if "fact" not in reply:
                 return reply
 
-    def open_leg(self, leg_id: str = "leg_caller", *, resume: bool = False) -> None:
+    def open_leg(self, leg_id: str = "leg_one", *, resume: bool = False) -> None:
         assert self.media("open_leg", leg_id=leg_id, role="caller", resume=resume)["ok"] is True
 
-    def mode_of(self, leg_id: str = "leg_caller") -> str:
+    def mode_of(self, leg_id: str = "leg_one") -> str:
         """What media says about the leg's audio."""
         legs = self.media("legs")["legs"]
         return next(leg["mode"] for leg in legs if leg["leg_id"] == leg_id)
 
-    async def press(self, keys: str, leg_id: str = "leg_caller") -> None:
+    async def press(self, keys: str, leg_id: str = "leg_one") -> None:
         """The caller keys."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as caller:
             caller.connect(str(self.run_dir / "media-keys.sock"))
@@ -190,12 +203,16 @@ class ZoneProcesses:
 
 
 class Desk:
-    """The app's end of the door, and everything it was told."""
+    """The app's end of the door for one call, and everything it was told about it."""
 
-    def __init__(self, zone: ZoneProcesses) -> None:
+    def __init__(self, zone: ZoneProcesses, call: str = "one") -> None:
         self.zone = zone
+        self.call_id = f"call_{call}"
+        self.leg_id = f"leg_{call}"
         self.door = Door(zone.run_dir / "vault.sock")
         self.told: list[PaymentChanged] = []
+        """Not looked at so far."""
+        self.all_told: list[PaymentChanged] = []
         self._reading: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -204,7 +221,9 @@ class Desk:
 
         async def read() -> None:
             async for changed in facts:
-                self.told.append(changed)
+                if changed.payment.call_id == self.call_id:
+                    self.told.append(changed)
+                    self.all_told.append(changed)
 
         self._reading = asyncio.create_task(read())
 
@@ -225,6 +244,13 @@ class Desk:
             await asyncio.sleep(0.005)
         raise AssertionError(f"not told within {within_s} s; broker said: {self.zone.broker_log()}")
 
+    async def eventually(self, holds: Callable[[], bool], within_s: float = WAIT_S) -> None:
+        """Waits until `holds`; the test fails when it does not in time."""
+        deadline = time.monotonic() + within_s
+        while not holds():
+            assert time.monotonic() < deadline, self.zone.broker_log()
+            await asyncio.sleep(0.02)
+
     async def why(self, *wanted: Why, within_s: float = WAIT_S) -> PaymentChanged:
         """The first fact from now on with one of these reasons."""
         return await self.until(lambda changed: changed.why in wanted, within_s)
@@ -235,14 +261,26 @@ class Desk:
 
     async def ready(self, pan: str = VISA, cvv: str = CVV, **changes: Any) -> Payment:
         """A payment whose caller has keyed everything."""
-        payment = await self.door.create_payment(new_payment(**changes))
+        payment = await self.created(**changes)
         await self.door.open_capture(payment.payment_id)
-        await self.zone.press(f"{pan}#{EXPIRY}{cvv}")
+        await self.press(f"{pan}#{EXPIRY}{cvv}")
         return await self.state(PaymentState.READY)
 
-    async def charged(self, **changes: Any) -> Payment:
+    async def created(self, **changes: Any) -> Payment:
+        """A new payment of this call."""
+        return await self.door.create_payment(self.new(**changes))
+
+    def new(self, **changes: Any) -> NewPayment:
+        """A valid request; `changes` replace its fields."""
+        return new_payment(**{"call_id": self.call_id, "leg_id": self.leg_id, **changes})
+
+    async def press(self, keys: str) -> None:
+        """This call's caller keys."""
+        await self.zone.press(keys, self.leg_id)
+
+    async def charged(self, pan: str = VISA, **changes: Any) -> Payment:
         """A payment whose charge has come to its result."""
-        ready = await self.ready(**changes)
+        ready = await self.ready(pan, **changes)
         await self.door.charge(ready.payment_id)
         return await self.state(PaymentState.AUTHORISED, PaymentState.DECLINED, PaymentState.NEEDS_ACTION)
 
@@ -252,7 +290,7 @@ def new_payment(**changes: Any) -> NewPayment:
     values: dict[str, Any] = {
         "tenant": "demo",
         "call_id": "call_one",
-        "leg_id": "leg_caller",
+        "leg_id": "leg_one",
         "amount_minor": 1995,
         "currency": "EUR",
         "reference": f"B-{time.monotonic_ns() % 1_000_000_007}",
@@ -263,22 +301,30 @@ def new_payment(**changes: Any) -> NewPayment:
     return NewPayment(**{**values, **changes})
 
 
-@asynccontextmanager
-async def running_zone(**options: Any) -> AsyncIterator[tuple[ZoneProcesses, Desk]]:
-    """A zone that is up, with a caller's leg open and the desk connected."""
+@contextmanager
+def running_zone(**options: Any) -> Iterator[ZoneProcesses]:
+    """A zone that is up, with the broker's lines to the others connected."""
     root = Path(tempfile.mkdtemp(prefix="payivr-"))
     zone = ZoneProcesses(root, **options)
-    desk = Desk(zone)
     try:
         zone.start()
-        zone.open_leg()
-        await desk.open()
-        await asyncio.sleep(0.3)  # both lines of the broker dial every 0.2 s
-        yield zone, desk
+        zone.wait_until_probed()
+        yield zone
     finally:
-        await desk.close()
         zone.stop()
         shutil.rmtree(root, ignore_errors=True)
+
+
+@asynccontextmanager
+async def desk_at(zone: ZoneProcesses, call: str = "one") -> AsyncIterator[Desk]:
+    """A desk with its caller's leg open; the leg is closed at the end."""
+    desk = Desk(zone, call)
+    zone.open_leg(desk.leg_id)
+    await desk.open()
+    try:
+        yield desk
+    finally:
+        await desk.close()
 
 
 def _connected(path: Path) -> socket.socket:
