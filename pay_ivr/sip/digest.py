@@ -239,7 +239,9 @@ class DigestServer:
     """Challenges and checks for one realm.
 
     Nonces carry their own time and seal, so that only those in use take memory. `allow_legacy` accepts the
-    answer of RFC 2069 (no qop, no count), once for each nonce; pyVoIP sends nothing else.
+    answer of RFC 2069 (no qop, no count), once for each nonce; pyVoIP sends nothing else. `algorithms` are
+    asked for in that order and no other is accepted: some phones read only the first challenge and give up
+    when it is not MD5.
     """
 
     def __init__(
@@ -249,6 +251,7 @@ class DigestServer:
         *,
         secret: bytes | None = None,
         allow_legacy: bool = False,
+        algorithms: Sequence[Algorithm] = tuple(Algorithm),
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         secret = random_bytes(32) if secret is None else secret
@@ -257,16 +260,17 @@ class DigestServer:
         self.realm = realm
         self._ha1_of = ha1_of
         self._allow_legacy = allow_legacy
+        self._algorithms = tuple(algorithms)
         self._nonces = _Nonces(secret, realm, random_bytes)
         self._failures = _Failures()
         self._nobody = hmac.digest(secret, b"nobody", "sha256").hex()
 
     def challenges(self, now: float, *, stale: bool = False) -> list[str]:
-        """The values of as many WWW-Authenticate rows, best hash first, all with the same nonce."""
+        """The values of as many WWW-Authenticate rows, first choice first, all with the same nonce."""
         nonce = self._nonces.issue(now)
         tail = ", stale=true" if stale else ""
         start = f'Digest realm={quoted(self.realm)}, nonce="{nonce}", qop="auth"'
-        return [f"{start}, algorithm={algorithm}{tail}" for algorithm in Algorithm]
+        return [f"{start}, algorithm={algorithm}{tail}" for algorithm in self._algorithms]
 
     def check(self, value: str | None, method: str, now: float, source: str) -> Checked:
         """What an Authorization value is worth in a request with `method` from the address `source`.
@@ -312,7 +316,7 @@ class DigestServer:
         complete = (
             params.get("nonce") and params.get("uri") and _RESPONSE.fullmatch(params.get("response", ""))
         )
-        if algorithm is None or not complete:
+        if algorithm not in self._algorithms or not complete:
             return None
         if "qop" not in params:
             plain = Answered(algorithm, params["nonce"], method, params["uri"])

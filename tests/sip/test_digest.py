@@ -3,6 +3,7 @@
 import random
 import re
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -207,6 +208,19 @@ def test_right_password_is_accepted(algorithm: Algorithm) -> None:
     value = authorization(challenge_of(digest, algorithm), BOB, "REGISTER", URI)
     checked = digest.check(value, "REGISTER", NOW + 1, "192.0.2.1")
     assert (checked.verdict, checked.username) == (Verdict.ACCEPTED, "bob")
+
+
+@pytest.mark.parametrize("asked", Algorithm)
+def test_only_what_was_asked_for_is_accepted(asked: Algorithm) -> None:
+    """A server of one hash lists that one alone, and the other cannot be slipped in."""
+    lookup = ha1_from_passwords("pay-ivr", {BOB.username: BOB.password}.get)
+    digest = DigestServer("pay-ivr", lookup, algorithms=[asked])
+    challenge = challenge_of(digest, asked)
+    assert len(digest.challenges(NOW)) == 1
+    for algorithm in Algorithm:
+        value = authorization(replace(challenge, algorithm=algorithm), BOB, "REGISTER", URI)
+        expected = Verdict.ACCEPTED if algorithm is asked else Verdict.WRONG
+        assert expected is verdict(digest, value)
 
 
 def test_challenges_share_a_nonce_and_ask_for_sha_256_first() -> None:
