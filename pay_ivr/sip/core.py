@@ -101,6 +101,7 @@ class UserAgent:
             "dialogs": len(self._dialogs),
             "transactions": len(self.layer),
             "sources": len(self._sources),
+            "bindings": self._registrar.size(),
         }
 
     # -- what the transport brings

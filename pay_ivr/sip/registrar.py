@@ -10,11 +10,11 @@ be replayed here, because each nonce count is good once.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pay_ivr.sip.dialog import hop_of
-from pay_ivr.sip.digest import DigestServer, Ha1Lookup, Verdict, ha1_from_passwords
+from pay_ivr.sip.digest import Algorithm, DigestServer, Ha1Lookup, Verdict, ha1_from_passwords
 from pay_ivr.sip.errors import Malformed
 from pay_ivr.sip.rim import Hop, Transport
 from pay_ivr.sip.uri import parse_uri
@@ -57,18 +57,21 @@ class Registrar:
         *,
         ha1_of: Ha1Lookup | None = None,
         allow_legacy: bool = False,
+        algorithms: Sequence[Algorithm] = tuple(Algorithm),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Credentials come from `password_of`, or as HA1 values from `ha1_of`.
 
-        With neither nobody can register. `allow_legacy` accepts RFC 2069 answers, which pyVoIP sends.
+        With neither nobody can register. `allow_legacy` accepts RFC 2069 answers, which pyVoIP sends;
+        `algorithms` are asked for in that order, MD5 alone where phones read only the first challenge.
         """
         lookup = ha1_of or ha1_from_passwords(realm, password_of or _nobody)
-        self._digest = DigestServer(realm, lookup, allow_legacy=allow_legacy)
+        self._digest = DigestServer(realm, lookup, allow_legacy=allow_legacy, algorithms=algorithms)
         self._clock = clock
         self._bindings: dict[str, list[Contact]] = {}
 
-    def __len__(self) -> int:
+    def size(self) -> int:
+        """Bindings of all users, expired ones included until they are looked for."""
         return sum(len(contacts) for contacts in self._bindings.values())
 
     def lookup(self, user: str) -> list[Contact]:
