@@ -5,6 +5,7 @@ names the key that explains a piece best. One millisecond of clean tone is enoug
 need twenty: what he cannot tell is not in the audio. numpy only: the proof trusts nothing that it proves.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Final
@@ -40,6 +41,7 @@ _FLOOR: Final = 8.0
 """Mean square of quantisation noise at G.711's smallest steps: a residual below it proves nothing more."""
 
 
+@functools.cache
 def _projector(key: int, length: int) -> NDArray[np.float64]:
     """(length, 4): orthonormal base of everything the two tones of a key can be in that many samples."""
     low, high = PAIRS[key]
@@ -49,6 +51,11 @@ def _projector(key: int, length: int) -> NDArray[np.float64]:
     ]
     base, _ = np.linalg.qr(np.stack(waves, 1))
     return np.asarray(base)
+
+
+def _step(length: int) -> int:
+    """Samples between two pieces of that length: every sample for 1 ms, a sixteenth of the longer ones."""
+    return max(length // 16, 1)
 
 
 def _evidence(pieces: NDArray[np.float64], keys: Sequence[int]) -> NDArray[np.float64]:
@@ -80,7 +87,7 @@ def best_key(audio: NDArray[np.float64], keys: Sequence[int] = DIGITS) -> int | 
     right.
     """
     scores = [
-        _score(_evidence(np.lib.stride_tricks.sliding_window_view(audio, length), keys))
+        _score(_evidence(np.lib.stride_tricks.sliding_window_view(audio, length)[:: _step(length)], keys))
         for length in PIECES
         if len(audio) >= length
     ]
@@ -104,7 +111,8 @@ def binomial_upper_chance(count: int, chance: float = 0.1, confidence: float = 0
     """Most hits that guessing explains: more, of `count` guesses at `chance`, have odds of 1 - confidence."""
     at_most = 0.0
     for hits in range(count + 1):
-        at_most += math.comb(count, hits) * chance**hits * (1 - chance) ** (count - hits)
+        ways = math.lgamma(count + 1) - math.lgamma(hits + 1) - math.lgamma(count - hits + 1)
+        at_most += math.exp(ways + hits * math.log(chance) + (count - hits) * math.log1p(-chance))
         if at_most >= confidence:
             return hits
     return count

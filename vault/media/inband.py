@@ -50,6 +50,9 @@ MISSES_END: Final = 3
 SPEAKING_DBM0: Final = -38.0
 """Frame energy that counts as a voice for the lamp; comfort noise and line noise stay below -50."""
 
+SPEAKING_AFTER: Final = 3
+"""Loud frames in a row (60 ms) that make a voice: the first of a key's tone is not yet known as one."""
+
 SPEAKING_FRAMES: Final = 15
 """Frames (300 ms) the lamp stays on after the last loud one: it shows speech, not syllables."""
 
@@ -160,6 +163,7 @@ class InbandDetector:
         self._key = np.full(rows_max, _NO_KEY, np.int8)
         self._response = np.ones((rows_max, 2), np.float32)
         self._misses = np.zeros(rows_max, np.int8)
+        self._run = np.zeros(rows_max, np.int8)
         self._loud = np.zeros(rows_max, np.int16)
         self._audio = np.zeros((rows_max, HOP + FRAME_BYTES), np.float32)
         self._windows = np.zeros((2 * rows_max, WINDOW), np.float32)
@@ -169,7 +173,7 @@ class InbandDetector:
 
     def reset(self, row: int) -> None:
         """Forgets everything about a row: a new call, or a mode switch."""
-        for array in (self._tail, self._tones, self._energy, self._misses, self._loud):
+        for array in (self._tail, self._tones, self._energy, self._misses, self._run, self._loud):
             array[row] = 0
         self._key[row] = _NO_KEY
         self._response[row] = 1
@@ -193,9 +197,17 @@ class InbandDetector:
         seen = self._measure(index, frames, alaw_flags)
         hits = self._decide(index, seen)
         self._energy[index], self._tones[index] = seen.energy[2], seen.tones[2]
-        speaking = (seen.energy[2] > _SPEAKING_POWER) & (self._key[index] == _NO_KEY)
-        self._loud[index] = np.where(speaking, SPEAKING_FRAMES, np.maximum(self._loud[index] - 1, 0))
+        self._lamp(index, seen.energy[2])
         return hits
+
+    def _lamp(self, index: NDArray[np.intp], energy: NDArray[np.float32]) -> None:
+        """Counts loud frames without a key's tone; the lamp goes on after three, and off slowly."""
+        loud = (energy > _SPEAKING_POWER) & (self._key[index] == _NO_KEY)
+        run = np.where(loud, np.minimum(self._run[index] + 1, SPEAKING_AFTER), 0)
+        self._run[index] = run
+        self._loud[index] = np.where(
+            run == SPEAKING_AFTER, SPEAKING_FRAMES, np.maximum(self._loud[index] - 1, 0)
+        )
 
     def _measure(self, index: NDArray[np.intp], frames: Frames, alaw_flags: Flags) -> _Windows:
         """Tones and energy of the two windows that end with each half of the frames."""
