@@ -182,7 +182,7 @@ class _Cell:
     # --- in -------------------------------------------------------------------------------------------
 
     def _wait(self, due: float | None) -> None:
-        """Reads one command, or else one key, or nothing until `due`: a key may need the command before it."""
+        """Reads one command, else one key, or waits until `due`; a key may need the command before it."""
         poll = select.poll()
         poll.register(self._report, select.POLLIN)
         if self._pipe is not None:
@@ -275,8 +275,8 @@ class _Cell:
         brand = self._capture.brand
         assert brand is not None
         result = self._asked(lambda: self._provider.tokenise(self._card))
-        if isinstance(result, str):
-            result = TokenResult(None, None, result)
+        if not isinstance(result, TokenResult):
+            result = TokenResult(None, None, _plain(result))
         first = self._provider.tokenise_first
         refused = result.problem_field or (result.token is None if first else result.code)
         if first or refused:
@@ -295,7 +295,9 @@ class _Cell:
             return
         answer = self._asked(lambda: self._provider.authorise(self._card, request, self._call))
         self._capture.wipe_cvv()
-        self.tell(OutcomeTold({"kind": "unknown", "raw_code": answer} if isinstance(answer, str) else answer))
+        if not isinstance(answer, dict):
+            answer = {"kind": "unknown", "raw_code": _plain(answer)}
+        self.tell(OutcomeTold(answer))
 
     def _call(self, body: dict[str, Any]) -> dict[str, Any]:
         """The provider's one wire to its host; TimeoutError when the answer takes too long."""
@@ -326,7 +328,7 @@ def _code_of(error: BaseException) -> str:
     """The error's `code`; what its frames held is let go before anything else happens."""
     traceback.clear_frames(error.__traceback__)
     error.__traceback__ = error.__cause__ = error.__context__ = None
-    return _plain(getattr(error, "code", ""))
+    return _plain(getattr(error, "code", None))
 
 
 def _plain(code: object) -> str:

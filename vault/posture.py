@@ -153,7 +153,7 @@ def harden(parent_pid: int, needs: Needs, without: Collection[str] = ()) -> tupl
     step("no_core", lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
     step("private", lambda: kernel.prctl(kernel.PR_SET_DUMPABLE, 0))
     page = SecretPage(sealed="secret_memory" not in without)
-    grades["secret_memory"] = Grade.ACHIEVED if page.sealed else Grade.ABSENT
+    grades["secret_memory"] = Grade.ACHIEVED if page.sealed else _grade_of(page.refusal)
     grades["unswappable"] = Grade.ACHIEVED if page.unswappable and swap else Grade.REFUSED
     grades["heap_overwritten"] = (
         Grade.ACHIEVED if heap and "heap_overwritten" not in without else Grade.ABSENT
@@ -171,10 +171,13 @@ def _graded(act: Callable[[], object]) -> Grade:
     except KeyError:
         return Grade.ABSENT  # a machine without numbers in vault/kernel.py
     except OSError as error:
-        return (
-            Grade.ABSENT if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL) else Grade.REFUSED
-        )
+        return _grade_of(error.errno)
     return Grade.ACHIEVED
+
+
+def _grade_of(number: int | None) -> Grade:
+    """ABSENT for the three ways in which a kernel says that it does not know what is meant."""
+    return Grade.ABSENT if number in {errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL} else Grade.REFUSED
 
 
 def _limit_resources() -> None:

@@ -5,7 +5,9 @@ fork hands them on, so a page is made by the process that uses it and by nobody 
 """
 
 import ctypes
+import errno
 import mmap
+from contextlib import suppress
 
 from vault import kernel
 
@@ -14,37 +16,41 @@ PAGE_BYTES = mmap.PAGESIZE
 
 
 class SecretPage:
-    """A page handed out in slices; lives as long as its process, because views of it may."""
+    """A page handed out in slices; lives as long as its process, because views of it may.
 
-    __slots__ = ("_bytes", "_free_from", "sealed", "unswappable")
+    `sealed` asks for memfd_secret; without it, or where the kernel says no, it is an ordinary page, locked
+    and kept out of dumps and children.
+    """
+
+    __slots__ = ("_bytes", "_free_from", "refusal", "sealed", "unswappable")
 
     def __init__(self, *, sealed: bool = True) -> None:
         self.sealed = False
-        """True: memfd_secret. False: an ordinary page, locked and kept out of dumps as far as granted."""
+        """True: the page is memfd_secret."""
         self.unswappable = False
+        """True: the page can never be on a disk."""
+        self.refusal = errno.ENOSYS
+        """Why it is not sealed, as an errno; meaningless when it is."""
         self._free_from = 0
-        address = self._map(sealed)
+        address = (self._map_sealed() if sealed else None) or self._map_plain()
         self._bytes = (ctypes.c_ubyte * PAGE_BYTES).from_address(address)
 
-    def _map(self, sealed: bool) -> int:
-        if sealed:
-            try:
-                address = kernel.map_secret(PAGE_BYTES)
-            except OSError:
-                return self._map_plain()
-            self.sealed = self.unswappable = True
-            return address
-        return self._map_plain()
+    def _map_sealed(self) -> int | None:
+        try:
+            address = kernel.map_secret(PAGE_BYTES)
+        except OSError as error:
+            self.refusal = error.errno or errno.ENOSYS
+            return None
+        self.sealed = self.unswappable = True
+        return address
 
     def _map_plain(self) -> int:
         address = kernel.map_anonymous(PAGE_BYTES)
-        try:
-            kernel.lock(address, PAGE_BYTES)
+        with suppress(OSError):
             kernel.advise(address, PAGE_BYTES, kernel.MADV_DONTDUMP)
             kernel.advise(address, PAGE_BYTES, kernel.MADV_WIPEONFORK)
+            kernel.lock(address, PAGE_BYTES)
             self.unswappable = True
-        except OSError:
-            self.unswappable = False
         return address
 
     def take(self, size: int) -> memoryview:

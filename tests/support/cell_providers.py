@@ -56,6 +56,26 @@ class FailingProvider(GoodProvider):
         raise RuntimeError(pan)
 
 
+class FailingDirectProvider(DirectProvider):
+    """Raises where it should charge; its code is one of its own."""
+
+    def authorise(
+        self, card: Any, request: dict[str, Any], call: Callable[..., dict[str, Any]]
+    ) -> dict[str, Any]:
+        raise ProviderDownError
+
+
+class ProviderDownError(Exception):
+    code = "provider_down"
+
+
+class MuteProvider(GoodProvider):
+    """Answers with nothing at all."""
+
+    def tokenise(self, card: Any) -> Any:
+        return None
+
+
 class LeakingProvider(GoodProvider):
     """Wants to give the PAN away as a token."""
 
@@ -105,6 +125,8 @@ PROVIDERS = {
     "good": GoodProvider,
     "direct": DirectProvider,
     "failing": FailingProvider,
+    "failing_direct": FailingDirectProvider,
+    "mute": MuteProvider,
     "leaking": LeakingProvider,
     "burglar": BurglarProvider,
 }

@@ -176,7 +176,7 @@ def test_two_stars_ask_for_help_and_a_pause_ignores_keys(cell: CellEnds) -> None
 def test_a_closed_field_closes_the_pipe_and_a_new_pipe_opens_it(cell: CellEnds) -> None:
     """`close_field`, then `open` with a descriptor."""
     cell.say(Open(Field.PAN))
-    cell.press("42")
+    cell.press("4")
     cell.until(Keyed)
     cell.say(CloseField())
     cell.keys.settimeout(2.0)
@@ -234,9 +234,22 @@ def test_a_direct_provider_sees_the_card_only_when_it_authorises(house: SpawnerE
         assert "never_sent" == cell.until(OutcomeTold).outcome["kind"]
 
 
-def test_a_failing_provider_is_a_code_and_nothing_else(house: SpawnerEnds) -> None:
+def test_a_charge_that_fails_in_the_cell_is_unknown_with_its_code(house: SpawnerEnds) -> None:
+    """Nobody knows how far it came; the CVV is wiped all the same."""
+    for cell in _cell(house, "failing_direct"):
+        cell.say(Open(Field.PAN))
+        cell.press(CARD)
+        cell.until(Ready)
+        cell.say(Authorise({"amount_minor": 5}))
+        assert {"kind": "unknown", "raw_code": "provider_down"} == cell.until(OutcomeTold).outcome
+        cell.say(Authorise({"amount_minor": 5}))
+        assert "never_sent" == cell.until(OutcomeTold).outcome["kind"]
+
+
+@pytest.mark.parametrize("provider", ["failing", "mute"])
+def test_a_failing_provider_is_a_code_and_nothing_else(house: SpawnerEnds, provider: str) -> None:
     """Its message was the PAN; the report says `provider_error`, and no pipe stays open."""
-    for cell in _cell(house, "failing"):
+    for cell in _cell(house, provider):
         cell.say(Open(Field.PAN))
         cell.press(CARD)
         assert TokeniseFailed("provider_error") == cell.until(TokeniseFailed)
