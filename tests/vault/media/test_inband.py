@@ -119,6 +119,7 @@ def false_keys(seconds: int, seed: int, rows: int = 50) -> int:
     return sum(len(detector.feed(list(range(rows)), codes[span * length + n], flags)) for n in range(length))
 
 
+@pytest.mark.slow
 def test_talk_is_not_taken_for_keys() -> None:
     """Ten minutes of speech in five languages: not one key."""
     assert false_keys(600, seed=1) == 0
