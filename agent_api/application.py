@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -18,12 +18,14 @@ from agent_api.stream import Streams
 from pay_ivr.catalogue import Catalogue
 from pay_ivr.codes import PaymentCodes
 from pay_ivr.store import Store
-from pay_ivr.switchboard import Switchboard
+
+if TYPE_CHECKING:
+    from pay_ivr.switchboard import Switchboard
 
 
 def setup(
     *,
-    switchboard: Switchboard,
+    switchboard: "Switchboard",
     store: Store,
     codes: PaymentCodes,
     catalogue: Catalogue,
@@ -51,7 +53,7 @@ def setup(
         idempotency=Idempotency(),
         requests=Buckets(settings.requests_per_s, settings.requests_burst),
         logins=Buckets(settings.logins_per_s, settings.logins_burst),
-        openapi=openapi.as_bytes(ROUTES, version("pay-ivr")),
+        openapi=openapi.as_bytes(ROUTES),
         now=now,
     )
 

@@ -2,8 +2,9 @@
 
 from agent_api.desk import Ask, Asker, Desk
 from agent_api.payments import payment_answer
+from agent_api.problems import DeskError
 from agent_api.schemas import CallAnswer, CallDetailAnswer, CallsAnswer
-from pay_ivr.facts import CallError, CallView
+from pay_ivr.facts import CallView
 
 
 def call_answer(call: CallView, asker: Asker) -> CallAnswer:
@@ -32,15 +33,15 @@ def seen_call(desk: Desk, call_id: str, asker: Asker) -> CallView:
     """A call of the asker's tenant; a foreign one is as unknown as one that never was."""
     call = desk.switchboard.call(call_id)
     if call.tenant != asker.tenant:
-        raise CallError("call_unknown", "There is no such call; read the list of calls again.")
+        raise DeskError("call_unknown", on_record="foreign_call")
     return call
 
 
 def own_call(desk: Desk, call_id: str, asker: Asker) -> CallView:
-    """A call on which the asker is the agent; CallError("call_unknown") otherwise."""
+    """A call on which the asker is the agent; DeskError("call_unknown") otherwise."""
     call = seen_call(desk, call_id, asker)
     if not is_mine(call, asker):
-        raise CallError("call_unknown", "This call is not yours; read the list of calls again.")
+        raise DeskError("call_unknown", on_record="foreign_call")
     return call
 
 

@@ -13,12 +13,12 @@ from agent_api.problems import DeskError
 from pay_ivr.catalogue import Catalogue
 from pay_ivr.codes import PaymentCodes
 from pay_ivr.store import AccessKey, Agent, Store
-from pay_ivr.switchboard import Switchboard
 
 if TYPE_CHECKING:
     from agent_api.auth import Doorman
     from agent_api.payments import Idempotency
     from agent_api.stream import Streams
+    from pay_ivr.switchboard import Switchboard
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class DeskSettings:
 class Desk:
     """The parts, wired once at start."""
 
-    switchboard: Switchboard
+    switchboard: "Switchboard"
     store: Store
     codes: PaymentCodes
     catalogue: Catalogue

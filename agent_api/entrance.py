@@ -30,7 +30,6 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
     "Referrer-Policy": "no-referrer",
-    "Server": "pay-ivr",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
@@ -46,7 +45,11 @@ def entrance(route: Route) -> Raw:
         desk = request.app[DESK]
         asker = await _asker(desk, route, request)
         body = await _body(route, request)
-        result = await route.handler(desk, Ask(request, asker, body))
+        try:
+            result = await route.handler(desk, Ask(request, asker, body))
+        except DeskError as error:
+            await _record(desk, asker, error)
+            raise
         if isinstance(result, BaseModel):
             return web.json_response(text=result.model_dump_json(), status=route.status)
         return result
@@ -81,6 +84,7 @@ async def set_headers(_request: web.Request, answer: web.StreamResponse) -> None
     """Signal handler: the security headers, unless the answer has its own."""
     for name, value in HEADERS.items():
         answer.headers.setdefault(name, value)
+    answer.headers[hdrs.SERVER] = "pay-ivr"  # aiohttp has put its version there by now
 
 
 def _origin(request: web.Request) -> str:
@@ -119,6 +123,11 @@ def _check_access(route: Route, asker: Asker) -> None:
         raise DeskError("not_for_agents")
     if asker.agent is None and route.access is Access.AGENT:
         raise DeskError("not_for_access_keys")
+
+
+async def _record(desk: Desk, asker: Asker | None, error: DeskError) -> None:
+    if error.on_record is not None and asker is not None:
+        await desk.store.note_denied(asker.tenant, asker.name, error.on_record, desk.now_ms)
 
 
 def _limit(desk: Desk, name: str) -> None:

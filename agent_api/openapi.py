@@ -16,6 +16,8 @@ from agent_api.problems import CONTENT_TYPE
 from agent_api.route import Access, Route
 from agent_api.schemas import Nothing, ProblemAnswer
 
+API_VERSION = "1.0.0"
+"""Of the API, not of the product: the first number is the one in the paths."""
 REF = "#/components/schemas/{model}"
 SECURITY: dict[Access, list[dict[str, list[str]]]] = {
     Access.OPEN: [],
@@ -30,7 +32,7 @@ DESCRIPTION = (
 )
 
 
-def document(routes: Iterable[Route], version: str) -> dict[str, Any]:
+def document(routes: Iterable[Route]) -> dict[str, Any]:
     """The whole document."""
     routes = tuple(routes)
     paths: dict[str, dict[str, Any]] = {}
@@ -38,7 +40,7 @@ def document(routes: Iterable[Route], version: str) -> dict[str, Any]:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "pay-ivr desk", "version": version, "description": DESCRIPTION},
+        "info": {"title": "pay-ivr desk", "version": API_VERSION, "description": DESCRIPTION},
         "paths": paths,
         "components": {
             "schemas": _schemas(routes),
@@ -55,9 +57,9 @@ async def read_document(desk: Desk, _ask: Ask) -> web.StreamResponse:
     return web.Response(body=desk.openapi, content_type="application/json")
 
 
-def as_bytes(routes: Iterable[Route], version: str) -> bytes:
+def as_bytes(routes: Iterable[Route]) -> bytes:
     """The document as it is served."""
-    return json.dumps(document(routes, version), ensure_ascii=False).encode()
+    return json.dumps(document(routes), ensure_ascii=False).encode()
 
 
 def _operation(route: Route) -> dict[str, Any]:

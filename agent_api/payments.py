@@ -25,7 +25,7 @@ from agent_api.schemas import (
     TalkBody,
 )
 from pay_ivr.catalogue import Catalogue, say_key
-from pay_ivr.facts import CallError, CallView
+from pay_ivr.facts import CallView
 from vault import Decline, Field, FieldProgress, Payment, PaymentState
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
@@ -138,7 +138,7 @@ def _decline_answer(
 
 
 def call_of(desk: Desk, payment: Payment, asker: Asker) -> CallView:
-    """The call of a payment that this asker may see or steer; CallError("payment_unknown") otherwise.
+    """The call of a payment that this asker may see or steer; DeskError("payment_unknown") otherwise.
 
     An agent: he is on the call. An access key: the tenant's own, for reading only (routes.py).
     """
@@ -146,7 +146,7 @@ def call_of(desk: Desk, payment: Payment, asker: Asker) -> CallView:
     of_agent = asker.agent is not None and call.agent_id == asker.agent.agent_id
     if payment.tenant == asker.tenant == call.tenant and (of_agent or asker.key is not None):
         return call
-    raise CallError("payment_unknown", "There is no such payment; read the call's payments again.")
+    raise DeskError("payment_unknown", on_record="foreign_payment")
 
 
 def _own_payment(desk: Desk, ask: Ask) -> Payment:
@@ -166,7 +166,7 @@ async def create_payment(desk: Desk, ask: Ask) -> PaymentAnswer:
     assert isinstance(body, PaymentBody)
     call = desk.switchboard.call(ask.part("call_id"))
     if call.tenant != agent.tenant or call.agent_id != agent.agent_id:
-        raise CallError("call_unknown", "This call is not yours; read the list of calls again.")
+        raise DeskError("call_unknown", on_record="foreign_call")
 
     async def make() -> str:
         payment = await desk.switchboard.create_payment(
@@ -202,10 +202,10 @@ async def start_capture(desk: Desk, ask: Ask) -> PaymentAnswer:
 
 
 async def retry(desk: Desk, ask: Ask) -> PaymentAnswer:
-    """POST …/retry: a capture of what the decline asks for; DeskError("payment_state") without a decline."""
+    """POST …/retry: a capture of what the decline asks for; DeskError("not_declined") without a decline."""
     payment = _own_payment(desk, ask)
     if payment.state is not PaymentState.DECLINED:
-        raise DeskError("payment_state")
+        raise DeskError("not_declined")
     return _told(desk, ask, await desk.switchboard.start_capture(payment.payment_id))
 
 

@@ -76,24 +76,37 @@ PROBLEMS: dict[str, Problem] = {
         422, "A text field holds what looks like a PAN.", "Write no card data; the caller keys it."
     ),
     "language_unknown": Problem(404, "This language is not spoken here.", "Take one from GET /v1/me."),
-    # Calls and payments
-    "call_unknown": Problem(404, "This call is not yours or has ended.", "Read GET /v1/calls again."),
+    # Calls
+    "call_unknown": Problem(404, "This call is not yours or is unknown.", "Read GET /v1/calls again."),
     "call_state": Problem(409, "The call is not in a state for that.", "Read the call again."),
     "call_ended": Problem(409, "The call has ended.", "Nothing was charged; call the customer back."),
+    "call_not_bridged": Problem(409, "Caller and agent are not connected.", "Wait until they are."),
     "leg_unknown": Problem(409, "The caller is no longer on the line.", "Call the customer back."),
+    # Payments: what the vault refuses
     "payment_unknown": Problem(404, "This payment is unknown.", "Read the call's payments again."),
     "tenant_unknown": Problem(409, "This tenant takes no payments.", "Ask the operator for its file."),
-    "currency_unknown": Problem(422, "This currency is not taken.", "Choose a currency of GET /v1/me."),
-    "purpose_unknown": Problem(422, "This purpose is not known.", "Choose a purpose of GET /v1/me."),
-    "amount_invalid": Problem(422, "This amount is not allowed.", "Use 1 up to the tenant's limit."),
-    "reference_used": Problem(
-        409, "This reference has a payment.", "Check that one or use another reference."
+    "currency_unknown": Problem(422, "This is no currency.", "Use an ISO 4217 code of GET /v1/me."),
+    "currency_not_offered": Problem(422, "This currency is not taken.", "Choose one of GET /v1/me."),
+    "purpose_unknown": Problem(422, "This purpose is not known.", "Choose one of GET /v1/me."),
+    "amount_malformed": Problem(422, "The amount is no integer.", "Send minor units of the currency."),
+    "amount_zero": Problem(422, "The amount is zero.", "Send an amount above zero."),
+    "amount_negative": Problem(422, "The amount is negative.", "Send an amount above zero."),
+    "amount_too_large": Problem(422, "The amount is above the tenant's limit.", "Split it or lower it."),
+    "reference_malformed": Problem(422, "The reference has a wrong shape.", "Use 1 to 40 plain characters."),
+    "reference_forbidden": Problem(
+        422, "The reference looks like a PAN.", "Write no card data; the caller keys it."
     ),
+    "reference_taken": Problem(409, "This reference has a payment.", "Look for that one, or use another."),
     "capture_open": Problem(409, "A capture is open on this call.", "Finish or cancel it first."),
     "capture_closed": Problem(409, "No capture is open.", "Start the capture first."),
-    "not_ready": Problem(409, "The payment is not ready to charge.", "Wait until all fields are ticked."),
-    "payment_state": Problem(409, "The payment is not in a state for that.", "Read the payment again."),
-    "attempts_exceeded": Problem(409, "All attempts are used.", "Cancel and offer another way to pay."),
+    "not_capturable": Problem(409, "This payment takes no card any more.", "Create a new payment."),
+    "not_rekeyable": Problem(409, "There is no field to key again now.", "Read the payment again."),
+    "not_ready": Problem(409, "The payment is not ready to charge.", "Wait until all fields are complete."),
+    "not_cancellable": Problem(409, "The charge is under way or done.", "Wait for the result."),
+    "not_declined": Problem(409, "Nothing was declined.", "Use capture for a first try."),
+    "attempts_used": Problem(409, "All attempts are used.", "Offer another way to pay."),
+    "posture_weak": Problem(409, "This machine may not take cards.", "Ask the operator for the posture."),
+    "cells_full": Problem(503, "Too many captures at once.", "Try again in a few seconds."),
     "codes_exceeded": Problem(409, "Too many payment codes are open.", "Let old codes run out first."),
     # Nobody's fault
     "unreachable": Problem(503, "The payment process does not answer.", "Read the payment, then try again."),
@@ -102,6 +115,7 @@ PROBLEMS: dict[str, Problem] = {
 """Code → status, title, next step. A code that is not listed answers as 409 with its own sentence."""
 
 OTHER = Problem(409, "This is not possible now.", "Read the call and the payment again.")
+"""A refusal whose code has no row."""
 
 
 class DeskError(Exception):
@@ -114,6 +128,7 @@ class DeskError(Exception):
         retry_after_s: int | None = None,
         fields: Sequence[Mapping[str, str]] = (),
         headers: Mapping[str, str] | None = None,
+        on_record: str | None = None,
     ) -> None:
         super().__init__(PROBLEMS[code].title)
         self.code = code
@@ -121,13 +136,15 @@ class DeskError(Exception):
         self.retry_after_s = retry_after_s
         self.fields = tuple(fields)
         self.headers = dict(headers or {})
+        self.on_record = on_record
+        """Why the audit log hears of it: somebody asked for what is not his (PCI DSS 10.2.1.4)."""
 
 
 def document(
     code: str, *, detail: str | None = None, retryable: bool = False, fields: Sequence[Mapping[str, str]] = ()
 ) -> tuple[int, dict[str, Any]]:
     """Status and RFC 9457 members of a code; ours are `code`, `next_step`, `retryable` and `fields`."""
-    row = PROBLEMS.get(code, OTHER)
+    row = PROBLEMS.get(code, PROBLEMS["unreachable"] if retryable else OTHER)
     members: dict[str, Any] = {
         "type": TYPE_PREFIX + code,
         "title": row.title,

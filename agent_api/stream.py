@@ -193,18 +193,23 @@ def _resume_point(request: web.Request, run: str) -> int | None:
 async def _serve(
     desk: Desk, asker: Asker, feed: Feed, socket: web.WebSocketResponse, seen: int | None
 ) -> None:
-    """Writer, reader and login check of one console until the first of them ends."""
-    tasks = {
+    """Writer, reader and login check of one console until the first of them ends.
+
+    The login check is told to end, not cancelled: a cancelled database call would leave its lock behind.
+    """
+    over = asyncio.Event()
+    talk = {
         asyncio.create_task(_write(desk, feed, socket, seen), name="stream-write"),
         asyncio.create_task(_read(socket), name="stream-read"),
-        asyncio.create_task(_watch_login(desk, asker, socket), name="stream-login"),
     }
+    check = asyncio.create_task(_watch_login(desk, asker, socket, over), name="stream-login")
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({*talk, check}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
+        over.set()
+        for task in talk:
             task.cancel()
-        for result in await asyncio.gather(*tasks, return_exceptions=True):
+        for result in await asyncio.gather(*talk, check, return_exceptions=True):
             if isinstance(result, Exception) and not isinstance(result, OSError | TimeoutError):
                 log.error("desk.stream.failed", error=type(result).__name__)
         with contextlib.suppress(OSError):
@@ -238,9 +243,11 @@ async def _read(socket: web.WebSocketResponse) -> None:
             return
 
 
-async def _watch_login(desk: Desk, asker: Asker, socket: web.WebSocketResponse) -> None:
-    while await desk.doorman.keep_stream(asker.login_sha256, desk.now_ms):  # noqa: ASYNC110 time is what changes
-        await asyncio.sleep(LOGIN_CHECK_S)
+async def _watch_login(desk: Desk, asker: Asker, socket: web.WebSocketResponse, over: asyncio.Event) -> None:
+    while await desk.doorman.keep_stream(asker.login_sha256, desk.now_ms):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), LOGIN_CHECK_S)
+            return
     await socket.close(code=CLOSE_LOGIN_ENDED)
 
 

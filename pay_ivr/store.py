@@ -370,6 +370,20 @@ class Store:
             await conn.execute(delete(logins).where(logins.c.login_sha256 == login_sha256))
             await _note(conn, "agent.login.ended", agent, now_ms)
 
+    async def note_denied(self, tenant: str, actor: str, reason: str, now_ms: int) -> None:
+        """Somebody asked for what is not his: on record (PCI DSS 10.2.1.4)."""
+        entry = Entry(
+            "agent.access.denied",
+            utc_of(now_ms),
+            actor,
+            actor,
+            tenant,
+            outcome="refused",
+            data={"reason": reason},
+        )
+        async with self.engine.begin() as conn:
+            await outbox.add(conn, entry)
+
     # Access keys
 
     async def add_access_key(self, key: AccessKey, secret_sha256: bytes, now_ms: int, by: str) -> None:

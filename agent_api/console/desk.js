@@ -1,0 +1,45 @@
+// The desk's HTTP interface: one function per request; a refusal is a Problem with a code and a next step.
+
+const REQUEST_TIMEOUT_MS = 15000; // a capture waits for SECURE, a charge for the bank's first answer
+
+export class Problem extends Error {
+  constructor(body) {
+    super(body.title);
+    this.code = body.code;
+    this.detail = body.detail || body.title;
+    this.nextStep = body.next_step;
+  }
+}
+
+const UNREACHED = { code: "desk_unreached", title: "The desk does not answer.", next_step: "Check the connection." };
+
+async function ask(method, path, body, headers = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, {
+      method,
+      headers: body === undefined ? headers : { "Content-Type": "application/json", ...headers },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+      redirect: "error",
+    });
+  } catch {
+    throw new Problem(UNREACHED);
+  }
+  const json = await answer.json().catch(() => UNREACHED);
+  if (!answer.ok) throw new Problem(json);
+  return json;
+}
+
+const part = encodeURIComponent;
+
+export const me = () => ask("GET", "/v1/me");
+export const logIn = (body) => ask("POST", "/v1/login", body);
+export const logOut = () => ask("POST", "/v1/logout", {});
+export const labels = (language) => ask("GET", `/v1/labels/${part(language)}`);
+export const openLabels = (language) => ask("GET", `/console/labels/${part(language)}.json`);
+export const hangUp = (callId) => ask("POST", `/v1/calls/${part(callId)}/hang-up`, {});
+export const createPayment = (callId, body, key) =>
+  ask("POST", `/v1/calls/${part(callId)}/payments`, body, { "Idempotency-Key": key });
+export const steer = (paymentId, action, body = {}) =>
+  ask("POST", `/v1/payments/${part(paymentId)}/${action}`, body);

@@ -1,0 +1,44 @@
+// Words and amounts in the agent's language.
+
+let language = "en-US";
+let labels = {};
+
+export function speak(tag, texts) {
+  language = tag;
+  labels = texts;
+  document.documentElement.lang = tag;
+}
+
+export const has = (key) => key in labels;
+
+export function say(key, values = {}) {
+  const text = labels[key] || key;
+  return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
+}
+
+export const languageName = (tag) => new Intl.DisplayNames([language], { type: "language" }).of(tag);
+
+// Digits after the point: 2 for EUR, 0 for JPY (ISO 4217, as the browser knows it).
+export function decimals(currency) {
+  return new Intl.NumberFormat("en-US", { style: "currency", currency }).resolvedOptions().maximumFractionDigits;
+}
+
+export function money(minor, currency) {
+  const format = new Intl.NumberFormat(language, { style: "currency", currency });
+  return format.format(minor / 10 ** decimals(currency));
+}
+
+// Minor units of what was typed, or null. Point and comma both mean the decimals; thousands are not separated,
+// because "1.234" would be one thing in Berlin and another in Boston.
+export function minorUnits(text, currency) {
+  const match = /^(\d{1,9})(?:[.,](\d+))?$/.exec(text.trim());
+  const places = decimals(currency);
+  if (!match || (match[2] || "").length > places) return null;
+  return Number(match[1] + (match[2] || "").padEnd(places, "0"));
+}
+
+export function clock(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  const minutes = Math.floor(whole / 60);
+  return `${minutes}:${String(whole % 60).padStart(2, "0")}`;
+}

@@ -1,0 +1,74 @@
+"""The console in a real browser: headless Chromium, driven by keys and by what the page shows."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Page, async_playwright
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+"""A browser that talks to nobody but us; no sandbox because tests run as root."""
+TIMEOUT_MS = 8000
+SIZE = {"width": 1280, "height": 800}
+
+
+@asynccontextmanager
+async def browser_page(url: str, *, scheme: str = "light", **context: Any) -> AsyncIterator[Page]:
+    """The console's page in a fresh browser; `context` are options of Playwright's new_context."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        options = {"viewport": SIZE, "color_scheme": scheme, "locale": "en-US", **context}
+        page = await (await browser.new_context(**options)).new_page()
+        page.set_default_timeout(TIMEOUT_MS)
+        await page.goto(url)
+        try:
+            yield page
+        finally:
+            await browser.close()
+
+
+async def log_in(page: Page, user: str, password: str, new_password: str | None = None) -> None:
+    """Logs in by keyboard; with a one-time password the new one is asked for and given."""
+    await page.wait_for_selector("#login-form:visible")
+    await page.keyboard.type(user)
+    await page.keyboard.press("Tab")
+    await page.keyboard.type(password)
+    await page.keyboard.press("Enter")
+    if new_password is not None:
+        await page.wait_for_selector("#new-password:visible")
+        await page.keyboard.type(new_password)
+        await page.keyboard.press("Enter")
+    await page.wait_for_selector("#link[data-live=true]")
+
+
+async def fill_payment(page: Page, amount: str, reference: str) -> None:
+    """Amount and reference; currency and purpose stay the tenant's first."""
+    await page.wait_for_selector("#amount:visible")
+    await page.fill("#amount", amount)
+    await page.fill("#reference", reference)
+
+
+async def wait_view(page: Page, view: str) -> None:
+    """Waits for idle, talking, capturing or result."""
+    await page.wait_for_selector(f"body[data-view={view}]")
+
+
+async def wait_text(page: Page, selector: str, text: str) -> None:
+    """Waits until an element shows this text."""
+    await page.wait_for_selector(f"{selector}:visible:has-text({text!r})")
+
+
+async def picture(page: Page, folder: Path | None, name: str) -> None:
+    """A screenshot of the whole page, when a folder is wanted."""
+    if folder is not None:
+        await page.screenshot(path=str(folder / f"{name}.png"), full_page=True)
