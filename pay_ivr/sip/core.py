@@ -79,15 +79,22 @@ class UserAgent:
     # -- what the endpoint asks
 
     def invite(self, invitation: Invitation, observer: LegObserver) -> InviteLeg:
-        """Calls somebody. LocalSipError "legs_full" or "transactions_full", both retryable."""
+        """Calls somebody.
+
+        LocalSipError: "legs_full" and "transactions_full" are retryable; "invitation" when an address cannot
+        be read, "line_break" when a value would break the message.
+        """
         if len(self._outgoing) >= OUTGOING_PER_CALL_MAX * self._settings.calls_max:
             raise LocalSipError("legs_full", "There are too many outgoing legs.", retryable=True)
         if self.layer.full:
             raise LocalSipError("transactions_full", "There are too many transactions.", retryable=True)
-        leg = OutgoingLeg(self, invitation)
+        try:
+            leg = OutgoingLeg(self, invitation)
+        except Malformed:
+            raise LocalSipError("invitation", "An address of the call cannot be read.") from None
+        leg.start()
         self._outgoing.add(leg)
         leg.attach(observer)
-        leg.start()
         return leg
 
     def legs(self) -> list[InviteLeg]:
@@ -162,8 +169,8 @@ class UserAgent:
         """Out of the tables."""
         if isinstance(leg, OutgoingLeg):
             self._outgoing.discard(leg)
-        elif isinstance(leg, IncomingLeg):
-            self._incoming.pop(leg.merge_key, None)
+        elif isinstance(leg, IncomingLeg) and self._incoming.get(leg.merge_key) is leg:
+            del self._incoming[leg.merge_key]
 
     # -- responses
 

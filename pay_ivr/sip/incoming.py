@@ -36,8 +36,8 @@ class IncomingLeg(InviteLeg):
         fallback = f"sip:{source.ip}:{source.port};transport={source.transport.lower()}"
         dialog = dialog_as_uas(invite, local_tag, fallback)
         self.call_id_header = dialog.id.call_id
+        target = dialog.next_hop()
         if source.transport is Transport.TCP:
-            target = dialog.next_hop()
             self._pinned = Hop(target.transport, target.ip, target.port, source.connection)
         self._enter(dialog)
         transaction.on_failure = self._on_broken
@@ -86,6 +86,8 @@ class IncomingLeg(InviteLeg):
         """A final refusal; the observer is told `rejected`. LocalSipError when the leg is already decided."""
         if status < 300 or self.state not in {LegState.ARRIVED, LegState.RINGING}:
             raise LocalSipError("leg_decided", "The leg cannot be refused any more.")
+        if any("\r" in text or "\n" in text for text in (reason or "", *(value for _, value in headers))):
+            raise LocalSipError("line_break", "A header or reason holds a line break.")
         self._move(LegEvent.REJECT)
         self._respond(status, reason, headers)
         self._over(EndReason.REJECTED, status)

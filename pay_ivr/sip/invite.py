@@ -276,13 +276,16 @@ class InviteLeg:
 
     def _answer_reinvite(self, request: Request, transaction: ServerTransaction) -> None:
         try:
+            contacts = request.get_all("Contact")
             offer = sdp_of(request)
             sdp = self._ask(offer)
         except SipError as refused:
-            status = refused.status if isinstance(refused, Malformed) and refused.status != 400 else 488
+            status = refused.status if isinstance(refused, Malformed) else 488
             transaction.respond(self._response(request, status))
             return
-        contacts = request.get_all("Contact")
+        except Exception:
+            transaction.respond(self._response(request, 500))
+            raise
         self.dialog.refresh_target(contacts[0] if contacts else None)
         self.remote_sdp = offer or self.remote_sdp
         self._send_2xx(request, transaction, sdp, offered=offer is None)
@@ -346,10 +349,10 @@ class InviteLeg:
 
     def _finish(self) -> None:
         """No tail left: out of every table."""
-        self._stop_negotiating()
         if self._dialog is not None:
             self._home.unbind(self._dialog.id)
         self._home.leg_ended(self)
+        self._stop_negotiating()
 
     def _tell(self, tell: Callable[[LegObserver], None]) -> None:
         if self._observer is None:

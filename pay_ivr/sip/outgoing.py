@@ -12,7 +12,7 @@ from pay_ivr.sip.errors import Malformed, SipError
 from pay_ivr.sip.invite import ALLOW, InviteLeg, LegHome, sdp_of, with_sdp
 from pay_ivr.sip.legstate import EndReason, LegEvent, LegState
 from pay_ivr.sip.login import Login
-from pay_ivr.sip.rim import Hop
+from pay_ivr.sip.rim import Hop, TimerHandle
 from pay_ivr.sip.transaction import ClientTransaction, Failure
 from pay_ivr.sip.uri import parse_uri
 from pay_ivr.sip.wire import Request, Response, cseq, name_addr, tag_of
@@ -62,7 +62,7 @@ class OutgoingLeg(InviteLeg):
         self._read_facts(invitation)
         if invitation.pinned:
             self._pinned = invitation.hop
-        self._ring_timer = self._layer.rim.call_later(invitation.ring_timeout_s, self._on_ring_timeout)
+        self._ring_timer: TimerHandle | None = None
 
     def _read_facts(self, invitation: Invitation) -> None:
         local, remote = name_addr(invitation.from_value), name_addr(invitation.to_value)
@@ -88,6 +88,8 @@ class OutgoingLeg(InviteLeg):
         self._transaction = self._layer.request(
             with_sdp(request, wish.offer), wish.hop, self._on_response, self._on_failure
         )
+        if self._ring_timer is None:
+            self._ring_timer = self._layer.rim.call_later(wish.ring_timeout_s, self._on_ring_timeout)
 
     def hang_up(self, reason: str = "") -> None:
         """CANCEL before the answer, BYE after it. A 200 that crosses the CANCEL gets ACK and BYE."""
@@ -100,7 +102,7 @@ class OutgoingLeg(InviteLeg):
 
     def _withdraw(self, reason: EndReason, status: int) -> None:
         self._move(LegEvent.HANG_UP)
-        self._ring_timer.cancel()
+        self._stop_ringing()
         if self._transaction is not None:
             self._transaction.cancel()
         self._tell_ended(reason, status)
@@ -159,8 +161,12 @@ class OutgoingLeg(InviteLeg):
         else:
             self._drop_fork(response, tag)
 
+    def _stop_ringing(self) -> None:
+        if self._ring_timer is not None:
+            self._ring_timer.cancel()
+
     def _win(self, response: Response, tag: str) -> None:
-        self._ring_timer.cancel()
+        self._stop_ringing()
         try:
             dialog = self._acknowledged(response, tag)
         except SipError:
@@ -221,6 +227,6 @@ class OutgoingLeg(InviteLeg):
             self._layer.counters["bye_unsent"] += 1
 
     def _over(self, reason: EndReason, status: int) -> None:
-        self._ring_timer.cancel()
+        self._stop_ringing()
         self._finish()
         self._tell_ended(reason, status)

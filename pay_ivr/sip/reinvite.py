@@ -7,6 +7,7 @@ end of its leg.
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from pay_ivr.sip.dialog import Dialog
@@ -99,7 +100,7 @@ class Renegotiation:
             replaced.done(None, 491)
 
     def stop(self) -> None:
-        """The leg is ending: open offers are decided with 487."""
+        """The leg is ending: open offers are decided with 487, once the leg is through with its own steps."""
         offers, self._current, self._waiting = (self._current, self._waiting), None, None
         transaction, self._transaction = self._transaction, None
         if self._timer is not None:
@@ -109,7 +110,7 @@ class Renegotiation:
             transaction.cancel()
         for offer in offers:
             if offer is not None:
-                offer.done(None, 487)
+                self._layer.rim.call_later(0, partial(offer.done, None, 487))
 
     def _begin(self) -> None:
         self._login = Login(self._credentials)

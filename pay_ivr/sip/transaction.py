@@ -42,7 +42,6 @@ class Transaction:
         self._layer = layer
         self._last: Request | Response | None = None
         self._timers: dict[Timer, TimerHandle] = {}
-        self._switch_timers()
 
     def broken(self) -> None:
         """The transport lost our path."""
@@ -127,7 +126,9 @@ class ClientTransaction(Transaction):
         self._on_failure = on_failure
         kind = Kind.CLIENT_INVITE if request.method == "INVITE" else Kind.CLIENT_OTHER
         super().__init__(layer, kind, (top_via(request).branch or "", request.method), request, hop)
+        # Sent first: what cannot be written must not leave timers behind.
         self._send(request)
+        self._switch_timers()
 
     def receive(self, response: Response) -> None:
         """One response that belongs here."""

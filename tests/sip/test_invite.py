@@ -1,13 +1,16 @@
 """Legs between two cores on a fake clock: who sends what, when, and what the app is told."""
 
+from dataclasses import replace
+
 import pytest
 
 from pay_ivr.sip.core import CoreSettings
-from pay_ivr.sip.dialog import dialog_as_uas
+from pay_ivr.sip.dialog import dialog_as_uas, hop_of
 from pay_ivr.sip.digest import Credentials, DigestServer, Verdict, ha1_from_passwords
 from pay_ivr.sip.errors import LocalSipError, SipError
 from pay_ivr.sip.invite import InviteLeg
 from pay_ivr.sip.legstate import LEGS, LIVE, EndReason, LegEvent, LegState, map_final, printed
+from pay_ivr.sip.outgoing import Invitation
 from pay_ivr.sip.wire import Message, Request, Response, cseq, response_to, top_via
 from tests.support.sipnet import OTHER_SDP, SDP, Net, Node, Observed, Peer, line_of
 
@@ -577,6 +580,72 @@ def test_verbs_in_the_wrong_state_are_refused() -> None:
         leg.reinvite(SDP)
     pair.settle()
     assert 1 == len(observer.ended)
+
+
+def test_app_that_fails_in_a_reinvite_is_a_500_and_leaves_nothing() -> None:
+    """The caller gets an answer, the failure goes on to the endpoint, no transaction stays."""
+    pair = Pair()
+    peer, leg, observer, answered = up_with_peer(pair)
+
+    def fail(_leg: InviteLeg, _sdp: bytes | None) -> bytes:
+        raise ZeroDivisionError
+
+    observer.on_reinvite = fail
+    peer.say(inside(answered, "INVITE", 2, SDP), CALLED)
+    with pytest.raises(ZeroDivisionError):
+        pair.net.clock.run(0.1)
+    pair.net.clock.run(0.1)
+    assert ("500 INVITE", LegState.UP) == (peer.said_to()[-1], leg.state)
+    leg.hang_up()
+    pair.net.clock.run(100)
+    assert True is pair.called.empty()
+
+
+def test_reinvite_with_an_unreadable_contact_is_400() -> None:
+    """And its transaction ends."""
+    pair = Pair()
+    peer, leg, _, answered = up_with_peer(pair)
+    broken = inside(answered, "INVITE", 2, SDP)
+    broken.set("Contact", "<sip:9@192.0.2.9")
+    peer.say(broken, CALLED)
+    pair.net.clock.run(0.1)
+    assert "400 INVITE" == peer.said_to()[-1]
+    leg.hang_up()
+    pair.net.clock.run(100)
+    assert True is pair.called.empty()
+
+
+def test_call_that_cannot_be_written_leaves_nothing() -> None:
+    """A line break in a value of ours is our own mistake, found before anything is kept."""
+    pair = Pair()
+    invitation = Invitation(
+        target_uri=f"sip:1@{CALLED}",
+        hop=hop_of(f"sip:1@{CALLED}"),
+        offer=SDP,
+        from_value="<sip:a@b>;tag=1",
+        to_value="<sip:1@b>",
+        call_id="c",
+        headers=(("X-Note", "a\r\nb"),),
+    )
+    with pytest.raises(LocalSipError) as written:
+        pair.caller.core.invite(invitation, Observed())
+    with pytest.raises(LocalSipError) as read:
+        pair.caller.core.invite(replace(invitation, from_value="<sip:a b@c>;tag=1"), Observed())
+    assert ("line_break", "invitation") == (written.value.code, read.value.code)
+    assert (True, 0) == (pair.caller.empty(), pair.net.clock.pending)
+
+
+def test_refusal_with_a_line_break_is_our_mistake_and_the_caller_still_waits() -> None:
+    """Nothing has been decided by it."""
+    pair = Pair(answer=False)
+    pair.call()
+    pair.net.clock.run(0.1)
+    leg = pair.called.legs[0]
+    with pytest.raises(LocalSipError):
+        leg.reject(486, "Busy\r\nX: y")
+    assert LegState.ARRIVED is leg.state
+    leg.reject(486)
+    pair.settle()
 
 
 def test_what_a_peer_can_send_has_a_row_in_every_state() -> None:

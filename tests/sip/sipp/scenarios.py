@@ -97,7 +97,9 @@ def cancel() -> Step:
 
 
 def hang_up(number: int) -> Step:
-    return send(request("BYE", number), attributes=REPEATED) + hear(200)
+    """BYE and its own 200: without the names SIPp takes the repeated 200 of an INVITE for it."""
+    sent = send(request("BYE", number), attributes=f'{REPEATED} start_txn="bye"')
+    return sent + hear(200, attributes=' response_txn="bye"')
 
 
 def reply(
