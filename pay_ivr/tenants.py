@@ -46,8 +46,6 @@ class Telephony(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     languages: tuple[Language, ...] = ("en-US",)
-    keys_before_capture: Literal["drop", "pass"] = "drop"
-    """What happens to keys before the first capture of a call."""
     did: tuple[Did, ...] = Field(default=(), max_length=1000)
 
 

@@ -51,8 +51,6 @@ class PaymentSection(BaseModel):
     """Who agreed to unattended payments, and when; wanted of a live tenant."""
     posture_accepted: str = Field(default="", max_length=200)
     """Who accepted to run on a weak posture, and when; wanted of a live tenant on such a machine."""
-    talk: Literal["button", "whole_capture"] = "button"
-    """whole_capture: the caller's voice passes during captures, tones removed as well as can be."""
     canary: bool = False
     """The sandbox also takes the canary range (`verify` uses it); never for a live tenant."""
 
@@ -135,7 +133,8 @@ def read_tenant(path: Path) -> Tenant:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         names = [str(part) for part in first["loc"]]
-        raise TenantError("tenant_invalid", _sentence(path.name, text, names, first["msg"])) from None
+        problem = first["msg"].removeprefix("Value error, ")
+        raise TenantError("tenant_invalid", _sentence(path.name, text, names, problem)) from None
     return Tenant(path.stem, file.live, file.payment)
 
 

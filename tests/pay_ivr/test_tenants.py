@@ -36,7 +36,7 @@ def test_the_demo_tenant_routes_its_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "place"),
     [
-        ('keys_before_capture = "drop"', 'keys_before_capture = "maybe"', "telephony.keys_before_capture"),
+        ('languages = ["en-US"', 'languages = ["tlh"', "telephony.languages.0"),
         ('number = "4930100002"', 'number = "12x"', "telephony.did.1.number"),
         ('language = "es-ES"', 'language = "tlh"', "telephony.did.1.language"),
         ('flow = "unattended_payment"', "flow = 7", "telephony.did.1.flow"),
