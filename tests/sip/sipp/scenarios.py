@@ -203,7 +203,12 @@ SCENARIOS: dict[str, Step] = {
     "caller": answered() + pause(200) + hang_up(2),
     "caller_waits": answered() + bye_taken(),
     "caller_cancels": invite() + hear(180) + cancel() + hear(200) + hear(487) + ack_refusal(),
-    "caller_cancels_at_once": invite(hundred="") + cancel() + hear(200) + hear(487) + ack_refusal(),
+    "caller_cancels_at_once": invite(hundred="")
+    + cancel()
+    + hear(180, attributes=OPTIONAL)
+    + hear(200)
+    + hear(487)
+    + ack_refusal(),
     "caller_holds": answered()
     + reinvite(2, "sendonly", "recvonly")
     + reinvite(3, "sendrecv", "sendrecv")
