@@ -100,6 +100,7 @@ class Contact:
         self._agent_up: asyncio.Future[bool] | None = None
         self._agent_gone = asyncio.Event()
         self._refusal = NO_AGENT_STATUS
+        self._ending = False
         self._answers: dict[str, asyncio.Future[Mapping[str, object]]] = {}
         self._changes: defaultdict[str, deque[PaymentChanged]] = defaultdict(
             lambda: deque(maxlen=CHANGES_KEPT)
@@ -195,6 +196,7 @@ class Contact:
 
     def hang_up(self, reason: EndReason) -> None:
         """Ends every leg, then the call."""
+        self._ending = True
         for leg in (self.caller, self.agent):
             if leg is not None and leg.sip is not None and not leg.ended:
                 leg.sip.hang_up()
@@ -219,6 +221,8 @@ class Contact:
 
     def leg_ended(self, leg: Leg, reason: SipEnd, status: int | None) -> None:
         """A party is gone: the caller's going ends the call, the agent's wakes the flow."""
+        if self._ending:
+            return
         if leg is self.caller:
             cancelled = reason is SipEnd.CANCELLED
             self.hang_up(EndReason.CALLER_CANCELLED if cancelled else EndReason.CALLER_HUNG_UP)
@@ -265,6 +269,9 @@ class Contact:
     async def media_back(self) -> None:
         """Takes the endpoints again after a restart of media; SECURE until the broker releases them."""
         self.speaker.media_restarted()
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_result({"outcome": "no_input"})  # what was keyed is lost: the flow asks again
         legs = [leg for leg in (self.caller, self.agent) if leg is not None and not leg.ended]
         for leg in legs:
             await leg.reopen()

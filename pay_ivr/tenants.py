@@ -110,33 +110,25 @@ def _read(path: Path) -> str:
 
 
 def line_of(text: str, place: Sequence[str | int]) -> int:
-    """Line number (from 1) of the last key of `place` that the text holds; 1 when none is found."""
-    position, line = 0, 1
+    """Line number (from 1) of the last part of `place` that the text names; 1 when it names none."""
+    position, line, array = 0, 1, ""
     for part in place:
-        pattern = (
-            rf"(?m)^\s*(\[+[^\]]*\b{re.escape(part)}\b|{re.escape(part)}\s*=)"
-            if isinstance(part, str)
-            else None
-        )
-        found = (
-            re.compile(pattern).search(text, position)
-            if pattern is not None
-            else _nth_table(text, position, part)
-        )
+        if isinstance(part, int):
+            found = _nth_header(text, array, part)
+        else:
+            array = part
+            head, key = rf"\[+[^\]]*\b{re.escape(part)}\b", rf"{re.escape(part)}\s*="
+            found = re.compile(rf"(?m)^\s*(?:{head}|{key})").search(text, position)
         if found is not None:
-            position = found.start()
+            position = found.end() - 1
             line = text.count("\n", 0, found.end()) + 1
-            position = max(position, found.end() - 1)
     return line
 
 
-def _nth_table(text: str, position: int, index: int | str) -> re.Match[str] | None:
-    """The `index`-th `[[…]]` header from here on: an item of an array of tables."""
-    start = max(text.rfind("[[", 0, position + 1), 0)
-    for number, match in enumerate(re.compile(r"(?m)^\s*\[\[[^\]]+\]\]").finditer(text, start)):
-        if number == index:
-            return match
-    return None
+def _nth_header(text: str, array: str, number: int) -> re.Match[str] | None:
+    """The header of one item of an array of tables, `[[… array]]`; None for an item within a line."""
+    headers = re.finditer(rf"(?m)^\s*\[\[[^\]]*\b{re.escape(array)}\]\]", text)
+    return next((match for index, match in enumerate(headers) if index == number), None)
 
 
 @dataclass(frozen=True)

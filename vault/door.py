@@ -218,7 +218,7 @@ class MediaFact:
     """One thing the media process tells the app; never a card key (architecture §1, table)."""
 
     name: str
-    """leg.latched, leg.keying, leg.speaking, leg.silent, leg.mode, play.done, collect.done, media.lost, media.back."""
+    """leg.latched, .keying, .speaking, .silent, .mode; play.done; collect.done; media.lost; media.back."""
     leg_id: str
     values: dict[str, object] = field(default_factory=dict)
     """play.done: play_id, outcome finished|stopped|key. collect.done: collect_id, outcome, digits

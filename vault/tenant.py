@@ -6,6 +6,7 @@ without an acceptance on record, nothing unattended without a consent on record.
 """
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
@@ -162,3 +163,17 @@ def _line_of(text: str, names: list[str]) -> int | None:
         if key and re.match(rf"\s*{re.escape(key)}\s*=", line):
             return number
     return None
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m vault.tenant FOLDER`, for `pay-ivr check`: 0, or 1 and the first fault on stderr."""
+    try:
+        read_tenants(Path(arguments[0]))
+    except TenantError as error:
+        sys.stderr.write(error.sentence + "\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

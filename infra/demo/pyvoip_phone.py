@@ -5,8 +5,9 @@ pyVoIP is GPLv3: this program stands alone, imports nothing of the product and i
     agent:   pyvoip_phone.py --node-port P --user U --packets FILE           (password in PHONE_PASSWORD)
     caller:  pyvoip_phone.py --node-port P --user U --packets FILE --call NUMBER
 
-stdin: `key 4242#` presses keys as in-band tones, `hangup`, `quit`. stdout: {"event": "registered" | "answered" |
-"keyed" | "ended"}. FILE gets every RTP packet that came in: 2 bytes length, 8 bytes milliseconds, the packet.
+stdin: `key 4242#` presses keys as in-band tones, `hangup`, `quit`. stdout: {"event": "registered" |
+"answered" | "keyed" | "ended"}. FILE gets every RTP packet that came in: 2 bytes length, 8 bytes of
+milliseconds, the packet; FILE.sent in the same form every payload that went out.
 """
 
 import argparse
@@ -23,13 +24,15 @@ import warnings
 
 warnings.simplefilter("ignore", DeprecationWarning)  # pyVoIP 1.6.8 imports audioop
 
-from pyVoIP import RTP, SIP  # noqa: E402 - the filter must stand first
-from pyVoIP.VoIP import CallState, VoIPCall, VoIPPhone  # noqa: E402
+# The filter must stand first, and VoIP before SIP: the package imports itself in a circle.
+from pyVoIP.VoIP import CallState, VoIPCall, VoIPPhone  # noqa: E402, I001
+from pyVoIP import RTP, SIP  # noqa: E402
 
 RATE_HZ = 8000
 KEY_S, GAP_S = 0.1, 0.12
-LOW_HZ = {"1": 697, "2": 697, "3": 697, "4": 770, "5": 770, "6": 770, "7": 852, "8": 852, "9": 852, "*": 941, "0": 941, "#": 941}
-HIGH_HZ = {"1": 1209, "4": 1209, "7": 1209, "*": 1209, "2": 1336, "5": 1336, "8": 1336, "0": 1336, "3": 1477, "6": 1477, "9": 1477, "#": 1477}
+KEYPAD = ("123", "456", "789", "*0#")
+LOW_HZ = {key: hertz for row, hertz in zip(KEYPAD, (697, 770, 852, 941), strict=True) for key in row}
+HIGH_HZ = {key: hertz for row in KEYPAD for key, hertz in zip(row, (1209, 1336, 1477), strict=True)}
 COMMANDS_MAX = 1000
 
 
@@ -57,10 +60,11 @@ def murmur(seconds: float, seed: int) -> bytes:
 
 
 class Recorder:
-    """Writes every RTP packet that the phone's socket gave."""
+    """Writes every RTP packet that the phone's socket gave, and every payload that it sent."""
 
     def __init__(self, path: str) -> None:
         self._file = open(path, "wb")  # noqa: SIM115 - lives as long as the phone
+        self._sent = open(path + ".sent", "wb")  # noqa: SIM115
         self._lock = threading.Lock()
 
     def attach(self) -> None:
@@ -74,6 +78,16 @@ class Recorder:
             parse(client, packet)
 
         RTP.RTPClient.parse_packet = tapped
+        encode = RTP.RTPClient.encode_packet
+
+        def tapped_out(client: RTP.RTPClient, samples: bytes) -> bytes:
+            payload = encode(client, samples)
+            with self._lock:
+                self._sent.write(struct.pack("!Hq", len(payload), int(time.monotonic() * 1000)) + payload)
+                self._sent.flush()
+            return payload
+
+        RTP.RTPClient.encode_packet = tapped_out
 
 
 class Telephone:
@@ -142,11 +156,13 @@ class Telephone:
                 self._press(call, rest)
 
     def _press(self, call: VoIPCall, keys: str) -> None:
-        self._quiet_until = time.monotonic() + len(keys) * (KEY_S + GAP_S) + 1.0
+        """All keys in one piece of audio: their spacing must not depend on when we are woken."""
+        length_s = len(keys) * (KEY_S + GAP_S)
+        self._quiet_until = time.monotonic() + length_s + 1.0
         time.sleep(0.55)  # what was written before is played out
-        for key in keys:
-            call.write_audio(tone(key))
-            time.sleep(KEY_S + GAP_S)
+        silence = bytes([128]) * int(RATE_HZ * GAP_S)
+        call.write_audio(b"".join(tone(key) + silence for key in keys))
+        time.sleep(length_s)
         say("keyed", count=len(keys))
 
 

@@ -19,7 +19,6 @@ CODE_TRIES_MAX = 3
 async def run(line: Line) -> None:
     """Welcome, code, amount and reference, capture, confirmation, result, receipt number."""
     await line.answer()
-    await line.say(Sentence(Key.UNATTENDED_WELCOME, {"tenant": line.call.tenant_name}))
     prepared = await _ask_code(line)
     if prepared is not None:
         await _take(line, prepared)
@@ -28,8 +27,14 @@ async def run(line: Line) -> None:
 
 async def _ask_code(line: Line) -> PreparedPayment | None:
     heard_nothing = True
+    # One question with the welcome in it: whoever knows the line keys at once, and no key is lost.
+    question: tuple[Sentence, ...] = (
+        Sentence(Key.UNATTENDED_WELCOME, {"tenant": line.call.tenant_name}),
+        Sentence(Key.ASK_CODE),
+    )
     for _ in range(CODE_TRIES_MAX):
-        keyed = await line.ask_digits(Sentence(Key.ASK_CODE), digits=DIGITS)
+        keyed = await line.ask_digits(*question, digits=DIGITS)
+        question = (Sentence(Key.ASK_CODE),)
         if not keyed.digits:
             continue
         heard_nothing = False

@@ -1,7 +1,7 @@
 """Telephone audio for our own phones: G.711, key tones, and a voice that no other packet repeats.
 
-ITU-T G.711 by the definition (not the product's tables), Q.23 tones, levels in dBm0 per tone. 8 kHz, frames of
-160 samples.
+ITU-T G.711 by the definition (not the product's tables), Q.23 tones, levels in dBm0 per tone. 8 kHz, frames
+of 160 samples.
 """
 
 import numpy as np

@@ -1,6 +1,7 @@
 """An agent at the desk, as a browser would be one: logs in, listens to the stream, presses the buttons."""
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any, Self
 import aiohttp
 
 WAIT_S = 20.0
+POLL_S = 0.1
 Json = dict[str, Any]
 
 
@@ -26,28 +28,93 @@ class DeskRefusal(Exception):
         return str(self.problem.get("code"))
 
 
-class DeskClient:
-    """One agent's HTTP and WebSocket connection; keeps every byte it was sent as evidence."""
+class _Http:
+    """Requests to one desk; keeps every byte it was sent as evidence."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, headers: dict[str, str]) -> None:
         self.evidence: list[bytes] = []
-        self.messages: list[Json] = []
         self._base = base_url.rstrip("/")
-        self._headers = {"Origin": self._base, "Sec-Fetch-Site": "same-origin"}
+        self._headers = headers
         self._http: aiohttp.ClientSession | None = None
-        self._stream: asyncio.Task[None] | None = None
-        self._news = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30))
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    async def call(self, method: str, path: str, body: Json | None = None) -> Json:
+        """One request; DeskRefusal for a problem document."""
+        response = await self._send(method, path, body if body is not None or method == "GET" else {})
+        answer: Json = await response.json(content_type=None)
+        return answer
+
+    async def _send(self, method: str, path: str, body: Json | None) -> aiohttp.ClientResponse:
+        if self._http is None:
+            raise ConnectionError("the desk client is not open")
+        headers = dict(self._headers)
+        if method == "POST":
+            headers["Idempotency-Key"] = secrets.token_hex(8)
+        response = await self._http.request(method, self._base + path, json=body, headers=headers)
+        self.evidence.append(await response.read())
+        if response.status >= 400:
+            raise DeskRefusal(response.status, await response.json(content_type=None))
+        return response
+
+
+class Integrator(_Http):
+    """A tenant's own system with an access key: issues payment codes, reads calls."""
+
+    def __init__(self, base_url: str, access_key: str) -> None:
+        super().__init__(base_url, {"Authorization": f"Bearer {access_key}"})
+
+    async def only_call(self) -> str:
+        """The id of the one live call."""
+        calls = (await self.call("GET", "/v1/calls"))["calls"]
+        return str(calls[-1]["call_id"])
+
+    async def payment_of(self, call_id: str) -> str:
+        """The id of the call's payment as soon as there is one."""
+        async with asyncio.timeout(WAIT_S):
+            while not (payments := (await self.call("GET", f"/v1/calls/{call_id}"))["payments"]):
+                await asyncio.sleep(POLL_S)
+        return str(payments[-1]["payment_id"])
+
+    async def until_open(self, payment_id: str, field: str) -> None:
+        """Returns when the caller is being asked for this field."""
+        async with asyncio.timeout(WAIT_S):
+            while not _is_open(await self.call("GET", f"/v1/payments/{payment_id}"), field):
+                await asyncio.sleep(POLL_S)
+
+    async def state_of(self, payment_id: str, *states: str) -> str:
+        """The payment's state as soon as it is one of these."""
+        async with asyncio.timeout(WAIT_S):
+            while (state := (await self.call("GET", f"/v1/payments/{payment_id}"))["state"]) not in states:
+                await asyncio.sleep(POLL_S)
+        return str(state)
+
+
+def _is_open(payment: Json, field: str) -> bool:
+    return any(one["field"] == field and one["state"] == "open" for one in payment["fields"])
+
+
+class DeskClient(_Http):
+    """One agent's HTTP and WebSocket connection."""
+
+    def __init__(self, base_url: str) -> None:
+        base = base_url.rstrip("/")
+        super().__init__(base, {"Origin": base, "Sec-Fetch-Site": "same-origin"})
+        self.messages: list[Json] = []
+        self._stream: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+
+    async def __aexit__(self, *exc: object) -> None:
         if self._stream is not None:
             self._stream.cancel()
             await asyncio.gather(self._stream, return_exceptions=True)
-        if self._http is not None:
-            await self._http.close()
+        await super().__aexit__(*exc)
 
     async def log_in(self, user: str, one_time_password: str) -> None:
         """The first login with its new password; then the stream is open."""
@@ -59,12 +126,6 @@ class DeskClient:
         self._stream = asyncio.create_task(self._listen(), name="desk.stream")
         await self.until(lambda: any(one["type"] == "snapshot" for one in self.messages))
 
-    async def call(self, method: str, path: str, body: Json | None = None) -> Json:
-        """One request; DeskRefusal for a problem document."""
-        response = await self._send(method, path, body if body is not None or method == "GET" else {})
-        answer: Json = await response.json(content_type=None)
-        return answer
-
     async def until(self, found: Callable[[], bool], timeout_s: float = WAIT_S) -> None:
         """Returns when `found()` is true, looking after every stream message; TimeoutError otherwise."""
         until = time.monotonic() + timeout_s
@@ -73,7 +134,8 @@ class DeskClient:
             left = until - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            await asyncio.wait([asyncio.ensure_future(self._news.wait())], timeout=left)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), left)
 
     def payment(self, payment_id: str) -> Json:
         """The newest snapshot of a payment that the stream has brought."""
@@ -119,18 +181,6 @@ class DeskClient:
         await self.call("POST", f"/v1/payments/{payment['payment_id']}/capture")
         return str(payment["payment_id"])
 
-    async def _send(self, method: str, path: str, body: Json | None) -> aiohttp.ClientResponse:
-        if self._http is None:
-            raise ConnectionError("the desk client is not open")
-        headers = dict(self._headers)
-        if method == "POST":
-            headers["Idempotency-Key"] = secrets.token_hex(8)
-        response = await self._http.request(method, self._base + path, json=body, headers=headers)
-        self.evidence.append(await response.read())
-        if response.status >= 400:
-            raise DeskRefusal(response.status, await response.json(content_type=None))
-        return response
-
     async def _listen(self) -> None:
         if self._http is None:
             return
@@ -138,5 +188,5 @@ class DeskClient:
             async for message in socket:
                 if message.type is aiohttp.WSMsgType.TEXT:
                     self.evidence.append(message.data.encode())
-                    self.messages.append(message.json())
+                    self.messages.append(message.json() | {"_at": time.monotonic()})
                     self._news.set()

@@ -12,6 +12,7 @@ from pay_ivr.proof.rtp_port import Datagram
 
 PROGRAM = Path(__file__).resolve().parents[2] / "infra" / "demo" / "pyvoip_phone.py"
 WAIT_S = 40.0
+SAID_MAX = 40
 RECORD = struct.Struct("!Hq")
 
 
@@ -22,6 +23,7 @@ class ForeignPhone:
         self.user = user
         self.packets = packets
         self.events: list[dict[str, Any]] = []
+        self.said: list[str] = []
         self._number = number
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -36,16 +38,18 @@ class ForeignPhone:
             env=os.environ | {"PHONE_PASSWORD": password},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         self._reader = asyncio.create_task(self._read(), name="foreign.phone")
         await self.wait("registered")
 
     async def wait(self, event: str, count: int = 1) -> None:
-        """Returns when the phone has said this `count` times; TimeoutError otherwise."""
+        """Returns when the phone has said this `count` times; TimeoutError or ConnectionError otherwise."""
         async with asyncio.timeout(WAIT_S):
-            while sum(one["event"] == event for one in self.events) < count:
+            while self.count(event) < count:
                 self._news.clear()
+                if self._process is None or self._process.returncode is not None:
+                    raise ConnectionError("the foreign phone has ended: " + " ".join(self.said[-5:]))
                 await self._news.wait()
 
     def count(self, event: str) -> int:
@@ -80,13 +84,11 @@ class ForeignPhone:
 
     def received(self) -> list[Datagram]:
         """Every RTP packet its socket gave, with monotonic seconds."""
-        raw, found, place = self.packets.read_bytes() if self.packets.exists() else b"", [], 0
-        while place + RECORD.size <= len(raw):
-            length, at_ms = RECORD.unpack_from(raw, place)
-            place += RECORD.size
-            found.append(Datagram(at_ms / 1000, raw[place : place + length]))
-            place += length
-        return found
+        return _records(self.packets)
+
+    def sent(self) -> list[Datagram]:
+        """Every payload it sent: 160 bytes of µ-law."""
+        return _records(self.packets.with_name(self.packets.name + ".sent"))
 
     async def _read(self) -> None:
         stream = self._process.stdout if self._process is not None else None
@@ -94,5 +96,20 @@ class ForeignPhone:
             try:
                 self.events.append(json.loads(line))
             except ValueError:
-                continue  # pyVoIP prints too
+                self.said = [*self.said, line.decode(errors="replace").strip()][
+                    -SAID_MAX:
+                ]  # pyVoIP prints too
             self._news.set()
+        if self._process is not None:
+            await self._process.wait()
+        self._news.set()
+
+
+def _records(path: Path) -> list[Datagram]:
+    raw, found, place = path.read_bytes() if path.exists() else b"", [], 0
+    while place + RECORD.size <= len(raw):
+        length, at_ms = RECORD.unpack_from(raw, place)
+        place += RECORD.size
+        found.append(Datagram(at_ms / 1000, raw[place : place + length]))
+        place += length
+    return found

@@ -12,6 +12,11 @@ COLOURS = {"sip": "#2f6fde", "desk": "#0f8a5f", "vault": "#b3541e", "media": "#7
 """Kind of a rung → its colour; the legend says the same in words."""
 WORDS = {"sip": "SIP", "desk": "desk", "vault": "payment step", "media": "media mode"}
 
+STYLE = (
+    "<style>text{fill:#1c2330}.lane{stroke:#c3c9d4}.dim{fill:#667085}"
+    "@media (prefers-color-scheme:dark){text{fill:#e6e9ef}.lane{stroke:#3b4354}.dim{fill:#98a2b3}}</style>"
+)
+
 
 @dataclass(frozen=True)
 class Rung:
@@ -29,11 +34,10 @@ def ladder_svg(title: str, lanes: Sequence[str], rungs: Sequence[Rung]) -> str:
     width = LEFT_PX + LANE_PX * (len(lanes) - 1) + 170
     height = TOP_PX + ROW_PX * (len(rungs) + 2)
     x_of = {lane: LEFT_PX + LANE_PX * number for number, lane in enumerate(lanes)}
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        'font-family="system-ui, sans-serif" font-size="12">',
-        "<style>text{fill:#1c2330}.lane{stroke:#c3c9d4}.dim{fill:#667085}"
-        "@media (prefers-color-scheme:dark){text{fill:#e6e9ef}.lane{stroke:#3b4354}.dim{fill:#98a2b3}}</style>",
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="system-ui, sans-serif" font-size="12">',
+        STYLE,
         f'<text x="16" y="22" font-size="15" font-weight="600">{escape(title)}</text>',
     ]
     parts += [

@@ -5,6 +5,7 @@ RFC 3550 headers and RFC 4733 events, written here once more so that the proof s
 
 import asyncio
 import random
+import socket
 import struct
 import time
 from collections import deque
@@ -20,6 +21,12 @@ END_COPIES = 3
 """RFC 4733 §2.5.1.4."""
 EVIDENCE_MAX = 200_000
 """Datagrams kept per port: more than an hour of audio."""
+DATAGRAM_MAX = 2048
+RECEIVE_BUFFER_BYTES = 1 << 20
+"""A busy machine may let us wait for a second; nothing that was sent to us may be lost meanwhile."""
+SO_TIMESTAMPNS = 35
+"""socket(7): the kernel stamps each datagram when it arrives; Python 3.11 has no name for it."""
+_TIMESPEC = struct.Struct("@ll")
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Datagram:
     """One datagram as it came from the network."""
 
     at: float
-    """Monotonic seconds."""
+    """Monotonic seconds, by the kernel's stamp: a phone that reads late does not make a packet late."""
     data: bytes
 
 
@@ -59,11 +66,17 @@ def _event_bodies(key: str, duration_ms: int) -> list[bytes]:
     return [*bodies, struct.pack("!BBH", code, 0x80 | 10, (frames + 1) * FRAME)]
 
 
-class RtpPort(asyncio.DatagramProtocol):
-    """One leg's two sockets on a loopback address; opened by `open`."""
+class RtpPort:
+    """One leg's two sockets on a loopback address; opened by `open`. `mute`: it never sends anything."""
 
     def __init__(
-        self, codec: str, seed: int, impairment: Impairment | None = None, *, voice: bool = True
+        self,
+        codec: str,
+        seed: int,
+        impairment: Impairment | None = None,
+        *,
+        voice: bool = True,
+        mute: bool = False,
     ) -> None:
         self.codec = codec
         self.payload_type = 0 if codec == "PCMU" else 8
@@ -73,58 +86,51 @@ class RtpPort(asyncio.DatagramProtocol):
         self.sent_at: list[float] = []
         self.pressed: list[tuple[float, str]] = []
         """When each key went down (monotonic seconds) and which it was."""
+        self.sent_events: list[Datagram] = []
+        """Telephone-event packets as they were sent."""
         self.port = 0
         self._random = random.Random(seed)
         self._impairment = impairment or Impairment()
         self._voice = Voice(seed) if voice else None
+        self._mute = mute
         self._remote: tuple[str, int] | None = None
         self._waiting: deque[_Slot] = deque()
         self._ssrc = self._random.getrandbits(32)
         self._sequence = self._random.getrandbits(15)
         self._timestamp = self._random.getrandbits(31)
         self._clock: asyncio.Task[None] | None = None
-        self._sockets: list[asyncio.DatagramTransport] = []
+        self._sockets: list[socket.socket] = []
 
     async def open(self, ip: str = "127.0.0.1") -> int:
         """The even local port; RTCP is the next one."""
-        loop = asyncio.get_running_loop()
         for _ in range(50):
             port = 2 * self._random.randrange(15000, 30000)
             try:
-                rtp, _protocol = await loop.create_datagram_endpoint(lambda: self, local_addr=(ip, port))
+                self._sockets = [_bound(ip, port)]
+                self._sockets.append(_bound(ip, port + 1))
             except OSError:
+                self.close()
                 continue
-            try:
-                rtcp, _other = await loop.create_datagram_endpoint(
-                    lambda: _Keeper(self.received_rtcp), local_addr=(ip, port + 1)
-                )
-            except OSError:
-                rtp.close()
-                continue
-            self._sockets, self.port = [rtp, rtcp], port
+            for sock, kept in zip(self._sockets, (self.received, self.received_rtcp), strict=True):
+                asyncio.get_running_loop().add_reader(sock, _take_all, sock, kept)
+            self.port = port
             return port
         raise OSError("no free port pair was found")
 
     def start(self, remote: tuple[str, int]) -> None:
         """Sends to the peer from now on."""
         self._remote = remote
-        if self._clock is None:
+        if self._clock is None and not self._mute:
             self._clock = asyncio.create_task(self._run(), name="phone.rtp")
 
     def close(self) -> None:
         """Stops the clock and gives the ports back."""
         if self._clock is not None:
             self._clock.cancel()
-        for transport in self._sockets:
-            transport.close()
-
-    def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
-        """Evidence."""
-        if len(self.received) < EVIDENCE_MAX:
-            self.received.append(Datagram(time.monotonic(), data))
-
-    def error_received(self, exc: Exception) -> None:
-        """A peer that is gone answers with ICMP; the call's signalling knows better."""
+        for sock in self._sockets:
+            asyncio.get_running_loop().remove_reader(sock)
+            sock.close()
+        self._sockets = []
 
     # What the caller does.
 
@@ -203,6 +209,8 @@ class RtpPort(asyncio.DatagramProtocol):
             "!BBHII", 0x80, (0x80 if marker else 0) | payload_type, self._sequence, timestamp, self._ssrc
         )
         self._sequence = (self._sequence + 1) & 0xFFFF
+        if payload_type == EVENT_TYPE:
+            self.sent_events.append(Datagram(time.monotonic(), header + payload))
         if self._remote is None or self._random.random() < self._impairment.loss:
             return
         copies = 2 if self._random.random() < self._impairment.duplicates else 1
@@ -217,20 +225,46 @@ class RtpPort(asyncio.DatagramProtocol):
             self._put(packet)
 
     def _put(self, packet: bytes) -> None:
-        if self._sockets and not self._sockets[0].is_closing():
+        if not self._sockets or self._remote is None:
+            return
+        try:
             self._sockets[0].sendto(packet, self._remote)
+        except OSError:
+            return  # a peer that is gone answers with ICMP; the call's signalling knows better
 
 
-class _Keeper(asyncio.DatagramProtocol):
-    """Keeps what comes."""
+def _bound(ip: str, port: int) -> socket.socket:
+    """A stamping socket on that port; OSError when it is taken."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        sock.bind((ip, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
-    def __init__(self, kept: list[Datagram]) -> None:
-        self._kept = kept
 
-    def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
-        """Evidence."""
-        if len(self._kept) < EVIDENCE_MAX:
-            self._kept.append(Datagram(time.monotonic(), data))
+def _take_all(sock: socket.socket, kept: list[Datagram]) -> None:
+    """Keeps everything that waits, with the kernel's time of arrival."""
+    while True:
+        try:
+            data, ancillary, _flags, _address = sock.recvmsg(DATAGRAM_MAX, socket.CMSG_SPACE(_TIMESPEC.size))
+        except OSError:
+            return  # nothing waits, or an ICMP answer to what we sent
+        if len(kept) < EVIDENCE_MAX:
+            kept.append(Datagram(_arrival(ancillary), data))
+
+
+def _arrival(ancillary: list[tuple[int, int, bytes]]) -> float:
+    """Monotonic seconds of the kernel's stamp."""
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
+            seconds, nanoseconds = _TIMESPEC.unpack(data)
+            return float(time.monotonic() - (time.time() - seconds - nanoseconds / 1e9))
+    return time.monotonic()
 
 
 def payload_of(datagram: bytes) -> tuple[int, int, int, bytes]:

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console, Group
@@ -33,7 +32,7 @@ class Screen:
             self._live.start()
         return self
 
-    def __exit__(self, *_exc: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_exc: object) -> None:
         if self._live is not None:
             self._live.update(self._draw())
             self._live.stop()

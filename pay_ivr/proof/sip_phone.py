@@ -1,4 +1,4 @@
-"""A small telephone: registers, rings, answers, calls, keys; keeps every SIP datagram it was sent as evidence.
+"""A small telephone: registers, rings, answers, calls, keys; keeps every SIP datagram as evidence.
 
 One UDP socket, one call at a time, requests repeated every half second until they are answered (enough for a
 loopback). It borrows the product's SIP codec to read and write text, not its transactions or legs.
@@ -36,10 +36,12 @@ class SipPhone(asyncio.DatagramProtocol):
         impairment: Impairment | None = None,
         answers: bool = True,
         offers_events: bool = True,
+        mute: bool = False,
     ) -> None:
+        """`codec`: the one it offers, and the first one it answers with. `mute`: sends no RTP at all."""
         self.user = user
         self.evidence: list[Datagram] = []
-        self.rtp = RtpPort(codec, seed, impairment)
+        self.rtp = RtpPort(codec, seed, impairment, mute=mute)
         self.answered = asyncio.Event()
         self.ended = asyncio.Event()
         self.final_status = 0
@@ -50,7 +52,7 @@ class SipPhone(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
         self._waiting: dict[str, asyncio.Future[Response]] = {}
         self._cseq = 1
-        self._call_id = ""
+        self.call_id = ""
         self._local = self._remote = self._target = ""
         self.port = 0
 
@@ -87,7 +89,7 @@ class SipPhone(asyncio.DatagramProtocol):
 
     async def call(self, number: str) -> None:
         """Calls a number; returns when it is answered, ConnectionError with the status when it is refused."""
-        self._call_id, tag = secrets.token_hex(8), secrets.token_hex(4)
+        self.call_id, tag = secrets.token_hex(8), secrets.token_hex(4)
         self._target = f"sip:{number}@127.0.0.1:{self._node[1]}"
         self._local = f"<sip:{self.user}@127.0.0.1>;tag={tag}"
         self._remote = f"<sip:{number}@127.0.0.1>"
@@ -166,9 +168,14 @@ class SipPhone(asyncio.DatagramProtocol):
     def _take(self, invite: Request) -> bytes:
         """Answers an INVITE at once; also a repeated one, with the same SDP."""
         body, agreed = sdp.answer(
-            sdp.parse_sdp(invite.body), "127.0.0.1", self.rtp.port, version=1, session_id=7
+            sdp.parse_sdp(invite.body),
+            "127.0.0.1",
+            self.rtp.port,
+            version=1,
+            session_id=7,
+            codecs=(self._codec,),
         )
-        self._call_id = invite.get("Call-ID") or ""
+        self.call_id = invite.get("Call-ID") or ""
         self._remote = invite.get("From") or ""
         to = invite.get("To") or ""
         self._local = to if tag_of(to) else f"{to};tag=phone"
@@ -199,7 +206,7 @@ class SipPhone(asyncio.DatagramProtocol):
     def _request(self, method: str, body: bytes = b"", kind: str = "application/sdp") -> Request:
         self._cseq += 1
         request = Request(method, self._target)
-        self._head(request, self._local, self._remote, self._call_id)
+        self._head(request, self._local, self._remote, self.call_id)
         if body:
             request.add("Content-Type", kind)
             request.body = body
@@ -217,7 +224,7 @@ class SipPhone(asyncio.DatagramProtocol):
 
     def _ack(self, invite: Request) -> None:
         ack = Request("ACK", self._target)
-        self._head(ack, self._local, self._remote, self._call_id)
+        self._head(ack, self._local, self._remote, self.call_id)
         ack.set("CSeq", f"{cseq(invite).number} ACK")
         if self._transport is not None:
             self._transport.sendto(ack.to_bytes(), self._node)

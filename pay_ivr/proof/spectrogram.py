@@ -49,7 +49,7 @@ def write_spectrogram(path: Path, strips: Sequence[Strip]) -> None:
 
 
 def loudest_tone_db(samples: NDArray[np.int16], frequency_hz: float) -> float:
-    """Level of one frequency in its loudest 20 ms (dB over one sample step); an average would hide a chirp."""
+    """Level of one frequency in its loudest 20 ms, in dB; an average would hide a chirp."""
     frame = 160
     usable = samples[: len(samples) // frame * frame].reshape(-1, frame).astype(np.float64)
     wave = np.exp(-2j * np.pi * frequency_hz * np.arange(frame) / RATE_HZ)
@@ -111,4 +111,5 @@ def _colours(share: NDArray[np.float64]) -> NDArray[np.uint8]:
     position = share * (len(PALETTE) - 1)
     low = np.minimum(position.astype(np.int64), len(PALETTE) - 2)
     rest = (position - low)[..., None]
-    return (PALETTE[low] * (1 - rest) + PALETTE[low + 1] * rest).astype(np.uint8)
+    mixed: NDArray[np.float64] = PALETTE[low] * (1 - rest) + PALETTE[low + 1] * rest
+    return mixed.astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The walls of the house: import contracts kept, every module inside them, processes that hold nothing foreign."""
+"""The walls of the house: contracts kept, every module inside, processes that hold nothing foreign."""
 
 import ast
 import json
@@ -79,7 +79,9 @@ def test_code_that_hears_a_key_neither_prints_nor_logs(path: Path) -> None:
     of_traceback = {
         node.attr
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "traceback"
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "traceback"
     }
     assert set() == imported & {"logging", "structlog", "warnings", "pdb", "cgitb", "faulthandler"}
     assert of_traceback <= {"clear_frames"}  # the cell empties frames; it formats none

@@ -18,7 +18,6 @@ from vault import (
     Why,
 )
 
-
 CATALOGUE = Catalogue()
 
 

@@ -8,12 +8,16 @@ from vault import capture, keypad, payment
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "states.md"
 
+HEAD = """# States
+
+Every state machine of the house, as its table stands in the code. A pair that is not listed is refused. This
+page is generated (`python -m tests.support.states`); a test keeps it equal to the code."""
+
 
 def document() -> str:
     """The whole page."""
     sections = [
-        "# States\n\nEvery state machine of the house, as its table stands in the code. A pair that is not listed is refused. "
-        "This page is generated (`python -m tests.support.states`); a test keeps it equal to the code.",
+        HEAD,
         "## A payment (`vault/payment.py`)\n\n" + payment.table_text(),
         "## A field of a capture (`vault/capture.py`)\n\n"
         + _rows(
@@ -29,7 +33,8 @@ def document() -> str:
         "## An INVITE leg (`pay_ivr/sip/legstate.py`)\n\n```\n" + legstate.printed() + "\n```",
     ]
     sections += [
-        f"## SIP transaction: {kind.name.lower().replace('_', ' ')} (`pay_ivr/sip/machines.py`)\n\n```\n{machines.printed(kind)}\n```"
+        f"## SIP transaction: {kind.name.lower().replace('_', ' ')} (`pay_ivr/sip/machines.py`)\n\n"
+        f"```\n{machines.printed(kind)}\n```"
         for kind in machines.Kind
     ]
     return "\n\n".join(sections) + "\n"
