@@ -37,7 +37,6 @@ HASH_THREADS = 2
 """At most this many hashes at once: 19 MiB and 40 ms each."""
 HASHES_WAITING_MAX = 32
 """Above this a login waits longer than a second; better to say so."""
-FIRST_USER = "admin"
 OPERATOR = "system:operator"
 """Actor on record of what is done at the machine's own command line."""
 FIRST_SITES = frozenset({"same-origin", "none"})
@@ -234,27 +233,6 @@ async def create_agent(
         OPERATOR,
     )
     return one_time
-
-
-async def create_first_login(
-    store: Store, passwords: Passwords, *, tenant: str, language: str, sip_realm: str, now_ms: int
-) -> tuple[str, str] | None:
-    """User and one-time password for a node that has no agent yet; None when it has one.
-
-    The start-up prints them once; they are stored nowhere. The user has no usable SIP phone until one is set.
-    """
-    if await store.agents_count():
-        return None
-    agent = Agent(FIRST_USER, tenant, language)
-    one_time = await create_agent(
-        store,
-        passwords,
-        agent,
-        sip_realm=sip_realm,
-        sip_password=secrets.token_urlsafe(SECRET_BYTES),
-        now_ms=now_ms,
-    )
-    return agent.agent_id, one_time
 
 
 async def create_access_key(store: Store, *, tenant: str, label: str, now_ms: int) -> str:

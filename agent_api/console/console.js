@@ -60,14 +60,22 @@ function complain(problem) {
 // ---------------------------------------------------------------- what the stream tells
 
 function took(message) {
-  if (message.type === "snapshot") {
-    state.calls = new Map(message.calls.map((call) => [call.call_id, call]));
-    state.payments = new Map(message.payments.map((payment) => [payment.payment_id, payment]));
-    if (!state.calls.has(state.shownCall)) state.shownCall = null;
-  } else if (message.type === "call") tookCall(message.call);
+  if (message.type === "snapshot") tookSnapshot(message);
+  else if (message.type === "call") tookCall(message.call);
   else tookPayment(message);
   chooseCall();
   render();
+}
+
+// A call that the snapshot does not know is over; with its payments it stays on the screen.
+function tookSnapshot({ calls, payments }) {
+  const shown = state.calls.get(state.shownCall);
+  const old = [...state.payments.values()].filter((one) => one.call_id === state.shownCall);
+  state.calls = new Map(calls.map((call) => [call.call_id, call]));
+  state.payments = new Map([...old, ...payments].map((payment) => [payment.payment_id, payment]));
+  if (shown && !state.calls.has(shown.call_id)) {
+    state.calls.set(shown.call_id, { ...shown, state: "ended", ended_reason: shown.ended_reason || "unknown" });
+  }
 }
 
 function tookCall(call) {
@@ -90,9 +98,13 @@ function tookPayment({ why, seconds_left, payment }) {
 function chooseCall() {
   const live = [...state.calls.values()].filter((call) => !call.ended_reason);
   const shown = state.calls.get(state.shownCall);
-  if (shown && !shown.ended_reason) return;
-  if (live.length === 0) return;
-  state.shownCall = live[live.length - 1].call_id;
+  if (shown && (!shown.ended_reason || live.length === 0)) return;
+  const next = live.length > 0 ? live[live.length - 1] : [...state.calls.values()].pop();
+  state.shownCall = next ? next.call_id : null;
+  if (live.length === 0) {
+    if (!shown && state.calls.size) state.shownCall = [...state.calls.keys()].pop(); // lost in a restart
+    return;
+  }
   for (const [id, call] of state.calls) if (call.ended_reason) state.calls.delete(id);
   state.dismissed = null;
   clearForm();

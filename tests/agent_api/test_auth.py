@@ -6,8 +6,8 @@ import time
 import pytest
 from sqlalchemy import text
 
-from agent_api.auth import COOKIE, Passwords, create_first_login
-from pay_ivr.store import Agent, SipSecret, Store
+from agent_api.auth import COOKIE
+from pay_ivr.store import SipSecret
 from tests.agent_api.conftest import PASSWORD, DeskHouse, problem
 
 
@@ -133,21 +133,6 @@ async def test_a_changed_password_ends_every_login(house: DeskHouse) -> None:
     await house.log_in()
     await log_in(house, "agent1", PASSWORD, "another long password")
     await problem(await house.get("/v1/me"), 401, "login_needed")
-
-
-async def test_the_first_login_is_made_once(tmp_path) -> None:
-    """A fresh node prints one user and one password; a node with agents prints none."""
-    store, passwords = await Store.open(tmp_path / "app.db"), Passwords()
-    values = {"tenant": "demo", "language": "de-DE", "sip_realm": "pay-ivr", "now_ms": 0}
-    first = await create_first_login(store, passwords, **values)
-    again = await create_first_login(store, passwords, **values)
-    assert first is not None
-    assert first[0] == "admin"
-    assert len(first[1]) == 16
-    assert again is None
-    assert await store.agent("admin") == Agent("admin", "demo", "de-DE")
-    passwords.close()
-    await store.close()
 
 
 def test_sip_secrets_are_the_hashes_of_the_digest_rfc() -> None:
