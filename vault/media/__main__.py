@@ -10,6 +10,7 @@ import signal
 from pathlib import Path
 
 from vault.media.process import LEGS_MAX, MediaSettings, run
+from vault.media.upkeep import ORPHAN_MS
 from vault.posture import die_with_parent, make_private
 
 
@@ -23,11 +24,16 @@ def main() -> None:
     parser.add_argument("--port-first", type=int, default=20_000)
     parser.add_argument("--port-last", type=int, default=29_999)
     parser.add_argument("--legs-max", type=int, default=LEGS_MAX)
+    parser.add_argument(
+        "--orphan-ms", type=int, default=int(ORPHAN_MS), help="end legs this long after the app"
+    )
     options = parser.parse_args()
     if not 1024 <= options.port_first < options.port_last <= 65_535:
         parser.error("the port range must lie within 1024-65535 and hold at least two ports")
     if not 1 <= options.legs_max <= 10_000:
         parser.error("--legs-max must be between 1 and 10000")
+    if not 1_000 <= options.orphan_ms <= 600_000:
+        parser.error("--orphan-ms must be between 1000 and 600000")
     die_with_parent(signal.SIGTERM)
     make_private()
     run(MediaSettings(**vars(options)))

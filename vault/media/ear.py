@@ -1,8 +1,9 @@
 """Every caller's keys, by telephone-event, tone or SIP INFO, merged into one per press.
 
 One detector listens to all callers at once, 20 ms at a time, whether or not a capture is open; the TALK gate
-works on the same frames. This file owns the way from packets to `on_key`; what a key is good for is decided
-elsewhere.
+works on the same frames. A packet in order goes straight into the caller's row of the next batch; only a gap
+brings the reorder buffer in. This file owns the way from packets to `on_key`; what a key is good for is
+decided elsewhere.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from vault.media.g711 import SILENCE
 from vault.media.gate import TalkGate
 from vault.media.inband import InbandDetector
 from vault.media.merge import INBAND_WAIT_MS, KeyMerge
-from vault.media.reorder import ReorderBuffer
+from vault.media.reorder import IDLE_MS, SILENCE_MAX, ReorderBuffer
 from vault.media.rtp import FRAME_BYTES, FRAME_MS, Packet
 from vault.media.telephone_event import EventReceiver
 
@@ -24,28 +25,41 @@ KeyHandler = Callable[[int, float], None]
 
 RAGGED_BYTES_MAX: Final = 1280
 """Audio of another packet time waiting to fill a frame: two of the largest packets."""
+IDLE_TICKS: Final = round(IDLE_MS / FRAME_MS)
+IDLE_TICKS_MAX: Final = 30_000
+"""Where counting stops."""
 
 
 class Ear:
     """Hears one caller; made by `Ears.open`."""
 
     __slots__ = (
+        "_direct",
         "_ears",
         "_last_info_ms",
         "_ragged",
         "_ragged_sequence",
-        "alaw",
+        "arrived",
         "merge",
         "on_key",
+        "ready",
         "receiver",
         "reorder",
         "row",
+        "slot",
     )
 
-    def __init__(self, ears: "Ears", row: int, on_key: KeyHandler) -> None:
+    def __init__(self, ears: "Ears", row: int, slot: memoryview, on_key: KeyHandler) -> None:
         self._ears = ears
         self.row = row
         self.on_key = on_key
+        self.slot = slot
+        """This row of the next batch; afterwards the last frame heard."""
+        self.ready = True
+        """The next packet in order may go straight into the slot; then `arrived` must be told."""
+        self.arrived = ears.arrived.append
+        self._direct = True
+        """Nothing waits in the reorder buffer."""
         self.receiver = EventReceiver()
         self.merge = KeyMerge()
         self._ragged = bytearray()
@@ -58,12 +72,40 @@ class Ear:
 
     def use(self, codec: str) -> None:
         """Listen in `codec` from now on."""
-        self.alaw = codec == "PCMA"
+        self._ears.alaw[self.row] = codec == "PCMA"
         self.reorder = ReorderBuffer(SILENCE[codec])
+        self.slot[:] = SILENCE[codec]
 
-    def audio(self, sequence: int, payload: memoryview) -> None:
-        """20 ms in the leg's codec."""
+    def in_order(self, sequence: int, payload: memoryview | bytes) -> None:
+        """20 ms in the leg's codec, next in sequence; `leg.py` repeats the short way of this."""
+        if self.ready:
+            self.slot[:] = payload
+            self.ready = False
+            self.arrived(self)
+        else:
+            self.out_of_order(sequence, payload, sequence)
+
+    def out_of_order(self, sequence: int, payload: memoryview | bytes, expected: int) -> None:
+        """20 ms whose turn it is not; `expected` is the sequence number that should have come."""
+        if self._direct:
+            self.reorder.follow(expected, self.slot)
+            self._direct = self.ready = False
+        self._ears.reordering.add(self)
         self.reorder.push(sequence, payload)
+
+    def turn(self) -> None:
+        """The frame in the slot has been heard."""
+        self.ready = self._direct
+
+    def reordered(self, now_ms: float) -> list[bytes]:
+        """Frames that the reorder buffer lets go, oldest first."""
+        frames = self.reorder.pop(now_ms)
+        if not self.reorder.waits:
+            self._direct = self.ready = True
+            self._ears.reordering.discard(self)
+            if frames:
+                self.slot[:] = frames[-1]
+        return frames
 
     def ragged(self, payload: bytes) -> None:
         """Audio of another packet time: cut into frames, numbered by us."""
@@ -71,7 +113,7 @@ class Ear:
         ragged += payload
         del ragged[:-RAGGED_BYTES_MAX]
         while len(ragged) >= FRAME_BYTES:
-            self.reorder.push(self._ragged_sequence, ragged[:FRAME_BYTES])
+            self.in_order(self._ragged_sequence, bytes(ragged[:FRAME_BYTES]))
             self._ragged_sequence = (self._ragged_sequence + 1) & 0xFFFF
             ragged[:FRAME_BYTES] = bytes(FRAME_BYTES)
             del ragged[:FRAME_BYTES]
@@ -112,6 +154,7 @@ class Ear:
         """A mode switch: keys that wait belong to neither side, and audio heard so far is overwritten."""
         self.merge.reset()
         self.reorder.wipe()
+        self.slot[:] = SILENCE["PCMA" if self._ears.alaw[self.row] else "PCMU"]
         self._ragged[:] = bytes(len(self._ragged))
         self._ragged.clear()
 
@@ -123,19 +166,28 @@ class Ears:
         self.now_ms = 0.0
         self.detector = InbandDetector(rows_max)
         self.gate = TalkGate(rows_max)
+        self.arrived: list[Ear] = []
+        """Ears whose slot holds a frame of this turn."""
+        self.reordering: set[Ear] = set()
+        """Ears whose stream goes through the reorder buffer."""
         self.held: set[Ear] = set()
         """Ears whose telephone-event may end by silence."""
-        self.talking: dict[int, Callable[[bytes | None], None]] = {}
-        """By row: who takes the frames of the TALK gate."""
+        self.alaw: NDArray[np.bool_] = np.zeros(rows_max, np.bool_)
+        self._frames: NDArray[np.uint8] = np.zeros((rows_max, FRAME_BYTES), np.uint8)
+        self._batch = np.zeros_like(self._frames)
+        self._quiet_ticks = np.full(rows_max, IDLE_TICKS_MAX, np.int16)
+        self._talking: dict[int, Callable[[bytes | None], None]] = {}
         self._waiting: dict[Ear, float] = {}
         self._ears: dict[int, Ear] = {}
         self._free = list(range(rows_max - 1, -1, -1))
 
     def open(self, on_key: KeyHandler) -> Ear:
         """An ear for one more caller; IndexError beyond `rows_max`."""
-        ear = Ear(self, self._free.pop(), on_key)
-        self._ears[ear.row] = ear
-        self.detector.reset(ear.row)
+        row = self._free.pop()
+        ear = Ear(self, row, memoryview(self._frames[row]), on_key)
+        self._ears[row] = ear
+        self._quiet_ticks[row] = IDLE_TICKS_MAX
+        self.detector.reset(row)
         return ear
 
     def close(self, ear: Ear) -> None:
@@ -144,6 +196,9 @@ class Ears:
         self.detector.reset(ear.row)
         self.mute(ear)
         self.held.discard(ear)
+        self.reordering.discard(ear)
+        if ear in self.arrived:
+            self.arrived.remove(ear)
         self._waiting.pop(ear, None)
         del self._ears[ear.row]
         self._free.append(ear.row)
@@ -151,11 +206,11 @@ class Ears:
     def talk(self, ear: Ear, take: Callable[[bytes | None], None]) -> None:
         """Hand the caller's gated frames to `take`, with nothing of what was said before."""
         self.gate.reset(ear.row)
-        self.talking[ear.row] = take
+        self._talking[ear.row] = take
 
     def mute(self, ear: Ear) -> None:
         """End `talk`; the gate's delay line is overwritten."""
-        if self.talking.pop(ear.row, None) is not None:
+        if self._talking.pop(ear.row, None) is not None:
             self.gate.reset(ear.row)
 
     def tick(self, now_ms: float) -> None:
@@ -172,27 +227,38 @@ class Ears:
                 self._waiting.pop(ear, None)
 
     def _hear_tones(self, now_ms: float) -> None:
-        rounds: list[tuple[list[Ear], list[bytes]]] = []
-        for ear in self._ears.values():
-            for depth, frame in enumerate(ear.reorder.pop(now_ms)):
-                if depth == len(rounds):
-                    rounds.append(([], []))
-                rounds[depth][0].append(ear)
-                rounds[depth][1].append(frame)
-        for ears, frames in rounds:
-            self._hear_round(ears, frames, now_ms)
+        """What arrived in order as one batch; then, depth by depth, what the reorder buffers let go."""
+        rows = [ear.row for ear in self.arrived]
+        for ear in self.arrived:
+            ear.turn()
+        self.arrived.clear()
+        self._quiet_ticks += 1
+        if rows:
+            self._quiet_ticks[rows] = 0
+            batch = self._batch[: len(rows)]
+            np.take(self._frames, rows, axis=0, out=batch)
+            self._hear(rows, batch, now_ms)
+            batch.fill(0)
+        late = [(ear.row, ear.reordered(now_ms)) for ear in tuple(self.reordering)]
+        silent = np.flatnonzero(self._quiet_ticks == IDLE_TICKS).tolist()
+        late += [(row, [SILENCE["PCMA" if self.alaw[row] else "PCMU"]] * SILENCE_MAX) for row in silent]
+        for depth in range(max((len(frames) for _, frames in late), default=0)):
+            deep = [(row, frames[depth]) for row, frames in late if depth < len(frames)]
+            rows = [row for row, _ in deep]
+            codes = np.frombuffer(b"".join(frame for _, frame in deep), np.uint8)
+            self._hear(rows, codes.reshape(len(rows), FRAME_BYTES), now_ms)
+        np.minimum(self._quiet_ticks, IDLE_TICKS_MAX, out=self._quiet_ticks)
 
-    def _hear_round(self, ears: list[Ear], frames: list[bytes], now_ms: float) -> None:
-        rows = [ear.row for ear in ears]
-        flags: NDArray[np.bool_] = np.fromiter((ear.alaw for ear in ears), bool, len(ears))
+    def _hear(self, rows: list[int], frames: NDArray[np.uint8], now_ms: float) -> None:
+        """One frame for each row."""
+        flags = self.alaw[rows]
         for row, key in self.detector.feed(rows, frames, flags):
             ear = self._ears[row]
             ear.inband(key, now_ms)
             self._waiting[ear] = now_ms + INBAND_WAIT_MS + FRAME_MS
-        if self.talking:
-            picked = [at for at, row in enumerate(rows) if row in self.talking]
-            gated = self.gate.feed([rows[at] for at in picked], [frames[at] for at in picked], flags[picked])
-            for row, frame in gated:
-                take = self.talking.get(row)
+        if self._talking:
+            picked = [at for at, row in enumerate(rows) if row in self._talking]
+            for row, frame in self.gate.feed([rows[at] for at in picked], frames[picked], flags[picked]):
+                take = self._talking.get(row)
                 if take is not None:
                     take(frame)

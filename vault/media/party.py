@@ -44,7 +44,6 @@ class Party:
     keying_count: int = 0
     keying_told_ms: float = float("-inf")
     speaking: bool = False
-    speaking_told_ms: float = float("-inf")
     silent_told_s: int = 0
     report_due_ms: float = 0.0
     orphan: bool = False

@@ -19,6 +19,7 @@ class Prompting:
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
+        self._collecting: dict[Party, Collection] = {}
         relay.on_played = self.finished
 
     def play(
@@ -56,7 +57,7 @@ class Prompting:
         if party.guard is not Guard.OPEN:
             raise Refused("leg_secure", "A capture holds the leg; open digits wait for its end.")
         self.end_collection(party, Outcome.STOPPED)
-        party.collection = collection
+        party.collection = self._collecting[party] = collection
         self._start_clock(party)
 
     def press(self, party: Party, key: int, now_ms: float) -> bool:
@@ -68,10 +69,10 @@ class Prompting:
             self.end_collection(party, outcome)
         return True
 
-    def tick(self, party: Party, now_ms: float) -> None:
-        """End the leg's collection when its time is over."""
-        if party.collection is not None:
-            outcome = party.collection.tick(now_ms)
+    def tick(self, now_ms: float) -> None:
+        """End collections whose time is over; to be called every 20 ms."""
+        for party, collection in tuple(self._collecting.items()):
+            outcome = collection.tick(now_ms)
             if outcome is not None:
                 self.end_collection(party, outcome)
 
@@ -81,6 +82,7 @@ class Prompting:
         if collection is None:
             return
         party.collection = None
+        self._collecting.pop(party, None)
         kept = outcome in {Outcome.DONE, Outcome.TOO_FEW}
         values: dict[str, object] = {
             "collect_id": collection.collect_id,

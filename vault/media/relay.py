@@ -95,7 +95,7 @@ class Relay:
         leg.heard_ms = self.now_ms
         party = Party(leg, noise_at=secrets.randbelow(len(self._noise["PCMU"])))
         if role is Role.CALLER:
-            party.ear = leg.hearer = self.ears.open(lambda key, now_ms: self.on_key(party, key, now_ms))
+            party.ear = leg.ear = self.ears.open(lambda key, now_ms: self.on_key(party, key, now_ms))
             party.guard = Guard.STRANDED if resume else Guard.OPEN
         self.parties[leg_id] = party
         return leg.port
@@ -204,10 +204,16 @@ class Relay:
 
     def tick(self, units: int) -> None:
         """One frame to every leg on our own clock; to be called every 20 ms."""
+        noise, count = self._noise, len(self._noise["PCMU"])
         for party in tuple(self._clocked):
+            leg = party.leg
+            if party.source is Source.NOISE and leg.remote is not None:
+                party.noise_at = at = (party.noise_at + 1) % count
+                leg.stream.emit(noise[leg.remote.codec][at], units)
+                continue
             frame = self._next_frame(party)
             if frame is not None:
-                party.leg.stream.emit(frame, units)
+                leg.stream.emit(frame, units)
 
     def _next_frame(self, party: Party) -> bytes | None:
         """The next 20 ms for a leg, in its codec."""
@@ -225,7 +231,7 @@ class Relay:
             gated = party.gated.popleft()
             if gated is not None:
                 return self._gated_frame(party, gated)
-        return self._noise_frame(party, remote.codec) if party.source in {Source.NOISE, Source.GATE} else None
+        return self._noise[remote.codec][party.noise_at] if party.source is Source.GATE else None
 
     def _prompt_frame(self, party: Party) -> bytes | None:
         """The beep goes before the prompt; at the end of either the leg is wired anew."""
@@ -256,8 +262,3 @@ class Relay:
         assert remote is not None
         table = TRANSLATE[partner.leg.remote.codec, remote.codec]
         return frame if table is None else frame.translate(table)
-
-    def _noise_frame(self, party: Party, codec: str) -> bytes:
-        frames = self._noise[codec]
-        party.noise_at = (party.noise_at + 1) % len(frames)
-        return frames[party.noise_at]

@@ -75,6 +75,16 @@ class ReorderBuffer:
         """Packets that came after their place had been filled, or twice."""
         return self._late
 
+    @property
+    def waits(self) -> bool:
+        """True while frames wait for one before them."""
+        return bool(self._waiting or self._ready)
+
+    def follow(self, sequence: int, last: bytes | bytearray | memoryview) -> None:
+        """Take over from somebody who has heard everything before `sequence`, `last` as the last frame."""
+        self._next = sequence
+        self._last[:] = last
+
     def push(self, sequence: int, payload: bytes | bytearray | memoryview) -> None:
         """Takes one packet (RTP sequence number, 160 bytes of G.711); other sizes are dropped."""
         if len(payload) != FRAME_BYTES:

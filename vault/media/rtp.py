@@ -74,6 +74,7 @@ class OwnStream:
     __slots__ = (
         "failures",
         "floor",
+        "head",
         "octets",
         "packets",
         "payload_type",
@@ -91,6 +92,8 @@ class OwnStream:
     def __init__(self, send: Callable[[bytes | bytearray | memoryview], int]) -> None:
         self.send = send
         self.payload_type = 0
+        self.head = FIRST_BYTE << 8
+        """First two bytes of an ordinary packet."""
         self.translate: bytes | None = None
         """Table from the partner's codec to this stream's, None when they are the same."""
         self.ssrc = secrets.randbits(32)
@@ -116,6 +119,11 @@ class OwnStream:
             return self.timestamp
         frames = max(1, (units - self.sent_units + FRAME_BYTES // 2) // FRAME_BYTES)
         return (self.timestamp + frames * FRAME_BYTES) & 0xFFFFFFFF
+
+    def use(self, payload_type: int) -> None:
+        """Send with this payload type from now on."""
+        self.payload_type = payload_type
+        self.head = FIRST_BYTE << 8 | payload_type
 
     def align(self, extended: int, timestamp: int, units: int) -> None:
         """Make a peer's packet (`extended` sequence, `timestamp`) the successor of our last one."""

@@ -11,10 +11,8 @@ from vault.media.player import TECHNICAL_PROBLEM
 from vault.media.prompting import Prompting
 from vault.media.relay import Relay
 
-UPKEEP_MS: Final = 100.0
-"""How often each leg is looked at: a fifth of the fastest lamp."""
-SPEAKING_TOLD_MS: Final = 500.0
-"""At most two lamp facts a second and leg."""
+UPKEEP_MS: Final = 500.0
+"""How often each leg is looked at; so its lamp changes at most twice a second."""
 SILENT_MS: Final = 20_000.0
 """Neither RTP nor RTCP for so long is a lost peer: four of RTCP's shortest intervals (RFC 3550 §6.2)."""
 REPORT_MS: Final = 5_000.0
@@ -47,20 +45,19 @@ class Upkeep:
             self._end_orphans()
 
     def _look_after(self, party: Party, now_ms: float, wall_s: float, units: int) -> None:
-        self._prompting.tick(party, now_ms)
-        self._lamp(party, now_ms)
+        self._lamp(party)
         self._silence(party, now_ms)
         if now_ms >= party.report_due_ms:
             party.report_due_ms = now_ms + REPORT_MS
             party.leg.send_report(now_ms, wall_s, units)
 
-    def _lamp(self, party: Party, now_ms: float) -> None:
+    def _lamp(self, party: Party) -> None:
         """Coarse: somebody speaks, or not; nothing of what, and no tone counts."""
-        if party.ear is None or now_ms - party.speaking_told_ms < SPEAKING_TOLD_MS:
+        if party.ear is None:
             return
         speaking = self._relay.ears.detector.loud(party.ear.row)
         if speaking is not party.speaking:
-            party.speaking, party.speaking_told_ms = speaking, now_ms
+            party.speaking = speaking
             self._relay.facts.app("leg.speaking", party.leg_id, {"on": speaking})
 
     def _silence(self, party: Party, now_ms: float) -> None:

@@ -1,0 +1,151 @@
+"""Prompts and open digits of a real media process, as a flow drives them."""
+
+import asyncio
+import os
+
+import numpy as np
+import pytest
+
+from tests.support.media import media, press, until
+from tests.support.tones import Manner, frames, keyed
+from vault import Refused
+from vault.media.g711 import ULAW_TO_ALAW
+
+
+def prompt(mark: int, count: int) -> bytes:
+    """A prompt of `count` frames that can be told from every other."""
+    return b"".join(bytes([mark, at]) * 80 for at in range(count))
+
+
+async def test_a_prompt_replaces_the_partner_on_our_own_clock() -> None:
+    """Two prompts in order, 20 ms a frame, none of the agent's audio between; then the agent again."""
+    async with media() as rig:
+        caller, agent = await rig.call("PCMA")
+        first, second = prompt(1, 10), prompt(2, 5)
+        await rig.client.load_prompt("first", first)
+        await rig.client.load_prompt("second", second)
+        await rig.client.play("caller", "play_1", ["first", "second"])
+        await agent.talk(0.5)
+        assert {"play_id": "play_1", "outcome": "finished"} == (await rig.fact("play.done")).values
+        played = b"".join(caller.payloads()[:15])
+        assert (first + second).translate(ULAW_TO_ALAW) == played
+        span_s = caller.got_at[14] - caller.got_at[0]
+        assert 0.2 < span_s < 0.5
+        assert caller.payloads()[-1] in {sent.translate(ULAW_TO_ALAW) for sent in agent.sent}
+
+
+async def test_a_key_stops_a_prompt_and_is_not_lost() -> None:
+    """Barge-in: play.done says key, and the key is the first of the collection."""
+    async with media() as rig:
+        caller, _ = await rig.call()
+        await rig.client.load_prompt("menu", prompt(1, 250))
+        await rig.client.play("caller", "play_1", ["menu"])
+        await rig.client.collect("caller", "col_1", digits_max=3)
+        for key in (3, 0, 1):
+            await caller.stream([*press(caller, key), None])
+        assert "key" == (await rig.fact("play.done")).values["outcome"]
+        assert {"collect_id": "col_1", "outcome": "done", "digits": "301"} == (
+            await rig.fact("collect.done")
+        ).values
+
+
+async def test_a_prompt_may_refuse_barge_in() -> None:
+    """barge_in off: the key counts, the prompt goes on until stopped."""
+    async with media() as rig:
+        caller, _ = await rig.call()
+        await rig.client.load_prompt("law", prompt(1, 20))
+        await rig.client.play("caller", "play_1", ["law"], loop=True, barge_in=False)
+        await rig.client.collect("caller", "col_1", digits_max=1)
+        await caller.stream(press(caller, 1))
+        await rig.fact("collect.done")
+        assert not rig.of("play.done")
+        await rig.client.stop_play("caller")
+        assert "stopped" == (await rig.fact("play.done")).values["outcome"]
+
+
+async def test_in_band_keys_are_open_digits_too() -> None:
+    """A caller without telephone-events keys a booking number."""
+    rng = np.random.default_rng(5)
+    async with media() as rig:
+        caller, _ = await rig.call(event_types=())
+        await rig.client.collect("caller", "col_1", digits_max=4)
+        await caller.stream(frames(keyed((4, 4, 7, 1), Manner(on_ms=80, off_ms=80), rng).sound, alaw=False))
+        assert "4471" == (await rig.fact("collect.done")).values["digits"]
+
+
+async def test_timeouts_end_a_collection() -> None:
+    """Nothing keyed: no_input after the prompt and the first timeout; too little: too_few."""
+    async with media() as rig:
+        caller, _ = await rig.call()
+        await rig.client.load_prompt("ask", prompt(1, 30))
+        await rig.client.play("caller", "play_1", ["ask"])
+        await rig.client.collect("caller", "col_1", digits_max=4, first_timeout_ms=500)
+        await rig.fact("play.done")
+        assert not rig.of("collect.done")
+        assert "no_input" == (await rig.fact("collect.done")).values["outcome"]
+        await rig.client.collect("caller", "col_2", digits_max=4, digits_min=2, next_timeout_ms=500)
+        await caller.stream(press(caller, 1))
+        assert "too_few" == (await rig.fact("collect.done")).values["outcome"]
+
+
+async def test_a_newer_prompt_or_collection_ends_the_older() -> None:
+    """One of each per leg; the older one is told as stopped, without digits."""
+    async with media() as rig:
+        caller, _ = await rig.call()
+        await rig.client.load_prompt("a", prompt(1, 100))
+        for at in (1, 2):
+            await rig.client.play("caller", f"play_{at}", ["a"])
+            await rig.client.collect("caller", f"col_{at}", digits_max=5)
+            if at == 1:
+                await caller.stream(press(caller, 9))
+        done = (await rig.fact("collect.done")).values
+        assert ("col_1", "stopped", "") == (done["collect_id"], done["outcome"], done["digits"])
+        await rig.client.stop_collect("caller")
+        assert "col_2" == (await rig.fact("collect.done")).values["collect_id"]
+
+
+async def test_refusals_have_codes() -> None:
+    """Unknown legs and prompts, more digits than allowed, keys of an agent."""
+    async with media() as rig:
+        await rig.call()
+        client = rig.client
+        cases = [
+            ("leg_unknown", client.play("nobody", "p", ["x"])),
+            ("prompt_unknown", client.play("caller", "p", ["x"])),
+            ("bad_message", client.play("caller", "p", [])),
+            ("bad_message", client.collect("caller", "c", digits_max=11)),
+            ("bad_message", client.collect("caller", "c", digits_max=4, digits_min=5)),
+            ("leg_role", client.collect("agent", "c", digits_max=4)),
+            ("leg_role", client.bridge("agent", "caller")),
+            ("bad_message", client.load_prompt("x", b"")),
+        ]
+        for code, call in cases:
+            with pytest.raises(Refused) as refusal:
+                await call
+            assert code == refusal.value.code
+
+
+async def test_callers_of_a_lost_app_hear_so_and_are_let_go() -> None:
+    """Without the app for the given time: technical_problem to the caller, then both legs end."""
+    async with media("--orphan-ms", "1000") as rig:
+        broker = await rig.broker()
+        caller, _ = await rig.call()
+        sorry = prompt(7, 10)
+        await rig.client.load_prompt("technical_problem", sorry)
+        await rig.client.close()
+        await until(lambda: sum(fact["fact"] == "leg.closed" for fact in broker.facts) == 2, 8)
+        assert sorry == b"".join(caller.payloads()[-10:])
+
+
+async def test_an_app_that_comes_back_in_time_keeps_its_legs() -> None:
+    """A restart of the app is no end of the calls."""
+    async with media("--orphan-ms", "2000") as rig:
+        caller, agent = await rig.call()
+        assert rig.client._sock is not None
+        rig.client._sock.shutdown(2)
+        await rig.fact("media.lost")
+        assert {"restarted": False} == (await rig.fact("media.back")).values
+        await asyncio.sleep(2.2)
+        assert {"caller", "agent"} == {leg["leg_id"] for leg in await rig.client.legs()}
+        said = caller.say(os.urandom(160))
+        await until(lambda: said in agent.payloads())
