@@ -17,6 +17,8 @@ from typing import Any
 from vault.door import Refused, Unreachable, VaultError
 from vault.wire import Json, Line, close_all
 
+LINE_WAIT_S = 1.0
+"""How long a request waits for a line that is being dialled, as right after a start: five tries."""
 HELLO_PAGES_MAX = 100
 """Pages of legs asked of media at once; 200 legs each, far more than one process carries."""
 
@@ -87,6 +89,7 @@ class Zone:
             "limits": {},
         }
         try:
+            await self._spawner.wait_up(LINE_WAIT_S)
             reply, descriptors = await self._spawner.ask("fork", values)
         except Unreachable:
             raise Unreachable(
@@ -105,6 +108,7 @@ class Zone:
     async def attach(self, leg_id: str, capture_id: str, key_pipe: int) -> None:
         """SECURE in force with the leg's keys going into `key_pipe`, which is handed over for good."""
         try:
+            await self._media.wait_up(LINE_WAIT_S)
             await self._media.ask("attach", {"leg_id": leg_id, "capture_id": capture_id}, (key_pipe,))
         except Unreachable:
             raise Unreachable(

@@ -16,11 +16,11 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from vault import Door, NewPayment, Payment, PaymentChanged, PaymentState, Why
+from vault import Door, NewPayment, Payment, PaymentChanged, PaymentState, VaultError, Why
 from vault.posture import SPAWNER_ENVIRONMENT
 from vault.providers.base import provider_names
 
@@ -47,12 +47,14 @@ CVV = "123"
 class ZoneProcesses:
     """Three processes of one node in a temporary directory."""
 
-    def __init__(self, root: Path, log_level: str = "warning") -> None:
+    def __init__(self, root: Path, log_level: str = "warning", without: tuple[str, ...] = ()) -> None:
         self.run_dir = root
         self.data_dir = root / "data"
         self.tenants_dir = root / "tenants"
         self.log_path = root / "broker.log"
         self._log_level = log_level
+        self._without = without
+        """Protections that the spawner leaves out, as on a weaker machine."""
         for folder in (self.data_dir, self.tenants_dir):
             folder.mkdir()
         self.write_tenant("demo")
@@ -76,15 +78,18 @@ class ZoneProcesses:
 
     def _start_spawner(self) -> None:
         chosen = [part for name in provider_names() for part in ("--provider", name)]
+        chosen += [part for item in self._without for part in ("--without", item)]
         environment = {**os.environ, **SPAWNER_ENVIRONMENT}
         self._run("spawner", ["vault.spawner", "--run-dir", str(self.run_dir), *chosen], environment)
-        self._wait_for("spawner.sock")
+        self._wait_for("spawner", "spawner.sock")
 
     def _start_media(self) -> None:
         ports = ("--bind-ip", "127.0.0.1", "--port-first", "30000", "--port-last", "60998")
         self._run("media", ["vault.media", "--run-dir", str(self.run_dir), *ports])
-        self._wait_for("media.sock")
-        self._wait_for("media-cell.sock")
+        self._wait_for("media", "media.sock")
+        self._wait_for("media", "media-cell.sock")
+        if self._media is not None:
+            self._media.close()
         self._media = _connected(self.run_dir / "media.sock")
 
     def _start_broker(self) -> None:
@@ -92,14 +97,14 @@ class ZoneProcesses:
         arguments = ["vault.broker", *map(str, paths), "--log-level", self._log_level]
         with self.log_path.open("ab") as log:
             self._run("broker", arguments, stderr=log)
-        self._wait_for("vault.sock")
+        self._wait_for("broker", "vault.sock")
 
     def start_audit(self) -> None:
         """Starts the log's writer on the broker's outbox."""
         source = f"vault={self.run_dir / 'outbox-vault.sock'}"
         paths = ("--data-dir", str(self.data_dir), "--run-dir", str(self.run_dir))
         self._run("audit", ["audit", *paths, "--source", source])
-        self._wait_for("audit.sock")
+        self._wait_for("audit", "audit.sock")
 
     def _run(
         self, name: str, arguments: list[str], environment: dict[str, str] | None = None, stderr: Any = None
@@ -107,10 +112,10 @@ class ZoneProcesses:
         command = [sys.executable, "-m", *arguments]
         self.running[name] = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=stderr)
 
-    def _wait_for(self, name: str) -> None:
+    def _wait_for(self, process: str, name: str) -> None:
         """Until the socket accepts; a process that ended instead fails the test."""
         deadline = time.monotonic() + WAIT_S
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and self.running[process].poll() is None:
             try:
                 _connected(self.run_dir / name).close()
             except OSError:
@@ -119,11 +124,16 @@ class ZoneProcesses:
                 return
         raise AssertionError(f"{name} does not accept; broker said: {self.broker_log()}")
 
+    def heal(self) -> None:
+        """Starts what a test has killed."""
+        for name in ("spawner", "media", "broker"):
+            if name not in self.running or self.running[name].poll() is not None:
+                self.start(name)
+
     def wait_until_probed(self) -> None:
         """Until the broker has met the spawner, and had the time to meet media, which was up before."""
         deadline = time.monotonic() + WAIT_S
-        wanted = "SELECT body FROM outbox WHERE body LIKE '%posture.zone.probed%'"
-        while not self._query("vault.db", wanted):
+        while not self.waiting_entries("posture.zone.probed"):
             assert time.monotonic() < deadline, self.broker_log()
             time.sleep(0.02)
 
@@ -191,8 +201,12 @@ class ZoneProcesses:
 
     def waiting(self) -> list[str]:
         """Names of the entries that wait in the broker's outbox, oldest first."""
+        return [entry["name"] for entry in self.waiting_entries()]
+
+    def waiting_entries(self, name: str = "") -> list[dict[str, Any]]:
+        """The entries that wait in the broker's outbox, all or those of one name."""
         rows = self._query("vault.db", "SELECT body FROM outbox ORDER BY seq")
-        return [json.loads(body)["name"] for (body,) in rows]
+        return [entry for (body,) in rows if name in {"", (entry := json.loads(body))["name"]}]
 
     def _query(self, name: str, text: str, *values: Any) -> list[tuple[Any, ...]]:
         database = sqlite3.connect(f"file:{self.data_dir / name}?mode=ro", uri=True)
@@ -323,6 +337,8 @@ async def desk_at(zone: ZoneProcesses, call: str = "one") -> AsyncIterator[Desk]
     await desk.open()
     try:
         yield desk
+        with suppress(VaultError):
+            await desk.door.end_call(desk.call_id)
     finally:
         await desk.close()
 
