@@ -7,6 +7,7 @@ import os
 import random
 import socket
 import stat
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +15,18 @@ import pytest
 from tests.support.media import Media, Pipe, media, until
 from vault.media.control import MESSAGE_MAX
 
-APP_OPS = (
-    "open_leg set_remote bridge unbridge load_prompt unload_prompt play stop_play collect stop_collect "
-    "close_leg stats ping legs"
-)
-OPS = {"media.sock": APP_OPS.split(), "media-cell.sock": ["hello", "attach", "detach", "talk"]}
-FIELDS = ["leg_id", "caller", "agent", "role", "port", "ip", "codec", "payload_type", "event_types", "direction", "source_ip", "prompt_id", "length", "play_id", "prompt_ids", "loop", "barge_in", "collect_id", "digits_max", "first_timeout_ms", "capture_id", "on", "resume", "first"]
+OPS = {
+    "media.sock": [
+        *("open_leg", "set_remote", "bridge", "unbridge", "load_prompt", "unload_prompt", "play"),
+        *("stop_play", "collect", "stop_collect", "close_leg", "stats", "ping", "legs"),
+    ],
+    "media-cell.sock": ["hello", "attach", "detach", "talk"],
+}
+FIELDS = [
+    *("leg_id", "caller", "agent", "role", "port", "ip", "codec", "payload_type", "event_types", "direction"),
+    *("source_ip", "prompt_id", "length", "play_id", "prompt_ids", "loop", "barge_in", "collect_id"),
+    *("digits_max", "first_timeout_ms", "capture_id", "on", "resume", "first"),
+]
 
 
 class Raw:
@@ -86,9 +93,7 @@ def nonsense(rng: random.Random, ops: list[str]) -> bytes:
 
 @pytest.mark.parametrize("name", ["media.sock", "media-cell.sock"])
 async def test_no_message_brings_the_process_down(name: str) -> None:
-    """1,000 messages of noise: each gets a reply with a code (or does what it says), and the next call
-    works.
-    """
+    """1,000 messages of noise: each gets a reply, refusals with a code, and the next call works."""
     rng = random.Random(17)
     async with media() as rig:
         await rig.client.close()
@@ -135,20 +140,24 @@ async def test_messages_beyond_the_limit_are_refused() -> None:
         made.sock.close()
 
 
+def open_files(pid: int) -> int:
+    """How many descriptors a process holds."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
 async def test_descriptors_do_not_pile_up() -> None:
     """Whatever comes along with refused messages is closed."""
     async with media() as rig:
         made = await raw(rig, "media-cell.sock")
         await made.ask(b'{"id": 1, "op": "hello"}')
-        folder = f"/proc/{rig.process.pid}/fd"
-        before = len(os.listdir(folder))
+        before = open_files(rig.process.pid)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for op in ("attach", "hello", "nothing"):
             for _ in range(5):
                 message = {"id": 1, "op": op, "leg_id": "nobody", "capture_id": "c"}
                 await made.ask(json.dumps(message).encode(), (ours.fileno(), ours.fileno()))
                 await made.ask(json.dumps(message).encode(), (ours.fileno(),))
-        assert before == len(os.listdir(folder))
+        assert before == open_files(rig.process.pid)
         for closing in (ours, theirs, made.sock):
             closing.close()
 
