@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ValidationError
 
 from agent_api.desk import DESK, ORIGIN, Ask, Asker, Desk
@@ -22,6 +23,7 @@ from vault import VaultError
 BODY_TIMEOUT_S = 10.0
 """A body of 16 kB needs no longer on any line; a slow sender gives its place to others."""
 
+SERVER = "pay-ivr"
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 HEADERS = {
     "Cache-Control": "no-store",
@@ -84,7 +86,7 @@ async def set_headers(_request: web.Request, answer: web.StreamResponse) -> None
     """Signal handler: the security headers, unless the answer has its own."""
     for name, value in HEADERS.items():
         answer.headers.setdefault(name, value)
-    answer.headers[hdrs.SERVER] = "pay-ivr"  # aiohttp has put its version there by now
+    answer.headers[hdrs.SERVER] = SERVER  # aiohttp has put its version there by now
 
 
 def _origin(request: web.Request) -> str:
@@ -143,8 +145,8 @@ async def _body(route: Route, request: web.Request) -> BaseModel:
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             raw = await request.read()
-    except TimeoutError:
-        raise DeskError("malformed_json") from None
+    except (TimeoutError, web.RequestPayloadError, HttpProcessingError):
+        raise DeskError("request_invalid") from None
     if not raw and route.body is Nothing:
         return Nothing()
     if request.content_type != "application/json":

@@ -15,6 +15,7 @@ from aiohttp import ClientResponse, ClientSession, DummyCookieJar, web
 from agent_api.application import setup
 from agent_api.auth import COOKIE, Passwords, create_access_key, create_agent
 from agent_api.desk import DESK, DeskSettings, TenantDesk
+from agent_api.runner import DeskRunner
 from agent_api.stream import Streams
 from pay_ivr.catalogue import Catalogue
 from pay_ivr.codes import PaymentCodes
@@ -160,7 +161,7 @@ async def run_desk(
         settings=settings or DeskSettings(requests_per_s=1000, requests_burst=1000, logins_burst=1000),
         now=clock,
     )
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+    runner = DeskRunner(application)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]

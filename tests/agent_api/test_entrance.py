@@ -1,5 +1,6 @@
 """The way in: bodies, credentials, origins, limits and headers, on a real socket."""
 
+import asyncio
 import contextlib
 
 import pytest
@@ -181,6 +182,31 @@ async def test_a_failure_of_ours_says_nothing_of_itself(
     answer = await house.get("/v1/calls")
     await problem(answer, 500, "internal")
     assert "4242" not in await answer.text()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"4242424242424242 / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX 4242424242424242: 1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"4242424242424242" * 600 + b"\r\n\r\n",
+        b"POST /v1/login HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\nTransfer-Encoding: chunked\r\n\r\n4242z\r\n",
+    ],
+)
+async def test_bytes_that_are_no_http_are_not_quoted(
+    house: DeskHouse, raw: bytes, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither the answer nor the log repeats what was sent; the framework alone would do both."""
+    host, port = house.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(raw)
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    await writer.wait_closed()
+    assert b" 400 " in answer.splitlines()[0]
+    assert b'"request_invalid"' in answer
+    assert b"aiohttp" not in answer
+    assert "4242" not in answer.decode() + capfd.readouterr().out + caplog.text
 
 
 async def test_health_says_only_that_it_answers(house: DeskHouse) -> None:
