@@ -202,7 +202,7 @@ class SipEndpoint:
         place = error.__traceback__
         while place is not None and place.tb_next is not None:
             place = place.tb_next
-        where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else ""
+        where = "" if place is None else f"{place.tb_frame.f_globals['__name__']}:{place.tb_lineno}"
         log.error("sip.handler.failed", error=type(error).__name__, where=where)
 
 

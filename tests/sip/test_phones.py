@@ -82,7 +82,6 @@ async def test_pyvoip_registers_answers_and_is_hung_up(bridge: Bridge) -> None:
     assert [EndReason.REMOTE_HANG_UP, EndReason.LOCAL_HANG_UP] == [reason for _, reason, _ in bridge.ends]
 
 
-@pytest.mark.slow
 @pytest.mark.tool("sipp")
 async def test_pyvoip_as_caller_stays_up_and_its_bye_is_answered(bridge: Bridge) -> None:
     """Its ACK has a tag of its own and the INVITE's branch; the call must not end by itself."""
