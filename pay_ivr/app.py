@@ -16,9 +16,12 @@ from aiohttp import web
 
 from agent_api.application import setup
 from agent_api.desk import DeskSettings, TenantDesk
+from agent_api.runner import DeskRunner
 from audit.outbox import OutboxDoor
+from pay_ivr.aftermath import TECHNICAL_PROBLEM, Orphans, settle
 from pay_ivr.catalogue import Catalogue, Key
 from pay_ivr.codes import PaymentCodes
+from pay_ivr.ids import now_ms
 from pay_ivr.journal import Journal
 from pay_ivr.logs import log, start_logging
 from pay_ivr.settings import Settings
@@ -28,7 +31,7 @@ from pay_ivr.sip.trace import TraceLine
 from pay_ivr.speaker import Shelf
 from pay_ivr.speech import Speech
 from pay_ivr.store import SipSecret, Store
-from pay_ivr.switchboard import Switchboard
+from pay_ivr.switchboard import ENDED_KEPT_MAX, Switchboard
 from pay_ivr.tenants import Numbers, Tenant, load_tenants, sections
 from pay_ivr.tones import hold_music
 from vault import Door, MediaClient
@@ -68,6 +71,7 @@ class App:
         journal = Journal(store)
         codes = PaymentCodes(store)
         board = Switchboard(settings, Numbers(tenants), door, media, shelf, journal, codes)
+        await self._settle(store, door, media, codes, board)
         self._task(journal.run(), "journal")
         self._on_stop(journal.flush)
         self._task(self._warm(speech, shelf, tenants), "speech.warm")
@@ -77,6 +81,16 @@ class App:
         self._on_stop(board.close)
         http_port = await self._start_desk(store, board, codes, catalogue, tenants)
         self._tell(sip, http_port)
+
+    async def _settle(
+        self, store: Store, door: Door, media: MediaClient, codes: PaymentCodes, board: Switchboard
+    ) -> None:
+        """Everything that an earlier run left open, before this one takes its first call."""
+        past = await settle(store, door, codes, now_ms(), ENDED_KEPT_MAX)
+        orphans = Orphans(media)
+        await orphans.find()
+        board.take_over(past, orphans)
+        self._task(orphans.end(), "orphans")
 
     async def stop(self) -> None:
         """Down in reverse order of `start`."""
@@ -125,7 +139,7 @@ class App:
         languages = sorted({did.language for tenant in tenants.values() for did in tenant.telephony.did})
         await shelf.keep("hold_music", hold_music())
         sorry = [await speech.prompt(language, Key.TECHNICAL_PROBLEM) for language in languages]
-        await shelf.keep("technical_problem", b"".join(prompt.ulaw for prompt in sorry))
+        await shelf.keep(TECHNICAL_PROBLEM, b"".join(prompt.ulaw for prompt in sorry))
         await speech.warm(languages)
         log.info("speech.prompts.rendered", languages=len(languages))
 
@@ -146,7 +160,7 @@ class App:
             tenants=desks,
             settings=DeskSettings(),
         )
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=2.0)
+        runner = DeskRunner(application)
         await runner.setup()
         self._on_stop(runner.cleanup)
         site = web.TCPSite(runner, self.settings.http_ip, self.settings.http_port)

@@ -190,7 +190,7 @@ async def test_a_failure_of_ours_says_nothing_of_itself(
         b"4242424242424242 / HTTP/1.1\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\nX 4242424242424242: 1\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"4242424242424242" * 600 + b"\r\n\r\n",
-        b"POST /v1/login HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\nTransfer-Encoding: chunked\r\n\r\n4242z\r\n",
+        b"POST /v1/login HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\nTransfer-Encoding:chunked\r\n\r\n42z\r\n",
     ],
 )
 async def test_bytes_that_are_no_http_are_not_quoted(
@@ -206,6 +206,7 @@ async def test_bytes_that_are_no_http_are_not_quoted(
     assert b" 400 " in answer.splitlines()[0]
     assert b'"request_invalid"' in answer
     assert b"aiohttp" not in answer
+    assert "42z" not in answer.decode() + caplog.text
     assert "4242" not in answer.decode() + capfd.readouterr().out + caplog.text
 
 
