@@ -19,6 +19,7 @@ from pay_ivr.sip.invite import InviteLeg, LegObserver
 from pay_ivr.sip.legstate import LIVE
 from pay_ivr.sip.outgoing import Invitation
 from pay_ivr.sip.registrar import Registrar
+from pay_ivr.sip.registration import EXPIRES_S, Registration, RegistrationState
 from pay_ivr.sip.rim import Hop, Timers, Transport
 from pay_ivr.sip.source import SOURCE_BURST, SOURCE_RATE_PER_S
 from pay_ivr.sip.trace import TraceLine, trace_line
@@ -162,6 +163,23 @@ class SipEndpoint:
             headers=headers,
         )
         return self._core.invite(invitation, observer)
+
+    def register(
+        self,
+        aor_uri: str,
+        registrar_uri: str,
+        on_change: Callable[[RegistrationState, int | None], None],
+        *,
+        credentials: Credentials | None = None,
+        expires_s: int = EXPIRES_S,
+    ) -> Registration:
+        """Registers us at somebody's PBX and keeps it so until `remove`.
+
+        LocalSipError("target") for a registrar that leads nowhere.
+        """
+        made = Registration(self._core, aor_uri, registrar_uri, credentials, on_change, expires_s)
+        made.start()
+        return made
 
     # -- Rim, for the core
 

@@ -334,6 +334,33 @@ async def register(running: Running, reader: asyncio.StreamReader, writer: async
     assert b"SIP/2.0 200 OK" in await reader.readuntil(b"\r\n\r\n")
 
 
+@pytest.mark.parametrize("transport_name", ["udp", "tcp"])
+async def test_we_register_at_another_endpoint_and_are_called_there(
+    running: Running, transport_name: str
+) -> None:
+    """The PBX finds us under our number and its call arrives; `remove` ends that."""
+    us = Running()
+    await us.sip.start()
+    told = []
+    port = running.sip.tcp_port if transport_name == "tcp" else running.sip.udp_port
+    registration = us.sip.register(
+        "sip:agent1@127.0.0.1",
+        f"sip:127.0.0.1:{port};transport={transport_name}",
+        lambda state, status: told.append((state, status)),
+        credentials=Credentials("agent1", "sesame"),
+    )
+    await asyncio.sleep(0.2)
+    contact = running.registrar.lookup("agent1")[0]
+    observer = Observed()
+    running.sip.invite(contact.uri, SDP, from_uri="sip:pbx@house", observer=observer)
+    await asyncio.sleep(0.2)
+    registration.remove()
+    await asyncio.sleep(0.2)
+    assert (["answered"], []) == (observer.told, running.registrar.lookup("agent1"))
+    assert ["registered", "removed"] == [state for state, _ in told]
+    await us.sip.stop()
+
+
 async def test_stream_in_pieces_and_glued_messages(running: Running) -> None:
     """Segments have nothing to do with messages; a ping gets its pong."""
     reader, writer = await asyncio.open_connection("127.0.0.1", running.sip.tcp_port)

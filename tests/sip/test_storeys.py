@@ -22,7 +22,7 @@ STOREYS = (
         "source",
     },
     {"transaction", "dialog", "login", "legstate", "trace", "registrar"},
-    {"unacked", "reinvite"},
+    {"unacked", "reinvite", "registration"},
     {"invite"},
     {"incoming", "outgoing"},
     {"core", "transport"},
