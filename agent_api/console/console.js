@@ -143,14 +143,14 @@ function renderCall(call, payment) {
   show("lamp", live);
   $("hearing").dataset.secure = String(secure);
   tell("hearing-text", say(secure ? "ui_secure" : payment?.capture_live && payment.talking ? "ui_talking" : "ui_open"));
-  show("hearing", live);
-  show("alarm", live && call.keying_outside_capture && !secure);
+  show("hearing", live && call.state === "bridged");
+  show("alarm", live && call.keying_outside_capture && !payment?.capture_live);
   show("hang-up", live);
 }
 
 function renderPayment(call, payment) {
-  const live = Boolean(call && !call.ended_reason);
-  show("pay-none", !call || (!live && !payment));
+  const live = Boolean(call && call.state === "bridged");
+  show("pay-none", !live && !payment);
   show("pay-form", live && !payment);
   show("pay-live", Boolean(payment));
   if (!payment) return;
@@ -159,9 +159,9 @@ function renderPayment(call, payment) {
   tell("sum-what", `${payment.reference} · ${purposeName(payment.purpose)}`);
   tell("pay-state", payment.state_text);
   show("pay-state", ["created", "capturing", "ready"].includes(at));
-  drawFields($("fields"), payment, (field) => act("rekey", { field }));
+  drawFields($("fields"), payment, live, (field) => act("rekey", { field }));
   renderResult(payment);
-  const charge = at === "ready" || (at === "capturing" && live);
+  const charge = live && ["ready", "capturing"].includes(at);
   show("capture", live && at === "created");
   show("charge", charge);
   $("charge").disabled = at !== "ready" || !state.live;
@@ -212,7 +212,8 @@ function renderTimes() {
   const seconds = on && talkLeft > 0 ? ` (${talkLeft} s)` : "";
   if ($("talk").firstChild?.textContent !== text + seconds) face($("talk"), text + seconds);
   const warnLeft = Math.ceil((state.warnUntil - Date.now()) / 1000);
-  const notice = payment.state !== "capturing" ? "" : state.help ? say("ui_help")
+  const notice = !["capturing", "ready"].includes(payment.state) ? ""
+    : call.state === "agent_lost" ? say("ui_agent_lost") : state.help ? say("ui_help")
     : on ? say("ui_talk_on") : warnLeft > 0 ? say("ui_warning", { seconds: warnLeft }) : "";
   show("notice", notice !== "");
   tell("notice", notice);

@@ -62,25 +62,25 @@ function newRow(name, onRekey) {
   return row;
 }
 
-function update(row, field, payment) {
+function update(row, field, payment, live) {
   row.className = `field ${field.state}${field.problem ? " wrong" : ""}`;
   row.children[1].replaceWith(middle(field, payment));
   row.children[2].replaceWith(state(field));
   const button = row.children[3];
   if (!button) return;
-  button.hidden = field.state !== "complete" && field.digits === 0;
+  button.hidden = !live || (field.state !== "complete" && field.digits === 0);
   button.disabled = payment.talking;
 }
 
-// Draws the fields into `list`. A row's button lives as long as its row: a key that comes between pressing and
+// Draws the fields into `list`; `live`: the agent can still ask for a field again. A row's button lives as long as its row: a key that comes between pressing and
 // letting go of the mouse must not eat the click.
-export function drawFields(list, payment, onRekey) {
+export function drawFields(list, payment, live, onRekey) {
   const fields = ["capturing", "ready"].includes(payment.state) ? payment.fields : [];
   const names = fields.map((field) => field.field).join();
   if (list.dataset.names !== names) {
     list.dataset.names = names;
     list.replaceChildren(...fields.map((field) => newRow(field.field, onRekey)));
   }
-  fields.forEach((field, at) => update(list.children[at], field, payment));
+  fields.forEach((field, at) => update(list.children[at], field, payment, live));
   list.hidden = fields.length === 0;
 }

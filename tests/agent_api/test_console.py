@@ -222,3 +222,24 @@ async def test_nothing_but_the_consoles_files_can_be_fetched(house: DeskHouse) -
     for language in label_languages():
         file = await house.http.get(f"{house.url}/console/labels/{language}.json")
         assert json.loads(await file.text()) == labels_of(language)
+
+
+@pytest.mark.tool("chromium")
+@pytest.mark.slow
+async def test_an_agent_whose_line_dropped_sees_what_the_system_does(
+    house: DeskHouse, faults: list[str]
+) -> None:
+    """No button that could only be refused, no claim to hear the caller, and the rule of key 1 in words."""
+    async with browser_page(house.url) as page:
+        listen(page, faults)
+        await log_in(page, "agent1", house.one_time["agent1"], PASSWORD)
+        call = house.board.bridge("demo", "agent1")
+        await fill_payment(page, "5", "INV 1")
+        await page.keyboard.press("Alt+s")
+        await page.wait_for_selector(".field.open")
+        house.board.key(only_payment(house, call.call_id))
+        house.board.change(replace(call, state="agent_lost"), "call.agent.lost")
+        await wait_text(page, "#notice", "key 1")
+        for hidden in ("#hearing", "#talk", "#alarm", "#charge", ".field button"):
+            await page.wait_for_selector(hidden, state="hidden")
+    assert faults == []
