@@ -58,6 +58,13 @@ async def running() -> AsyncIterator[Running]:
     await made.sip.stop()
 
 
+async def until(true, timeout_s: float = 5.0) -> None:
+    """Waits for something that the network brings."""
+    async with asyncio.timeout(timeout_s):
+        while not true():  # noqa: ASYNC110 - what is waited for comes from outside
+            await asyncio.sleep(0.01)
+
+
 class Phone:
     """A UDP socket that speaks raw SIP."""
 
@@ -151,7 +158,7 @@ async def test_call_and_ack_with_the_branch_of_the_invite(running: Running, phon
     phone.say(
         raw("ACK", phone.port, via=f"SIP/2.0/UDP 127.0.0.1:{phone.port};branch=z9hG4bKINVITE1", to=";tag=zz")
     )
-    await asyncio.sleep(0.1)
+    await until(lambda: running.app.observers[0].told)
     assert (LegState.UP, ["confirmed"]) == (running.app.legs[0].state, running.app.observers[0].told)
     assert await phone.silence(0.5)
 
@@ -287,10 +294,10 @@ async def test_stop_hangs_up_what_is_up(running: Running) -> None:
     other.sip.invite(
         f"sip:1@127.0.0.1:{running.sip.udp_port}", SDP, from_uri="sip:me@house", observer=observer
     )
-    await asyncio.sleep(0.2)
+    await until(lambda: observer.told and running.app.observers[0].told)
     assert ["answered"] == observer.told
     await other.sip.stop()
-    await asyncio.sleep(0.1)
+    await until(lambda: running.app.observers[0].ended)
     assert [(EndReason.LOCAL_HANG_UP, None)] == observer.ended
     assert [(EndReason.REMOTE_HANG_UP, None)] == running.app.observers[0].ended
     assert (0, 0) == (other.sip.counters["legs"], running.sip.counters["legs"])
@@ -309,8 +316,7 @@ async def test_registered_phone_behind_a_stream_is_called_on_it(running: Running
     assert b"INVITE sip:agent1@127.0.0.1:9;transport=tcp" in await reader.readuntil(b"\r\n\r\n")
     writer.close()
     await writer.wait_closed()
-    await asyncio.sleep(0.1)
-    assert [] == running.registrar.lookup("agent1")
+    await until(lambda: not running.registrar.lookup("agent1"))
 
 
 async def register(running: Running, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -349,13 +355,13 @@ async def test_we_register_at_another_endpoint_and_are_called_there(
         lambda state, status: told.append((state, status)),
         credentials=Credentials("agent1", "sesame"),
     )
-    await asyncio.sleep(0.2)
+    await until(lambda: told)
     contact = running.registrar.lookup("agent1")[0]
     observer = Observed()
     running.sip.invite(contact.uri, SDP, from_uri="sip:pbx@house", observer=observer)
-    await asyncio.sleep(0.2)
+    await until(lambda: observer.told)
     registration.remove()
-    await asyncio.sleep(0.2)
+    await until(lambda: len(told) == 2)
     assert (["answered"], []) == (observer.told, running.registrar.lookup("agent1"))
     assert ["registered", "removed"] == [state for state, _ in told]
     await us.sip.stop()
@@ -408,7 +414,7 @@ async def test_too_many_connections_are_refused(monkeypatch: pytest.MonkeyPatch,
     """The table of streams has a limit as every table."""
     monkeypatch.setattr(transport, "STREAMS_MAX", 1)
     _, first = await asyncio.open_connection("127.0.0.1", running.sip.tcp_port)
-    await asyncio.sleep(0.05)
+    await until(lambda: running.sip.counters["streams"] == 1)
     reader, second = await asyncio.open_connection("127.0.0.1", running.sip.tcp_port)
     assert b"" == await until_closed(reader)
     assert 1 == running.sip.counters["streams_refused"]
@@ -433,7 +439,7 @@ async def test_refused_connection_fails_the_call_at_once(running: Running) -> No
     running.sip.invite(
         f"sip:1@127.0.0.1:{port};transport=tcp", SDP, from_uri="sip:me@house", observer=observer
     )
-    await asyncio.sleep(0.3)
+    await until(lambda: observer.ended)
     assert ([(EndReason.TRANSPORT_LOST, 503)], 0) == (observer.ended, running.sip.counters["legs"])
 
 
@@ -444,9 +450,7 @@ async def test_names_are_resolved(running: Running) -> None:
         f"sip:1@localhost:{running.sip.udp_port}", SDP, from_uri="sip:me@house", observer=found
     )
     running.sip.invite("sip:1@no-such-name.invalid", SDP, from_uri="sip:me@house", observer=lost)
-    async with asyncio.timeout(5):
-        while not (found.told and lost.ended):  # noqa: ASYNC110 - what is waited for comes from outside
-            await asyncio.sleep(0.02)
+    await until(lambda: found.told and lost.ended)
     assert (["answered"], EndReason.TRANSPORT_LOST) == (found.told, lost.ended[0][0])
 
 
