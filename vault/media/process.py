@@ -5,7 +5,9 @@ one datagram a turn; every 20 ms the keys, the guards and our own clock have the
 process's surroundings: limits, privacy, memory, its end with its parent.
 """
 
+import contextlib
 import gc
+import os
 import resource
 import secrets
 import select
@@ -24,17 +26,15 @@ from vault.media.relay import Relay
 from vault.media.rtp import FRAME_MS, UNITS_PER_MS
 from vault.media.upkeep import ORPHAN_MS, Upkeep
 
-GATHER_S: Final = 0.001
-"""Packets of one millisecond are served together: each waits for a twentieth of its own length at most, and
-one turn of the loop serves many (measured at 200 calls: a third less CPU a packet)."""
-BUSY_EVENTS: Final = 8
-"""With as many sockets ready at once, packets wait for us, not we for packets."""
 EVENTS_MAX: Final = 256
 """Sockets served between two looks at the clock: about two milliseconds."""
 FILES_MAX: Final = 65_536
 """Size of the table of handlers; the limit on open files is set to it."""
 TICKS_BEHIND_MAX: Final = 10
 """After a longer stop than 200 ms we do not make up for the frames that nobody could hear any more."""
+NICE: Final = -10
+"""A packet is late after 20 ms; whatever else runs on this machine can wait that long. Where the system
+forbids it (no CAP_SYS_NICE), the process runs as everybody else."""
 COLLECT_THRESHOLDS: Final = (20_000, 50, 50)
 """The hot path makes no cycles; a collection in the middle of a call must stay rare and small."""
 LEGS_MAX: Final = 1000
@@ -109,27 +109,23 @@ class MediaProcess:
 
     def run(self) -> None:
         """Carry media until stopped."""
-        poll, handlers, ears = self._epoll.poll, self._handlers, self._relay.ears
-        monotonic, sleep = time.monotonic, time.sleep
+        poll, handlers, ears, monotonic = self._epoll.poll, self._handlers, self._relay.ears, time.monotonic
         frame_s = FRAME_MS / 1000
         now = monotonic()
-        due, gathered = now + frame_s, now
+        due = now + frame_s
         while self._running:
             if now >= due:
                 if now - due > TICKS_BEHIND_MAX * frame_s:
                     due = now
                 self._tick(now * 1000, int(due * 1000 * UNITS_PER_MS))
                 due += frame_s
+            # `now` is older than this call by one turn's work, so a tick may be late by as much.
             ready = poll(max(0.0, due - now), EVENTS_MAX)
             now = monotonic()
             ears.now_ms = now * 1000
             units = int(now * 1000 * UNITS_PER_MS)
             for number, _ in ready:
                 handlers[number](units)
-            if len(ready) < BUSY_EVENTS and now < gathered + GATHER_S:
-                sleep(GATHER_S)
-                now = monotonic()
-            gathered = now
 
     def _tick(self, now_ms: float, units: int) -> None:
         """The turn of keys, guards and our own clock; `units` is when this frame was due."""
@@ -159,6 +155,8 @@ def run(settings: MediaSettings) -> None:
     """The whole life of a media process."""
     files = min(FILES_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
     process = MediaProcess(settings)
     signal.signal(signal.SIGTERM, lambda _number, _frame: process.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
