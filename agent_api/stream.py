@@ -252,9 +252,14 @@ async def _watch_login(desk: Desk, asker: Asker, socket: web.WebSocketResponse, 
 
 
 def _snapshot(desk: Desk, asker: Asker, seq: int) -> dict[str, Any]:
-    """Everything the agent's console shows now; numbers go on from `seq`."""
+    """Everything the agent's console shows now; numbers go on from `seq`.
+
+    His live calls; after a restart of the app those that died with it, so that a charge that was under way
+    still shows its result.
+    """
     assert asker.agent is not None
-    calls = desk.switchboard.calls_of(asker.tenant, asker.agent.agent_id)
+    who = asker.tenant, asker.agent.agent_id
+    calls = desk.switchboard.calls_of(*who) or desk.switchboard.lost_calls_of(*who)
     return {
         "type": "snapshot",
         "run": desk.streams.run,

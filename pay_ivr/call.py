@@ -77,6 +77,8 @@ class EndReason(StrEnum):
     MEDIA_REFUSED = "media_refused"
     FAILED = "failed"
     NODE_STOPPED = "node_stopped"
+    NODE_FAILED = "node_failed"
+    """The app died under the call; the next run says so."""
 
 
 @dataclass

@@ -17,6 +17,7 @@ from audit.outbox import Entry
 from pay_ivr.facts import CallError
 from pay_ivr.ids import new_id
 from pay_ivr.store import Store, code_tries, payment_codes, utc_of
+from vault import Payment, PaymentState
 
 DIGITS = 8
 """Short enough to key, long enough that OPEN_MAX codes are one in ten thousand."""
@@ -138,12 +139,29 @@ class PaymentCodes:
         """As `close`, by the payment: also for an unknown outcome that is found out after the call."""
         await self._close(payment_codes.c.payment_id == payment_id, paid=paid)
 
+    async def taken(self) -> tuple[tuple[str, str | None], ...]:
+        """Codes that are neither open nor used, each with its payment; at a start: those of an earlier run."""
+        query = select(payment_codes.c.code, payment_codes.c.payment_id).where(
+            payment_codes.c.state == "taken"
+        )
+        async with self._store.engine.connect() as conn:
+            return tuple((row.code, row.payment_id) for row in (await conn.execute(query)).all())
+
     async def _close(self, which: ColumnElement[bool], *, paid: bool) -> None:
         after = {"state": "used"} if paid else {"state": "open", "payment_id": None}
         async with self._store.engine.begin() as conn:
             await conn.execute(
                 update(payment_codes).where(which, payment_codes.c.state == "taken").values(after)
             )
+
+
+def code_after(payment: Payment, *, call_over: bool) -> bool | None:
+    """True: the payment's code is used up. False: it is open again. None: the outcome will tell."""
+    if payment.state in {PaymentState.AUTHORISED, PaymentState.SETTLED}:
+        return True
+    if payment.state in {PaymentState.CANCELLED, PaymentState.EXPIRED, PaymentState.NEEDS_ACTION}:
+        return False
+    return False if call_over and payment.state is PaymentState.DECLINED else None
 
 
 def _tries_max(caller: str) -> int:

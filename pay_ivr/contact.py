@@ -15,7 +15,7 @@ from pay_ivr.facts import CallError
 from pay_ivr.flow import Keyed
 from pay_ivr.ids import new_id
 from pay_ivr.leg import Leg, Role
-from pay_ivr.payment_voice import Sentence, sentences_for
+from pay_ivr.payment_voice import Sentence, follows, sentences_for
 from pay_ivr.sip.errors import SipError
 from pay_ivr.sip.invite import InviteLeg
 from pay_ivr.sip.legstate import EndReason as SipEnd
@@ -99,6 +99,7 @@ class Contact:
         self._exchange = exchange
         self._agent_up: asyncio.Future[bool] | None = None
         self._agent_gone = asyncio.Event()
+        self._spoken: PaymentChanged | None = None
         self._refusal = NO_AGENT_STATUS
         self._ending = False
         self._answers: dict[str, asyncio.Future[Mapping[str, object]]] = {}
@@ -253,16 +254,16 @@ class Contact:
         elif fact.name == "leg.silent" and fact.leg_id == self.caller.leg_id:
             self._exchange.changed(self, "call.audio.lost")
 
-    def payment_changed(self, change: PaymentChanged) -> None:
-        """A step of one of our payments: kept, spoken, and handed to the flow."""
+    def payment_changed(self, change: PaymentChanged, *, news: bool = True) -> None:
+        """A step of one of our payments: kept, spoken when it is news, and handed to the flow."""
         payment = change.payment
         self.payments[payment.payment_id] = payment
         if change.why is Why.CAPTURE_OPENED:
             self.call.keying_outside_capture = False
         if change.why is Why.KEY:
             self.speaker.hush()
-        alone = self.call.state is not CallState.BRIDGED
-        self.speaker.tell(sentences_for(change, alone=alone))
+        if news:
+            self._speak(change)
         self._changes[payment.payment_id].append(change)
         self._change_came.set()
 
@@ -312,6 +313,11 @@ class Contact:
         if agent.ended:
             # It hung up while the bridge was being built; the call was not bridged yet, so nobody was told.
             self._lose_agent(agent)
+
+    def _speak(self, change: PaymentChanged) -> None:
+        sentences = sentences_for(change, alone=self.call.state is not CallState.BRIDGED)
+        self.speaker.tell(sentences, after=follows(change, self._spoken))
+        self._spoken = change if sentences else self._spoken
 
     def _answer_caller(self) -> None:
         sip = self._sip_of_caller()

@@ -16,6 +16,9 @@ from pay_ivr.sip.invite import InviteLeg
 from pay_ivr.sip.legstate import EndReason
 from vault import MediaClient, Remote, VaultError
 
+MEDIA_GONE = "media_unreachable"
+"""The client's code for a lost connection; one that hangs or says no has others."""
+
 
 class Role(StrEnum):
     """Whose leg it is."""
@@ -132,8 +135,9 @@ class Leg:
             await asyncio.wait([previous])
         try:
             await order
-        except VaultError:
-            if not self.ended:
+        except VaultError as error:
+            # A media process that is gone comes back, and `reopen` then repeats what SDP agreed.
+            if not self.ended and error.code != MEDIA_GONE:
                 self._listener.leg_broken(self)
 
     async def _tell_media(self) -> None:

@@ -1,7 +1,8 @@
 """What a caller hears, in order: one queue per call, newest step first to be heard.
 
 A step of a payment may come as a burst (problem, field opened again): what arrives within `BURST_S` is joined
-and said once. A later step stops what is still being said; a key drops it (barge-in is media's part).
+and said once. A later step stops what is still being said, unless it belongs to it (the amount, then the
+field); a key drops it (barge-in is media's part).
 """
 
 import asyncio
@@ -28,6 +29,7 @@ class Shelf:
         self._media = media
         self._speech = speech
         self._fixed: set[str] = set()
+        self._kept: dict[str, bytes] = {}
         self._out: Counter[str] = Counter()
         """Personal prompts by how many sayings still need them."""
 
@@ -43,8 +45,15 @@ class Shelf:
         return prompt.prompt_id
 
     async def keep(self, name: str, ulaw: bytes) -> None:
-        """Loads a sound under a name of its own (hold music) for as long as media lives."""
+        """Loads a sound under a name of its own (hold music), again after every restart of media."""
+        self._kept[name] = ulaw
         await self._media.load_prompt(name, ulaw)
+
+    async def restore(self) -> None:
+        """The kept sounds loaded again; media needs them most when nobody steers it any more."""
+        with contextlib.suppress(VaultError):  # gone again: its next return comes here again
+            for name, ulaw in self._kept.items():
+                await self._media.load_prompt(name, ulaw)
 
     async def put_back(self, prompt_id: str) -> None:
         """Takes a personal prompt out of media's memory."""
@@ -57,7 +66,7 @@ class Shelf:
                 await self._media.unload_prompt(prompt_id)
 
     def media_restarted(self) -> None:
-        """Media's memory is empty again."""
+        """Media's memory is empty again; `restore` brings the kept sounds back."""
         self._fixed.clear()
         self._out.clear()
 
@@ -72,6 +81,7 @@ class Speaker:
         self._leg_id = leg_id
         self._playing: dict[str, asyncio.Future[str]] = {}
         self._burst: list[Sentence] = []
+        self._saying: list[Sentence] = []
         self._teller: asyncio.Task[None] | None = None
         self._collecting = False
 
@@ -92,12 +102,20 @@ class Speaker:
             for prompt_id in taken:
                 await self._shelf.put_back(prompt_id)
 
-    def tell(self, sentences: Sequence[Sentence]) -> None:
-        """Says it soon, instead of what is being said; sentences of one burst are said once each."""
+    def tell(self, sentences: Sequence[Sentence], *, after: bool = False) -> None:
+        """Says it soon, instead of what is being said; sentences of one burst are said once each.
+
+        `after`: it goes with what is being said, so that is finished first, however late this comes.
+        """
         if not sentences:
             return
+        telling = self._teller is not None and not self._teller.done()
+        if telling and after:
+            sentences = [sentence for sentence in sentences if sentence not in self._saying]
+        elif not self._collecting:
+            self._burst.clear()
         self._burst += [sentence for sentence in sentences if sentence not in self._burst]
-        if self._teller is None or self._teller.done() or not self._collecting:
+        if not (telling and (after or self._collecting)):
             self._replace_teller()
 
     def hush(self) -> None:
@@ -132,12 +150,13 @@ class Speaker:
     def _replace_teller(self) -> None:
         if self._teller is not None:
             self._teller.cancel()
-        self._collecting = True
+        self._collecting, self._saying = True, []
         self._teller = asyncio.create_task(self._tell(), name="speaker.tell")
 
     async def _tell(self) -> None:
         await asyncio.sleep(BURST_S)
         self._collecting = False
-        sentences, self._burst = self._burst, []
-        if sentences:
-            await self.say(*sentences)
+        while self._burst:
+            self._saying, self._burst = self._burst, []
+            await self.say(*self._saying)
+        self._saying = []

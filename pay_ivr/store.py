@@ -1,4 +1,4 @@
-"""app.db: agents, logins, access keys, payment codes, ended calls, and the outbox of the app.
+"""app.db: agents, logins, access keys, payment codes, calls live and ended, and the outbox of the app.
 
 One file, one writer (architecture §1). Every change that the audit log must know adds its outbox row in the
 same transaction, so that neither can exist without the other. Times are UTC milliseconds since 1970.
@@ -30,6 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit import outbox
 from audit.outbox import Entry, stamp
+from pay_ivr.call import CallState, EndReason
 from pay_ivr.facts import CallView
 
 TRIES_MAX = 10
@@ -46,7 +47,6 @@ SEEN_STEP_MS = 30_000
 """`seen_at` is written at most this often: a commit to disk for every request would be waste."""
 ENDED_CALLS_KEPT_MS = 90 * 24 * 3_600_000
 """Callers' numbers are personal data: kept for the complaints of a quarter, not longer."""
-
 metadata = MetaData()
 
 agents = Table(
@@ -106,17 +106,28 @@ code_tries = Table(
     Column("tries", Integer, nullable=False),
     Column("since_ms", BigInteger, nullable=False),
 )
+
+
+def _of_call() -> tuple[Column[Any], ...]:
+    """What is kept of a call, live or ended."""
+    return (
+        Column("call_id", String(64), primary_key=True),
+        Column("tenant", String(64), nullable=False),
+        Column("flow", String(64), nullable=False),
+        Column("agent_id", String(64)),
+        Column("caller", String(64), nullable=False),
+        Column("did", String(32), nullable=False),
+        Column("language", String(8), nullable=False),
+        Column("started_at", String(32), nullable=False),
+    )
+
+
+# A row here without a call in memory is a call that died with an earlier run of the app.
+live_calls = Table("live_calls", metadata, *_of_call())
 ended_calls = Table(
     "ended_calls",
     metadata,
-    Column("call_id", String(64), primary_key=True),
-    Column("tenant", String(64), nullable=False),
-    Column("flow", String(64), nullable=False),
-    Column("agent_id", String(64)),
-    Column("caller", String(64), nullable=False),
-    Column("did", String(32), nullable=False),
-    Column("language", String(8), nullable=False),
-    Column("started_at", String(32), nullable=False),
+    *_of_call(),
     Column("ended_at_ms", BigInteger, nullable=False, index=True),
     Column("ended_reason", String(32), nullable=False),
 )
@@ -419,28 +430,53 @@ class Store:
 
     # Calls
 
+    async def put_live_call(self, call: CallView, entry: Entry) -> None:
+        """A live call as it is now, with its entry for the log; an earlier row of it is replaced."""
+        async with self.engine.begin() as conn:
+            await conn.execute(delete(live_calls).where(live_calls.c.call_id == call.call_id))
+            await conn.execute(insert(live_calls).values(_call_values(call)))
+            await outbox.add(conn, entry)
+
+    async def lost_calls(self) -> tuple[CallView, ...]:
+        """At the start of the app: calls that died with the run before, as ended by that; oldest first."""
+        async with self.engine.connect() as conn:
+            rows = (await conn.execute(select(live_calls).order_by(live_calls.c.started_at))).all()
+        return tuple(_ended_view(row, EndReason.NODE_FAILED) for row in rows)
+
     async def add_ended_call(self, call: CallView, now_ms: int, entry: Entry | None = None) -> None:
         """A call that is over, with its entry for the log; calls past their time are forgotten."""
+        reason = call.ended_reason or "unknown"
         async with self.engine.begin() as conn:
             await conn.execute(
                 delete(ended_calls).where(ended_calls.c.ended_at_ms < now_ms - ENDED_CALLS_KEPT_MS)
             )
+            await conn.execute(delete(live_calls).where(live_calls.c.call_id == call.call_id))
             await conn.execute(
-                insert(ended_calls).values(
-                    call_id=call.call_id,
-                    tenant=call.tenant,
-                    flow=call.flow,
-                    agent_id=call.agent_id,
-                    caller=call.caller,
-                    did=call.did,
-                    language=call.language,
-                    started_at=call.started_at,
-                    ended_at_ms=now_ms,
-                    ended_reason=call.ended_reason or "unknown",
-                )
+                insert(ended_calls).values(**_call_values(call), ended_at_ms=now_ms, ended_reason=reason)
             )
             if entry is not None:
                 await outbox.add(conn, entry)
+
+    async def ended_calls(self, since_ms: int, count_max: int) -> tuple[CallView, ...]:
+        """The last calls that ended since then, oldest first."""
+        newest = (
+            select(ended_calls)
+            .where(ended_calls.c.ended_at_ms >= since_ms)
+            .order_by(ended_calls.c.ended_at_ms.desc())
+            .limit(count_max)
+        )
+        async with self.engine.connect() as conn:
+            rows = (await conn.execute(newest)).all()
+        return tuple(_ended_view(row, row.ended_reason) for row in reversed(rows))
+
+
+def _call_values(call: CallView) -> dict[str, Any]:
+    return {column.name: getattr(call, column.name) for column in live_calls.c}
+
+
+def _ended_view(row: Any, reason: str) -> CallView:
+    values = {column.name: getattr(row, column.name) for column in live_calls.c}
+    return CallView(**values, state=CallState.ENDED.value, ended_reason=reason)
 
 
 async def _note(

@@ -6,10 +6,13 @@ the public methods; each refuses with a code, a next step, and leaves everything
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from itertools import takewhile
+from typing import Any, TypeVar
 
+from pay_ivr.aftermath import Orphans, PastCall
 from pay_ivr.call import Call, CallState, EndReason
-from pay_ivr.codes import PaymentCodes, PreparedPayment
+from pay_ivr.codes import PaymentCodes, PreparedPayment, code_after
 from pay_ivr.contact import Contact
 from pay_ivr.facts import CallChanged, CallError, CallFact, CallView
 from pay_ivr.flow import load_flow
@@ -31,13 +34,15 @@ from vault import (
     NewPayment,
     Payment,
     PaymentChanged,
-    PaymentState,
+    Unreachable,
     VaultError,
+    Why,
 )
 
 ENDED_KEPT_MAX = 200
 """Ended calls the desk can still read: enough for the last hour of a busy team, small in memory."""
 NOT_FOUND_STATUS = 404
+Result = TypeVar("Result")
 NO_ROOM_STATUS = 480
 """480, not 503: a trunk takes 503 as "leave this host alone", and only the endpoint may say that."""
 
@@ -57,10 +62,12 @@ class Switchboard:
         self._sip: SipEndpoint | None = None
         self._registrar: Registrar | None = None
         self._live: dict[str, Contact] = {}
-        self._ended: deque[Contact] = deque(maxlen=ENDED_KEPT_MAX)
+        self._ended: deque[Contact | PastCall] = deque(maxlen=ENDED_KEPT_MAX)
         self._by_leg: dict[str, Contact] = {}
+        self._orphans = Orphans(media)
         self._listeners: list[Callable[[CallFact], None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._working: set[asyncio.Future[Any]] = set()
 
     # The desk.
 
@@ -68,6 +75,13 @@ class Switchboard:
         """Live calls of a tenant, all or one agent's, oldest first."""
         found = [one.call for one in self._live.values() if one.call.tenant == tenant]
         return tuple(_view(call) for call in found if agent_id is None or call.agent_id == agent_id)
+
+    def lost_calls_of(self, tenant: str, agent_id: str) -> tuple[CallView, ...]:
+        """The agent's calls that died with an earlier run of the app, until he has had another one."""
+        every = (one.call for one in (*self._ended, *self._live.values()))
+        own = [call for call in every if (call.tenant, call.agent_id) == (tenant, agent_id)]
+        lost = takewhile(lambda call: call.end_reason is EndReason.NODE_FAILED, reversed(own))
+        return tuple(_view(call) for call in lost)[::-1]
 
     def call(self, call_id: str) -> CallView:
         """One call, live or lately ended; CallError("call_unknown") otherwise."""
@@ -115,8 +129,8 @@ class Switchboard:
         return self._keep(await self._door.talk(payment_id, on))
 
     async def charge(self, payment_id: str) -> Payment:
-        """Charges, only from `ready`."""
-        self._holder(payment_id)
+        """Charges, only from `ready`, only while the agent is on the call: without one it takes the key 1."""
+        self._bridged(self._holder(payment_id).call.call_id)
         return self._keep(await self._door.charge(payment_id))
 
     async def cancel(self, payment_id: str, by: str) -> Payment:
@@ -127,7 +141,7 @@ class Switchboard:
     async def hang_up(self, call_id: str, by: str) -> CallView:
         """Ends a call from the desk."""
         contact = self._contact(call_id)
-        if not contact.call.live:
+        if isinstance(contact, PastCall) or not contact.call.live:
             raise CallError("call_ended", "The call has ended; nothing to hang up.")
         log.info("call.desk.hung_up", call_id=call_id, agent_id=by)
         contact.hang_up(EndReason.DESK_HUNG_UP)
@@ -143,6 +157,11 @@ class Switchboard:
     def attach(self, sip: SipEndpoint, registrar: Registrar) -> None:
         """Ties the endpoint in; agents' phones can be rung from now on."""
         self._sip, self._registrar = sip, registrar
+
+    def take_over(self, past: Sequence[PastCall], orphans: Orphans) -> None:
+        """What the run before left: its calls for the desk, its legs until they are gone."""
+        self._ended.extend(past)
+        self._orphans = orphans
 
     def on_invite(self, sip: InviteLeg) -> LegObserver:
         """A new call: routed by the dialled number, its flow started."""
@@ -196,8 +215,7 @@ class Switchboard:
     def changed(self, contact: Contact, what: str) -> None:
         """Tells the desk and the journal."""
         if what != "call.speaking.changed":
-            ended = _view(contact.call) if what == "call.contact.ended" else None
-            self._journal.record(what, contact.call, ended)
+            self._journal.record(what, _view(contact.call))
         self._tell(CallChanged(what, _view(contact.call)))
 
     def ended(self, contact: Contact, reason: EndReason) -> None:
@@ -221,14 +239,14 @@ class Switchboard:
     async def take_code(self, contact: Contact, code: str) -> PreparedPayment | None:
         """What an API-issued code stands for, taken by this call."""
         call = contact.call
-        prepared = await self._codes.take(code, call.caller, now_ms(), tenant=call.tenant)
+        prepared = await self._whole(self._codes.take(code, call.caller, now_ms(), tenant=call.tenant))
         contact.code = code if prepared is not None else None
         return prepared
 
     async def bind_code(self, contact: Contact, payment: Payment) -> None:
         """Notes which payment the call's code became: from now on only its outcome frees the code."""
         if contact.code is not None:
-            await self._codes.bind(contact.code, payment.payment_id)
+            await self._whole(self._codes.bind(contact.code, payment.payment_id))
             contact.code = None
         self._keep(payment)
 
@@ -243,9 +261,12 @@ class Switchboard:
         """Hands every media fact to its call; runs until cancelled."""
         async for fact in self._media.facts():
             if fact.name == "media.back":
-                await self._media_back()
+                if fact.values["restarted"]:
+                    await self._media_back()
             elif fact.leg_id in self._by_leg:
                 self._by_leg[fact.leg_id].media_fact(fact)
+            else:
+                self._orphans.media_fact(fact)
 
     async def close(self) -> None:
         """Ends every call: the node stops."""
@@ -259,15 +280,13 @@ class Switchboard:
 
     def _payment_changed(self, change: PaymentChanged) -> None:
         payment = change.payment
-        contact = self._live.get(payment.call_id) or next(
-            (one for one in self._ended if one.call.call_id == payment.call_id), None
-        )
+        contact = self._find(payment.call_id)
         if contact is not None:
             known = contact.payments.get(payment.payment_id)
             if known is None or known.version <= payment.version:
                 contact.payments[payment.payment_id] = payment
-            if contact.call.live:
-                contact.payment_changed(change)
+            if isinstance(contact, Contact) and contact.call.live:
+                contact.payment_changed(change, news=_is_news(change, known))
         over = contact is None or not contact.call.live
         self._spawn(self._close_code(payment, call_over=over), "code.close")
         self._tell(change)
@@ -277,8 +296,11 @@ class Switchboard:
         for contact in list(self._live.values()):
             try:
                 await contact.media_back()
+            except Unreachable:
+                return  # gone again: its next return starts over
             except VaultError:
                 contact.hang_up(EndReason.MEDIA_REFUSED)
+        await self._shelf.restore()
 
     async def _end_at_vault(self, call_id: str) -> None:
         """The vault ends captures of the call; what is authorising completes and is told later."""
@@ -296,12 +318,9 @@ class Switchboard:
         """A code is used up once its payment went through, free again once it cannot; unknown waits."""
         if payment.agent_id is not None:
             return
-        if payment.state in {PaymentState.AUTHORISED, PaymentState.SETTLED}:
-            await self._codes.close_payment(payment.payment_id, paid=True)
-        elif payment.state in {PaymentState.CANCELLED, PaymentState.EXPIRED, PaymentState.NEEDS_ACTION} or (
-            call_over and payment.state is PaymentState.DECLINED
-        ):
-            await self._codes.close_payment(payment.payment_id, paid=False)
+        paid = code_after(payment, call_over=call_over)
+        if paid is not None:
+            await self._codes.close_payment(payment.payment_id, paid=paid)
 
     # Small parts.
 
@@ -315,21 +334,23 @@ class Switchboard:
 
     def _bridged(self, call_id: str) -> Contact:
         contact = self._contact(call_id)
-        if not contact.call.live:
+        if isinstance(contact, PastCall) or not contact.call.live:
             raise CallError("call_ended", "The call has ended; take the payment on a new call.")
         if contact.call.state is not CallState.BRIDGED:
             raise CallError("call_not_bridged", "Caller and agent are not connected; wait until they are.")
         return contact
 
-    def _contact(self, call_id: str) -> Contact:
-        contact = self._live.get(call_id) or next(
-            (one for one in self._ended if one.call.call_id == call_id), None
-        )
+    def _find(self, call_id: str) -> Contact | PastCall | None:
+        live = self._live.get(call_id)
+        return live or next((one for one in self._ended if one.call.call_id == call_id), None)
+
+    def _contact(self, call_id: str) -> Contact | PastCall:
+        contact = self._find(call_id)
         if contact is None:
             raise CallError("call_unknown", "There is no such call; read the list of calls again.")
         return contact
 
-    def _holder(self, payment_id: str) -> Contact:
+    def _holder(self, payment_id: str) -> Contact | PastCall:
         for contact in (*self._live.values(), *self._ended):
             if payment_id in contact.payments:
                 return contact
@@ -344,6 +365,16 @@ class Switchboard:
     def _tell(self, fact: CallFact) -> None:
         for listener in tuple(self._listeners):
             listener(fact)
+
+    async def _whole(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Database work of a flow, carried to its end even when the caller hangs up and the flow is cancelled.
+
+        A statement cancelled half-way would leave its connection, the only one, with an open transaction.
+        """
+        task = asyncio.ensure_future(work)
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+        return await asyncio.shield(task)
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -379,6 +410,12 @@ class _Refusal:
 
     def on_ended(self, leg: InviteLeg, reason: object, status: int | None) -> None:
         """Nothing to clean up."""
+
+
+def _is_news(change: PaymentChanged, known: Payment | None) -> bool:
+    """False for a state told once more, as after a restart of the broker: the caller has heard it."""
+    told_once = change.why in {Why.READY, Why.DECLINED}
+    return not told_once or known is None or known.version < change.payment.version
 
 
 def _view(call: Call) -> CallView:

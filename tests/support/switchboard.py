@@ -50,6 +50,11 @@ class MemorySwitchboard:
         live = (call for call in self._calls.values() if call.ended_reason is None and call.tenant == tenant)
         return tuple(call for call in live if agent_id is None or call.agent_id == agent_id)
 
+    def lost_calls_of(self, tenant: str, agent_id: str) -> tuple[CallView, ...]:
+        """Calls that died with an earlier run, as a test made them."""
+        own = (call for call in self._calls.values() if (call.tenant, call.agent_id) == (tenant, agent_id))
+        return tuple(call for call in own if call.ended_reason == "node_failed")
+
     def call(self, call_id: str) -> CallView:
         """One call."""
         if call_id not in self._calls:
