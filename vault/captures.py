@@ -564,12 +564,13 @@ class Captures:
         media_end, cell_end = key_pipe()
         try:
             await self._secure(slot, capture, media_end)
+            await self._register.note(slot.entry("capture.cell.restarted", reason="media_lost"))
         except BaseException:
             os.close(cell_end)
             raise
         capture.command(Resume())
         self._open_field(capture, field, cell_end)
-        await self._register.note(slot.entry("capture.cell.restarted", reason="media_lost"))
+        # Told in one breath with the order to open: the caller hears why before what to key.
         self._register.tell(slot, Why.CAPTURE_RESTARTED, field)
 
     async def _leg_closed(self, slot: Slot, capture: LiveCapture) -> None:
