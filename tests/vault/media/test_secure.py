@@ -223,6 +223,7 @@ async def test_a_broken_pipe_stays_secure_until_detach() -> None:
         assert "SECURE" == await broker.mode("caller")
         await broker.call("detach", leg_id="caller")
         await until(lambda: any(fact["mode"] == "NORMAL" for fact in modes(broker)))
+        await until(lambda: len(rig.of("leg.mode")) == 2)
         assert ["SECURE", "NORMAL"] == [fact.values["mode"] for fact in rig.of("leg.mode")]
 
 
@@ -389,13 +390,19 @@ async def test_talk_ends_by_the_media_clock() -> None:
         assert "SECURE" == await broker.mode("caller")
 
 
-CONTROLLER = """ import json, socket, sys, time def ask(sock, **message): sock.send(json.dumps({"id": 1,
-**message}).encode()) while True: reply = json.loads(sock.recv(65536)) if "fact" not in reply: return reply
-app, broker = (socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)) app.connect(sys.argv[1]
-+ "/media.sock"); broker.connect(sys.argv[1] + "/media-cell.sock") ours, theirs =
-socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) socket.send_fds(broker, [json.dumps({"id": 1, "op":
-"attach", "leg_id": "caller", "capture_id": "c"}).encode()], [ours.fileno()])
-print(broker.recv(65536).decode(), flush=True) time.sleep(60)
+CONTROLLER = """
+import json, socket, sys, time
+
+app, broker = (socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2))
+app.connect(sys.argv[1] + "/media.sock")
+broker.connect(sys.argv[1] + "/media-cell.sock")
+ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+attach = {"id": 1, "op": "attach", "leg_id": "caller", "capture_id": "cap_1"}
+socket.send_fds(broker, [json.dumps(attach).encode()], [ours.fileno()])
+while "ok" not in (reply := json.loads(broker.recv(65536))):
+    pass
+print(reply, flush=True)
+time.sleep(60)
 """
 
 
