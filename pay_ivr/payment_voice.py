@@ -29,6 +29,14 @@ def sentences_for(change: PaymentChanged, *, alone: bool) -> tuple[Sentence, ...
     return say(change, alone) if say is not None else ()
 
 
+def follows(change: PaymentChanged, spoken: PaymentChanged | None) -> bool:
+    """True when this goes with the step spoken before it: amount, restart or problem, then the field of it.
+
+    That the field is open comes from the cell, late on a busy machine; the amount must not be cut by it.
+    """
+    return change.why is Why.FIELD_OPENED and spoken is not None and spoken.field is change.field
+
+
 def _amount(change: PaymentChanged) -> dict[str, Any]:
     return {"amount_minor": change.payment.amount_minor, "currency": change.payment.currency}
 

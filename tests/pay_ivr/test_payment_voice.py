@@ -3,7 +3,7 @@
 import pytest
 
 from pay_ivr.catalogue import VALUES, Catalogue, Key
-from pay_ivr.payment_voice import sentences_for
+from pay_ivr.payment_voice import follows, sentences_for
 from vault import (
     Decline,
     DeclineReason,
@@ -116,3 +116,13 @@ def test_every_step_can_be_spoken_in_every_language(why: Why, language: str, alo
         for sentence in sentences_for(change, alone=alone):
             assert set(VALUES.get(sentence.key, {})) == set(sentence.values)
             assert CATALOGUE.text(language, sentence.key, **sentence.values)
+
+
+def test_field_goes_with_the_step_that_named_it() -> None:
+    """The amount is not cut by the request for the PAN; a request for another field cuts whatever is said."""
+    opened = a_change(Why.FIELD_OPENED, field=Field.PAN)
+    assert follows(opened, a_change(Why.CAPTURE_OPENED, field=Field.PAN))
+    assert follows(opened, a_change(Why.CAPTURE_RESTARTED, field=Field.PAN))
+    assert not follows(a_change(Why.FIELD_OPENED, field=Field.CVV), opened)
+    assert not follows(a_change(Why.READY), opened)
+    assert not follows(opened, None)
