@@ -17,7 +17,7 @@ import structlog
 from vault.door import Field, FieldProblem, Payment, PaymentState, Refused, VaultError, Why
 from vault.ids import new_id
 from vault.live import LiveCapture
-from vault.payment import Move, check_capture, field_to_rekey
+from vault.payment import Move, after, check_capture, field_to_rekey
 from vault.progress import (
     Authorise,
     Confirmed,
@@ -39,7 +39,7 @@ from vault.progress import (
     WipeSad,
 )
 from vault.providers.base import NEVER_SENT, UNKNOWN, AttemptRequest, Outcome, Provider, outcome_from_json
-from vault.register import Register, Slot
+from vault.register import BROKER, Register, Slot
 from vault.snapshot import WHY_OF_FACT
 from vault.tenant import Tenant
 from vault.wire import Json
@@ -95,7 +95,7 @@ class Captures:
         self._check_call_is_free(slot)
         retry = self._field_of_retry(slot)
         if retry is not None and slot.capture is not None:
-            return await self._reopen(slot, slot.capture, retry, Move.CAPTURE, Why.CAPTURE_OPENED)
+            return await self._reopen(slot, slot.capture, retry, Move.CAPTURE)
         await self.end(slot)
         return await self._open_new(slot, Move.CAPTURE, Why.CAPTURE_OPENED)
 
@@ -115,7 +115,7 @@ class Captures:
             raise Refused(
                 "capture_restarting", "The capture is being restarted. Wait a moment.", retryable=True
             )
-        return await self._reopen(slot, slot.capture, field, Move.REKEY, Why.FIELD_OPENED)
+        return await self._reopen(slot, slot.capture, field, Move.REKEY)
 
     async def talk(self, slot: Slot, *, on: bool, by: str = "agent") -> Payment:
         """The pause of a capture, in which caller and agent hear each other and keys are ignored."""
@@ -168,6 +168,13 @@ class Captures:
         self._give_up_outcome(capture)
         await self._release(slot, capture)
         await self._zone.kill(capture.pid)
+
+    async def cancel(self, slot: Slot, actor: str, by: str) -> Payment:
+        """Cancelled, on record, and told; its cell is gone. `Refused` when the payment's state forbids it."""
+        after(slot.row.state, Move.CANCEL)
+        await self._register.move(slot, Move.CANCEL, slot.entry("payment.intent.cancelled", actor, by=by))
+        await self.end(slot)
+        return self._register.tell(slot, Why.CANCELLED)
 
     def keep_for_retry(self, slot: Slot) -> None:
         """The cell forgets the CVV and keeps PAN and expiry for the next attempt."""
@@ -229,7 +236,8 @@ class Captures:
         self._open_field(capture, Field.PAN, None)
         return payment
 
-    async def _reopen(self, slot: Slot, capture: LiveCapture, field: Field, move: Move, why: Why) -> Payment:
+    async def _reopen(self, slot: Slot, capture: LiveCapture, field: Field, move: Move) -> Payment:
+        """The field open in the cell that lives; that it is open is told when the cell says so."""
         was_attached, before = capture.attached, capture.keying
         media_end, cell_end = key_pipe()
         try:
@@ -242,9 +250,11 @@ class Captures:
             raise
         capture.confirming = False
         self._end_talk(capture)
-        payment = self._register.tell(slot, why, field)
+        told = slot.snapshot()
+        if move is Move.CAPTURE:
+            told = self._register.tell(slot, Why.CAPTURE_OPENED, field)
         self._open_field(capture, field, cell_end)
-        return payment
+        return told
 
     async def _begin(
         self, slot: Slot, capture: LiveCapture, media_end: int, field: Field, move: Move
@@ -574,11 +584,11 @@ class Captures:
         self._register.tell(slot, Why.CAPTURE_RESTARTED, field)
 
     async def _leg_closed(self, slot: Slot, capture: LiveCapture) -> None:
-        """The caller's leg is gone: an unfinished capture is over; a ready payment may still be charged."""
+        """The caller's leg is gone: the same end as `end_call` makes, whoever is first; ready stays ready."""
         self._claims.pop(capture.leg_id, None)
         capture.attached = False
         if self._wants_cell(slot):
-            await self._expire(slot, "leg_closed")
+            await self.cancel(slot, BROKER, "system")
 
     def _talk_ended(self, slot: Slot, capture: LiveCapture) -> Payment:
         self._end_talk(capture)

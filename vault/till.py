@@ -5,9 +5,9 @@ import re
 from audit.outbox import stamp
 from vault.captures import Captures
 from vault.charges import Charges
-from vault.door import Field, NewPayment, Payment, PaymentState, Refused, Why
+from vault.door import Field, NewPayment, Payment, PaymentState, Refused
 from vault.ids import new_id
-from vault.payment import Move, after, check_new
+from vault.payment import check_new
 from vault.register import Register, Slot
 from vault.store import PaymentRow
 from vault.tenant import Tenant
@@ -108,12 +108,8 @@ class Till:
                     await self._captures.end(slot)
 
     async def _cancel(self, slot: Slot, by: str) -> Payment:
-        after(slot.row.state, Move.CANCEL)
         actor = _PARTIES.get(by, f"agent:{by}")
-        entry = slot.entry("payment.intent.cancelled", actor, by=by if by in _PARTIES else "agent")
-        await self._register.move(slot, Move.CANCEL, entry)
-        await self._captures.end(slot)
-        return self._register.tell(slot, Why.CANCELLED)
+        return await self._captures.cancel(slot, actor, by if by in _PARTIES else "agent")
 
     async def _slots_of_call(self, call_id: str) -> list[Slot]:
         return [self._register.slot_of(row) for row in await self._register.store.of_call(call_id)]
