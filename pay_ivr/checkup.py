@@ -1,4 +1,4 @@
-"""`pay-ivr check`: reads settings and every tenant file as a node would, and names the first wrong line.
+"""Reads every tenant file as a node will, and names the first wrong line: `pay-ivr check`, and before `serve`.
 
 The `[payment]` section is the vault's; its own reader checks it, in a process of its own,
 because nothing here may import it.
@@ -10,26 +10,50 @@ import sys
 from pay_ivr.facts import CallError
 from pay_ivr.flow import load_flow
 from pay_ivr.settings import Settings
-from pay_ivr.tenants import TenantError, load_tenants
+from pay_ivr.tenants import Did, Tenant, TenantError, line_of, load_tenants, read_text
+
+READ_TIMEOUT_S = 30
+"""The vault's reader takes a second; on a machine where it hangs nothing will run."""
 
 
 def check(settings: Settings) -> int:
-    """0 when a node could start with these files; the lines printed say what was read."""
-    tenants = load_tenants(settings.tenants_dir)
-    for tenant in tenants.values():
-        for did in tenant.telephony.did:
-            try:
-                load_flow(did.flow)
-            except CallError as error:
-                raise TenantError(f"{tenant.tenant_id}.toml: {did.number}: {error.sentence}") from None
-            if did.flow == "agent_assisted" and not did.agents:
-                raise TenantError(f"{tenant.tenant_id}.toml: {did.number}: agent_assisted needs agents")
-    reader = [sys.executable, "-m", "vault.tenant", str(settings.tenants_dir)]
-    result = subprocess.run(reader, capture_output=True, text=True, check=False, timeout=30)
-    if result.returncode != 0:
-        raise TenantError(
-            result.stderr.strip().splitlines()[-1] if result.stderr.strip() else "[payment] is wrong"
-        )
+    """0 when a node could start with these files; the line printed says what was read."""
+    tenants = checked_tenants(settings)
     numbers = sum(len(tenant.telephony.did) for tenant in tenants.values())
     sys.stdout.write(f"check: settings, {len(tenants)} tenant(s) and {numbers} number(s) are right\n")
     return 0
+
+
+def checked_tenants(settings: Settings) -> dict[str, Tenant]:
+    """All tenants by id; TenantError names file and line of the first thing that is wrong in any section."""
+    tenants = load_tenants(settings.tenants_dir)
+    for tenant in tenants.values():
+        text = read_text(settings.tenants_dir / f"{tenant.tenant_id}.toml")
+        for number, did in enumerate(tenant.telephony.did):
+            field, problem = _problem_of(did)
+            if problem:
+                line = line_of(text, ["telephony", "did", number, field])
+                raise TenantError(
+                    f"{tenant.tenant_id}.toml:{line}: telephony.did.{number}.{field}: {problem}"
+                )
+    _check_payment_sections(settings)
+    return tenants
+
+
+def _problem_of(did: Did) -> tuple[str, str]:
+    """The field of a number that cannot work, and why; two empty texts when all is well."""
+    try:
+        load_flow(did.flow)
+    except CallError as error:
+        return "flow", error.sentence
+    if did.flow == "agent_assisted" and not did.agents:
+        return "agents", "agent_assisted needs agents"
+    return "", ""
+
+
+def _check_payment_sections(settings: Settings) -> None:
+    reader = [sys.executable, "-m", "vault.tenant", str(settings.tenants_dir)]
+    result = subprocess.run(reader, capture_output=True, text=True, check=False, timeout=READ_TIMEOUT_S)
+    if result.returncode != 0:
+        said = result.stderr.strip().splitlines()
+        raise TenantError(said[-1] if said else "[payment] is wrong")

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from agent_api.auth import Passwords, create_access_key, create_agent
+from pay_ivr.checkup import checked_tenants
 from pay_ivr.ids import now_ms
 from pay_ivr.logs import start_logging
 from pay_ivr.settings import Settings
 from pay_ivr.store import Agent, Store
 from pay_ivr.supervisor import Supervisor
-from pay_ivr.tenants import Tenant, load_tenants
+from pay_ivr.tenants import Tenant
 
 PHONE_PASSWORD_BYTES = 12
 """96 random bits behind a digest; phones that cannot paste can still type sixteen characters."""
@@ -90,9 +91,12 @@ def say(line: str) -> None:
 
 
 def serve(settings: Settings, log_file: Path | None) -> int:
-    """Runs a node until SIGTERM; the first start prints the console URL and one-time logins."""
+    """Runs a node until SIGTERM; the first start prints the console URL and one-time logins.
+
+    SettingsError or TenantError, as `pay-ivr check` would say it, before anything is made or started.
+    """
     start_logging(settings.log_level)
-    logins = asyncio.run(first_agents(settings, load_tenants(settings.tenants_dir)))
+    logins = asyncio.run(first_agents(settings, checked_tenants(settings)))
     supervisor = Supervisor(settings, log_file)
     say(f"pay-ivr: data in {settings.data_dir}")
     supervisor.start(lambda name: say(f"pay-ivr: {name} is up"))

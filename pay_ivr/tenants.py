@@ -79,7 +79,7 @@ def load_tenants(folder: Path) -> dict[str, Tenant]:
 
 def load_tenant(path: Path) -> Tenant:
     """One tenant from its file."""
-    text = _read(path)
+    text = read_text(path)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -100,7 +100,8 @@ def load_tenant(path: Path) -> Tenant:
     return Tenant(path.stem, name, live, telephony)
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A tenant's whole file; TenantError when it is too large or no text."""
     try:
         if path.stat().st_size > TENANT_FILE_BYTES_MAX:
             raise TenantError(f"{path.name}: larger than {TENANT_FILE_BYTES_MAX} bytes")
@@ -156,4 +157,4 @@ class Numbers:
 
 def sections(path: Path) -> dict[str, Any]:
     """The file's raw sections, for their owners' own checks."""
-    return tomllib.loads(_read(path))
+    return tomllib.loads(read_text(path))
