@@ -376,12 +376,12 @@ async def test_end_of_call_lets_a_charge_come_to_its_result(zone, desk):
     assert zone.times_charged(ready.payment_id) == 1
 
 
-async def test_closed_leg_expires_the_capture(zone, desk):
-    """A caller whose leg is gone cannot key."""
+async def test_closed_leg_cancels_the_capture(zone, desk):
+    """A caller whose leg is gone cannot key; it is the end of the call, whoever says so first."""
     created = await desk.created()
     await desk.door.open_capture(created.payment_id)
     zone.media("close_leg", leg_id=desk.leg_id)
-    assert PaymentState.EXPIRED is (await desk.why(Why.EXPIRED)).payment.state
+    assert PaymentState.CANCELLED is (await desk.why(Why.CANCELLED)).payment.state
 
 
 # --- lost answers -------------------------------------------------------------------------------------------
