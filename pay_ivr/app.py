@@ -34,11 +34,20 @@ from pay_ivr.store import SipSecret, Store
 from pay_ivr.switchboard import ENDED_KEPT_MAX, Switchboard
 from pay_ivr.tenants import Numbers, Tenant, load_tenants, sections
 from pay_ivr.tones import hold_music
-from vault import Door, MediaClient
+from vault import Door, MediaClient, VaultError
 
 SECRETS_EVERY_S = 5.0
 """How soon a new agent's phone can register; agents are added by a command in another process."""
 TRACE_FILE = "sip-trace.jsonl"
+TOLD_AT_STOP = (
+    "legs",
+    "dialogs",
+    "transactions",
+    "retransmissions_in",
+    "retransmissions_out",
+    "handler_failed",
+)
+"""Sizes of the SIP tables and what the network made us repeat, in the log when the app stops."""
 
 
 class App:
@@ -81,6 +90,7 @@ class App:
         self._on_stop(board.close)
         http_port = await self._start_desk(store, board, codes, catalogue, tenants)
         self._tell(sip, http_port)
+        self._on_stop(lambda: self._sum_up(sip, media))
 
     async def _settle(
         self, store: Store, door: Door, media: MediaClient, codes: PaymentCodes, board: Switchboard
@@ -179,6 +189,15 @@ class App:
         path.with_suffix(".new").write_text(json.dumps(facts), encoding="utf-8")
         path.with_suffix(".new").rename(path)
         log.info("node.app.started", sip_udp_port=sip.udp_port, http_port=http_port)
+
+    async def _sum_up(self, sip: SipEndpoint, media: MediaClient) -> None:
+        """First thing of a stop: how full the tables are. Without live calls every size is zero."""
+        counters = sip.counters
+        sizes = {name: counters.get(name, 0) for name in TOLD_AT_STOP}
+        try:
+            log.info("node.app.stopping", media_legs=len(await media.legs()), **sizes)
+        except VaultError:
+            log.info("node.app.stopping", **sizes)
 
     def _task(self, work: Awaitable[None], name: str) -> None:
         task = asyncio.ensure_future(work)
