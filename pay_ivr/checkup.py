@@ -1,4 +1,4 @@
-"""Reads every tenant file as a node will, and names the first wrong line: `pay-ivr check`, and before `serve`.
+"""Reads every tenant file as a node will and names the first wrong line: for `pay-ivr check` and `serve`.
 
 The `[payment]` section is the vault's; its own reader checks it, in a process of its own,
 because nothing here may import it.
@@ -32,10 +32,9 @@ def checked_tenants(settings: Settings) -> dict[str, Tenant]:
         for number, did in enumerate(tenant.telephony.did):
             field, problem = _problem_of(did)
             if problem:
-                line = line_of(text, ["telephony", "did", number, field])
-                raise TenantError(
-                    f"{tenant.tenant_id}.toml:{line}: telephony.did.{number}.{field}: {problem}"
-                )
+                place: list[str | int] = ["telephony", "did", number, field]
+                where = f"{tenant.tenant_id}.toml:{line_of(text, place)}: {'.'.join(map(str, place))}"
+                raise TenantError(f"{where}: {problem}")
     _check_payment_sections(settings)
     return tenants
 

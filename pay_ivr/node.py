@@ -15,7 +15,7 @@ from pay_ivr.logs import start_logging
 from pay_ivr.settings import Settings
 from pay_ivr.store import Agent, Store
 from pay_ivr.supervisor import Supervisor
-from pay_ivr.tenants import Tenant
+from pay_ivr.tenants import Tenant, TenantError, load_tenants
 
 PHONE_PASSWORD_BYTES = 12
 """96 random bits behind a digest; phones that cannot paste can still type sixteen characters."""
@@ -32,7 +32,8 @@ class NewAgentLogin:
 
 
 async def add_agent(settings: Settings, agent_id: str, tenant: str, language: str) -> NewAgentLogin:
-    """A new agent of a tenant; IntegrityError when the user exists."""
+    """A new agent of a tenant; IntegrityError when the user exists, TenantError when the tenant does not."""
+    _check_tenant(settings, tenant)
     store = await Store.open(settings.data_dir / "app.db")
     phone_password = secrets.token_urlsafe(PHONE_PASSWORD_BYTES)
     passwords = Passwords()
@@ -52,12 +53,18 @@ async def add_agent(settings: Settings, agent_id: str, tenant: str, language: st
 
 
 async def add_access_key(settings: Settings, tenant: str, label: str) -> str:
-    """A new access key of an integrator, in clear; it is stored as a hash."""
+    """A new access key of an integrator, in clear; it is stored as a hash. TenantError: no such tenant."""
+    _check_tenant(settings, tenant)
     store = await Store.open(settings.data_dir / "app.db")
     try:
         return await create_access_key(store, tenant=tenant, label=label, now_ms=now_ms())
     finally:
         await store.close()
+
+
+def _check_tenant(settings: Settings, tenant: str) -> None:
+    if tenant not in load_tenants(settings.tenants_dir):
+        raise TenantError("there is no such tenant; its name is the tenant file's name without .toml")
 
 
 async def first_agents(settings: Settings, tenants: dict[str, Tenant]) -> list[NewAgentLogin]:
