@@ -25,6 +25,8 @@ async def finish_alone(line: Line, payment: Payment) -> Payment:
     """The payment in its last state of this call."""
     if payment.state is PaymentState.READY:
         payment = await line.ask_confirm(payment.payment_id)
+    elif payment.state is PaymentState.DECLINED and not await _tries_again(line, payment):
+        return payment
     while payment.state not in OVER:
         change = await line.next_change(payment.payment_id)
         payment = change.payment

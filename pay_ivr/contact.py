@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from pay_ivr.call import Call, CallEvent, CallState, EndReason
+from pay_ivr.catalogue import Key
 from pay_ivr.codes import PreparedPayment
 from pay_ivr.facts import CallError
 from pay_ivr.flow import Keyed
@@ -38,6 +39,7 @@ ANSWER_TIMEOUT_S = 120.0
 CHANGES_KEPT = 200
 """Steps of one payment that wait for a flow; a flow that is this far behind is not reading them at all."""
 NO_AGENT_STATUS = 480
+NO_CODEC_STATUS = 488
 FINAL = frozenset(
     {
         PaymentState.AUTHORISED,
@@ -117,8 +119,7 @@ class Contact:
             if await self._ring(user):
                 await self._bridge()
                 return True
-        self._sip_of_caller().reject(self._refusal)
-        self._exchange.ended(self, EndReason.NO_AGENT)
+        self._refuse_caller(self._refusal, EndReason.NO_AGENT)
         return False
 
     async def answer(self) -> None:
@@ -152,8 +153,11 @@ class Contact:
         return Keyed(str(values.get("digits", "")), str(values.get("outcome", "no_input")))
 
     def open_payment(self) -> Payment | None:
-        """The newest payment that still needs something from the caller."""
-        return next((one for one in reversed(self.payments.values()) if one.state not in FINAL), None)
+        """The newest payment that still needs something from the caller; `next_change` goes on from here."""
+        found = next((one for one in reversed(self.payments.values()) if one.state not in FINAL), None)
+        if found is not None:
+            self._changes[found.payment_id].clear()  # what the desk has seen to, before the flow took over
+        return found
 
     async def pay(self, prepared: PreparedPayment) -> Payment:
         """Creates the prepared payment without an agent and starts the capture."""
@@ -196,19 +200,21 @@ class Contact:
         return await self._exchange.take_code(self, code)
 
     def hang_up(self, reason: EndReason) -> None:
-        """Ends every leg, then the call."""
+        """Ends every leg, then the call. A caller who is not answered yet gets 480 (`InviteLeg.hang_up`)."""
         self._ending = True
         for leg in (self.caller, self.agent):
             if leg is not None and leg.sip is not None and not leg.ended:
                 leg.sip.hang_up()
         self._exchange.ended(self, reason)
 
-    def refuse(self, status: int) -> None:
-        """Ends a call whose flow cannot go on: a final response before the answer, BYE after it."""
-        if self.call.live:
-            if self.caller.sip is not None and self.call.state in {CallState.OFFERED, CallState.RINGING}:
-                self.caller.sip.reject(status)
-            self.hang_up(EndReason.FAILED)
+    async def give_up(self) -> None:
+        """Ends a call whose flow cannot go on; a caller who was answered hears of it first."""
+        try:
+            if self.call.state in {CallState.SELF_SERVICE, CallState.AGENT_LOST}:
+                await self.say(Sentence(Key.TECHNICAL_PROBLEM))
+        finally:
+            if self.call.live:
+                self.hang_up(EndReason.FAILED)
 
     # News from legs (LegListener), media and the vault.
 
@@ -324,11 +330,16 @@ class Contact:
         try:
             sip.answer(self.caller.offer() if sip.remote_sdp is None else self.caller.answer(sip.remote_sdp))
         except SipError as error:
-            sip.reject(getattr(error, "status", 488))
-            self._exchange.ended(self, EndReason.MEDIA_REFUSED)
+            self._refuse_caller(getattr(error, "status", NO_CODEC_STATUS), EndReason.MEDIA_REFUSED)
             raise CallError(
                 "no_common_codec", "The caller offers no G.711; enable it at the trunk."
             ) from None
+
+    def _refuse_caller(self, status: int, reason: EndReason) -> None:
+        """A final response to the caller, and the end of all the rest: an agent may have answered already."""
+        self._ending = True  # the refusal is told as the end of the leg; it is not the caller who went
+        self._sip_of_caller().reject(status)
+        self.hang_up(reason)
 
     def _sip_of_caller(self) -> InviteLeg:
         if self.caller.sip is None:

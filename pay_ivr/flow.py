@@ -49,7 +49,7 @@ class Line(Protocol):
         """Asks for at most 10 open digits; refused from the moment the call has a payment (vault's rule)."""
 
     def open_payment(self) -> Payment | None:
-        """The call's payment that is not final yet."""
+        """The call's payment that is not final yet; `next_change` then tells the steps after this moment."""
 
     async def pay(self, prepared: PreparedPayment) -> Payment:
         """Creates the prepared payment without an agent and starts the capture."""

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from pay_ivr.ids import new_id
 from pay_ivr.sip import sdp
+from pay_ivr.sip.errors import SipError
 from pay_ivr.sip.invite import InviteLeg
 from pay_ivr.sip.legstate import EndReason
 from vault import MediaClient, Remote, VaultError
@@ -97,9 +98,17 @@ class Leg:
         """180 came."""
         self._listener.leg_ringing(self)
 
-    def on_answered(self, _leg: InviteLeg, answered: bytes) -> None:
-        """The peer's SDP answer came, in its 2xx or, after a late offer, in its ACK."""
-        self.negotiated = sdp.accept(sdp.parse_sdp(answered))
+    def on_answered(self, leg: InviteLeg, answered: bytes) -> None:
+        """The peer's SDP answer came, in its 2xx or, after a late offer, in its ACK.
+
+        One that leaves no audio ends the leg, and the listener hears of that end: a leg that is up and mute
+        would keep the other party waiting for ever.
+        """
+        try:
+            self.negotiated = sdp.accept(sdp.parse_sdp(answered))
+        except SipError:
+            leg.hang_up()
+            return
         self._in_order(self._tell_media())
         self._listener.leg_answered(self)
 

@@ -31,6 +31,7 @@ from vault import (
     Door,
     Field,
     MediaClient,
+    MediaFact,
     NewPayment,
     Payment,
     PaymentChanged,
@@ -43,8 +44,6 @@ ENDED_KEPT_MAX = 200
 """Ended calls the desk can still read: enough for the last hour of a busy team, small in memory."""
 NOT_FOUND_STATUS = 404
 Result = TypeVar("Result")
-NO_ROOM_STATUS = 480
-"""480, not 503: a trunk takes 503 as "leave this host alone", and only the endpoint may say that."""
 
 
 class Switchboard:
@@ -228,7 +227,8 @@ class Switchboard:
         for leg in (contact.caller, contact.agent):
             if leg is not None:
                 leg.close()
-                self._by_leg.pop(leg.leg_id, None)
+        # Also the legs of agents who were rung and did not answer.
+        self._by_leg = {leg_id: one for leg_id, one in self._by_leg.items() if one is not contact}
         self._ended.append(contact)
         self.changed(contact, "call.contact.ended")
         self._spawn(self._end_at_vault(call.call_id), "end")
@@ -255,18 +255,18 @@ class Switchboard:
     async def follow_vault(self) -> None:
         """Hands every payment step to its call; runs until cancelled."""
         async for change in self._door.facts():
-            self._payment_changed(change)
+            try:
+                self._payment_changed(change)
+            except Exception as error:  # noqa: BLE001 one call's mistake must not make all others deaf
+                log.exception("call.fact.failed", error=type(error).__name__)
 
     async def follow_media(self) -> None:
         """Hands every media fact to its call; runs until cancelled."""
         async for fact in self._media.facts():
-            if fact.name == "media.back":
-                if fact.values["restarted"]:
-                    await self._media_back()
-            elif fact.leg_id in self._by_leg:
-                self._by_leg[fact.leg_id].media_fact(fact)
-            else:
-                self._orphans.media_fact(fact)
+            try:
+                await self._media_told(fact)
+            except Exception as error:  # noqa: BLE001 as above
+                log.exception("call.fact.failed", error=type(error).__name__)
 
     async def close(self) -> None:
         """Ends every call: the node stops."""
@@ -277,6 +277,15 @@ class Switchboard:
                 task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=5.0)
+
+    async def _media_told(self, fact: MediaFact) -> None:
+        if fact.name == "media.back":
+            if fact.values["restarted"]:
+                await self._media_back()
+        elif fact.leg_id in self._by_leg:
+            self._by_leg[fact.leg_id].media_fact(fact)
+        else:
+            self._orphans.media_fact(fact)
 
     def _payment_changed(self, change: PaymentChanged) -> None:
         payment = change.payment
@@ -325,12 +334,19 @@ class Switchboard:
     # Small parts.
 
     async def _run_flow(self, contact: Contact) -> None:
+        """The call's flow; however it ends, the call ends with it: nobody is left on a silent line."""
+        call_id = contact.call.call_id
         try:
             await contact.caller.open()
             await load_flow(contact.call.flow)(contact)
         except (VaultError, CallError) as error:
-            log.warning("call.flow.failed", call_id=contact.call.call_id, code=error.code)
-            contact.refuse(NO_ROOM_STATUS)
+            log.warning("call.flow.failed", call_id=call_id, code=error.code)
+            await contact.give_up()
+        except Exception as error:  # noqa: BLE001 whatever broke, the caller hears of it and the call ends
+            log.exception("call.flow.broken", call_id=call_id, error=type(error).__name__)
+            await contact.give_up()
+        if contact.call.live:
+            contact.hang_up(EndReason.FLOW_FINISHED)
 
     def _bridged(self, call_id: str) -> Contact:
         contact = self._contact(call_id)
@@ -367,7 +383,7 @@ class Switchboard:
             listener(fact)
 
     async def _whole(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Database work of a flow, carried to its end even when the caller hangs up and the flow is cancelled.
+        """Database work of a flow, carried to its end even when a hang-up cancels the flow.
 
         A statement cancelled half-way would leave its connection, the only one, with an open transaction.
         """

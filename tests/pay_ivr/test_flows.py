@@ -142,3 +142,24 @@ async def test_a_refused_capture_charges_nothing_and_says_so() -> None:
     await unattended_payment.run(line)
 
     assert ["not_charged_goodbye", "goodbye"] == line.said[-2:]
+
+
+async def test_an_agent_lost_after_a_decline_leaves_a_retry_to_the_caller() -> None:
+    """The decline was told while the agent was there; nobody tells it again: the flow goes on from it."""
+    line = ScriptedLine()
+    line.step(Why.CANCELLED, PaymentState.CANCELLED)
+    line.lose_agent(a_payment(PaymentState.DECLINED, decline=a_decline(), attempt=1, attempts_left=2))
+
+    await agent_assisted.run(line)
+
+    assert ["connect_agent", "capture"] == line.did
+
+
+async def test_an_agent_lost_after_a_last_decline_ends_the_call() -> None:
+    """No attempt is left: the caller hears that nothing was charged."""
+    line = ScriptedLine()
+    line.lose_agent(a_payment(PaymentState.DECLINED, decline=a_decline(), attempt=3, attempts_left=0))
+
+    await agent_assisted.run(line)
+
+    assert (["not_charged_goodbye", "goodbye"], EndReason.FLOW_FINISHED) == (line.said, line.ended)

@@ -1,0 +1,149 @@
+"""How calls end when something goes wrong: nobody stays on a silent line, the reason on record is true."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from pay_ivr.call import CallState, EndReason
+from pay_ivr.sip.invite import InviteLeg
+from pay_ivr.sip.legstate import EndReason as SipEnd
+from tests.support.exchange import ALONE, ASSISTED, House
+from tests.support.line import a_payment
+from tests.support.sipnet import SDP
+from vault import PaymentChanged, PaymentState, Why
+
+G722_ONLY = SDP.replace(b"RTP/AVP 0 101", b"RTP/AVP 9").replace(b"0 PCMU", b"9 G722")
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """The switchboard between a trunk and two phones."""
+    made = House(tmp_path)
+    yield made
+    await made.close()
+
+
+def busy(leg: InviteLeg) -> None:
+    """The agent presses the red button."""
+    leg.reject(486)
+
+
+def answer(leg: InviteLeg) -> None:
+    """The agent takes the call."""
+    leg.answer(SDP)
+
+
+async def test_no_agent_is_on_record_as_no_agent(house: House) -> None:
+    """The refusal is ours: the caller has not hung up, and hears what the last phone said."""
+    for user in ("agent1", "agent2"):
+        house.phones_do(user, busy)
+
+    caller = house.call(ASSISTED)
+    await house.settle()
+
+    assert [(SipEnd.REFUSED, 486)] == caller.ended
+    assert [EndReason.NO_AGENT] == house.reasons
+
+
+async def test_a_call_that_is_over_leaves_no_leg_behind(house: House) -> None:
+    """Also the legs of agents who were rung in vain are forgotten."""
+    for user in ("agent1", "agent2"):
+        house.phones_do(user, busy)
+
+    house.call(ASSISTED)
+    await house.settle()
+
+    assert {} == house.board._by_leg
+
+
+async def test_a_caller_without_our_codec_takes_the_answered_agent_along(house: House) -> None:
+    """The agent's phone is hung up: it would stay in a call with nobody."""
+    house.phones_do("agent1", answer)
+
+    caller = house.call(ASSISTED, offer=G722_ONLY)
+    await house.settle()
+
+    assert [(SipEnd.REFUSED, 488)] == caller.ended
+    assert SipEnd.REMOTE_HANG_UP in [reason for reason, _ in house.phones["agent1"].observers[0].ended]
+    assert [EndReason.MEDIA_REFUSED] == house.reasons
+
+
+async def test_an_agents_phone_that_answers_without_our_codec_is_hung_up_and_the_next_rings(
+    house: House,
+) -> None:
+    """A leg that is up and mute would keep the caller in the ring-back tone for ever."""
+    house.phones_do("agent1", lambda leg: leg.answer(G722_ONLY))
+    house.phones_do("agent2", answer)
+
+    house.call(ASSISTED)
+    await house.settle()
+
+    assert [CallState.BRIDGED] == house.states
+    assert "agent2" == house.board.calls_of("demo")[0].agent_id
+    assert SipEnd.REMOTE_HANG_UP in [reason for reason, _ in house.phones["agent1"].observers[0].ended]
+
+
+async def test_a_bridge_that_fails_ends_the_call_on_both_sides(house: House) -> None:
+    """The caller is answered by then: BYE, not a refusal, and the call is off the table."""
+    house.phones_do("agent1", answer)
+    house.media.broken.add("bridge")
+
+    caller = house.call(ASSISTED)
+    await house.settle()
+
+    assert [EndReason.FAILED] == house.reasons
+    assert SipEnd.REMOTE_HANG_UP in [reason for reason, _ in caller.ended]
+    assert SipEnd.REMOTE_HANG_UP in [reason for reason, _ in house.phones["agent1"].observers[0].ended]
+
+
+async def test_a_flow_that_breaks_says_so_and_hangs_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a flow stumbles over, the caller hears of it and the line is free again."""
+
+    async def broken(line: object) -> None:
+        await line.answer()  # type: ignore[attr-defined]
+        raise KeyError
+
+    monkeypatch.setattr("pay_ivr.switchboard.load_flow", lambda _name: broken)
+
+    caller = house.call(ALONE)
+    await house.ended()
+
+    assert "play" in house.media.told
+    assert [EndReason.FAILED] == house.reasons
+    assert SipEnd.REMOTE_HANG_UP in [reason for reason, _ in caller.ended]
+
+
+async def test_a_flow_that_forgets_to_hang_up_does_not_keep_the_caller(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of the flow is the end of the call."""
+
+    async def forgetful(line: object) -> None:
+        await line.answer()  # type: ignore[attr-defined]
+
+    monkeypatch.setattr("pay_ivr.switchboard.load_flow", lambda _name: forgetful)
+
+    house.call(ALONE)
+    await house.settle()
+
+    assert [EndReason.FLOW_FINISHED] == house.reasons
+
+
+async def test_a_flow_that_takes_over_does_not_live_through_the_past_again(house: House) -> None:
+    """What happened while the agent was there is over: an old `ready` would be confirmed a second time."""
+    house.phones_do("agent1", answer)
+    house.call(ASSISTED)
+    await house.settle()
+    (contact,) = house.board._live.values()
+    for why, state in ((Why.READY, PaymentState.READY), (Why.FIELD_CLEARED, PaymentState.CAPTURING)):
+        contact.payment_changed(PaymentChanged(1, why, a_payment(state)))
+
+    payment = contact.open_payment()
+    following = asyncio.ensure_future(contact.next_change("pay_a"))
+    contact.payment_changed(PaymentChanged(3, Why.READY, a_payment(PaymentState.READY)))
+
+    assert payment is not None
+    assert PaymentState.CAPTURING is payment.state
+    assert 3 == (await following).seq
