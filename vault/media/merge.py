@@ -19,7 +19,8 @@ SAME_PRESS_MS: Final = 300.0
 """One press on two transports is never further apart; two presses on ONE transport may well be closer."""
 
 PRESSES_KEPT: Final = 16
-"""Presses remembered for `SAME_PRESS_MS`; nobody keys faster than 16 in 300 ms."""
+"""Most presses that are remembered at once; nobody keys faster than 16 in 300 ms. Older ones are forgotten at
+the next key: kept, they would be the caller's PAN, key by key, in the memory of this process."""
 
 WAITING_MAX: Final = 8
 """In-band hits that can wait at once: 160 ms hold at most three real ones."""
@@ -126,5 +127,8 @@ class KeyMerge:
         return released
 
     def _let_go(self, press: _Press) -> int:
-        self._presses.append(press)
+        presses = self._presses
+        while presses and press.at_ms - presses[0].at_ms > SAME_PRESS_MS:
+            presses.popleft()
+        presses.append(press)
         return press.key

@@ -137,3 +137,11 @@ def test_repr_tells_no_key() -> None:
     merge = KeyMerge()
     merge.inband(5, 0.0)
     assert repr(merge) == "KeyMerge()"
+
+
+def test_only_keys_that_can_repeat_are_kept() -> None:
+    """Sixteen keys at a person's pace: what the merge remembers is no PAN."""
+    merge = KeyMerge()
+    for number, key in enumerate((9, 9, 9, 9, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 4)):
+        merge.event(key, 160.0 * number)
+    assert len(merge._presses) <= SAME_PRESS_MS // 160 + 1
