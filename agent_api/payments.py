@@ -69,7 +69,7 @@ class Idempotency:
         try:
             future.set_result(await make())
         except BaseException as error:
-            del self._kept[name]
+            self._kept.pop(name, None)  # a flood of others may have pushed it out already
             future.set_exception(error if isinstance(error, Exception) else DeskError("internal"))
             future.exception()  # read once, so that nobody waiting is no warning
             raise

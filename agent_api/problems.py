@@ -18,6 +18,8 @@ from vault import VaultError
 CONTENT_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:pay-ivr:problem:"
 """RFC 9457 §3.1.1: a URI that identifies the problem; ours is the code, there is nothing to fetch."""
+NOT_FOUND = 404
+"""One answer, word for word, for what is foreign and for what never was: no asker learns the difference."""
 FIELDS_MAX = 8
 """Wrong fields listed in one document; no body of ours has more."""
 
@@ -79,7 +81,9 @@ PROBLEMS: dict[str, Problem] = {
     # Calls
     "call_unknown": Problem(404, "This call is not yours or is unknown.", "Read GET /v1/calls again."),
     "call_state": Problem(409, "The call is not in a state for that.", "Read the call again."),
-    "call_ended": Problem(409, "The call has ended.", "Nothing was charged; call the customer back."),
+    "call_ended": Problem(
+        409, "The call has ended.", "Read its payments: only an authorised one is charged."
+    ),
     "call_not_bridged": Problem(409, "Caller and agent are not connected.", "Wait until they are."),
     "leg_unknown": Problem(409, "The caller is no longer on the line.", "Call the customer back."),
     # Payments: what the vault refuses
@@ -153,7 +157,7 @@ def document(
         "next_step": row.next_step,
         "retryable": retryable,
     }
-    if detail is not None and detail != row.title:
+    if detail is not None and detail != row.title and row.status != NOT_FOUND:
         members["detail"] = detail
     if fields:
         members["fields"] = [dict(field) for field in fields[:FIELDS_MAX]]

@@ -11,6 +11,7 @@ import contextlib
 import json
 import secrets
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +49,8 @@ class Feed:
     """One agent's numbered messages and the consoles that read them."""
 
     asker: Asker
+    run: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Numbers of another feed mean nothing: of another run of this process, or of one that was forgotten."""
     ring: deque[bytes] = field(default_factory=lambda: deque(maxlen=RING_MAX))
     last: int = 0
     """Number of the newest message; 0 before the first."""
@@ -82,8 +85,6 @@ class Streams:
     """All feeds. `tell` is the switchboard's listener: it never waits and never raises into a call."""
 
     def __init__(self) -> None:
-        self.run = secrets.token_hex(8)
-        """Numbers of another run of this process mean nothing."""
         self._feeds: dict[str, Feed] = {}
         self._agent_of_call: dict[str, str] = {}
 
@@ -160,12 +161,13 @@ class Streams:
 async def open_stream(desk: Desk, ask: Ask) -> web.StreamResponse:
     """GET /v1/stream: a WebSocket that starts with a snapshot, or goes on after `last` of the same `run`."""
     desk.doorman.check_origin(ask.request)
-    seen = _resume_point(ask.request, desk.streams.run)
+    query = _checked_query(ask.request)
     socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=INCOMING_BYTES_MAX, compress=False)
     if not socket.can_prepare(ask.request).ok:
         raise DeskError("upgrade_needed", headers={"Upgrade": "websocket"})
     desk.streams.forget_idle(desk.now())
     feed = desk.streams.feed(ask.who)
+    seen = _resume_point(query, feed.run)
     if len(feed.consoles) >= STREAMS_PER_AGENT_MAX:
         raise DeskError("streams_exceeded", retry_after_s=int(HEARTBEAT_S))
     feed.consoles[socket] = ask.who.login_sha256
@@ -178,16 +180,21 @@ async def open_stream(desk: Desk, ask: Ask) -> web.StreamResponse:
     return socket
 
 
-def _resume_point(request: web.Request, run: str) -> int | None:
-    """The number after which to go on; None for a fresh start; -1 (in no ring) for another run."""
+def _checked_query(request: web.Request) -> Mapping[str, str]:
+    """`run` and `last`, or neither; DeskError("query_invalid") for anything else."""
     if len(request.query_string) > QUERY_BYTES_MAX or set(request.query) - {"run", "last"}:
         raise DeskError("query_invalid")
-    last = request.query.get("last")
-    if last is None:
-        return None
+    last = request.query.get("last", "0")
     if not (last.isascii() and last.isdigit() and len(last) <= 15):
         raise DeskError("query_invalid")
-    return int(last) if request.query.get("run") == run else -1
+    return request.query
+
+
+def _resume_point(query: Mapping[str, str], run: str) -> int | None:
+    """The number after which to go on; None for a fresh start; -1 (in no ring) for another run."""
+    if "last" not in query:
+        return None
+    return int(query["last"]) if query.get("run") == run else -1
 
 
 async def _serve(
@@ -219,7 +226,7 @@ async def _serve(
 async def _write(desk: Desk, feed: Feed, socket: web.WebSocketResponse, seen: int | None) -> None:
     if seen is None:
         seen = feed.last
-        await _send(socket, _encode(_snapshot(desk, feed.asker, seen)))
+        await _send(socket, _encode(_snapshot(desk, feed, seen)))
     while feed.holds_after(seen):
         news = feed.news
         for message in feed.after(seen):
@@ -251,18 +258,19 @@ async def _watch_login(desk: Desk, asker: Asker, socket: web.WebSocketResponse, 
     await socket.close(code=CLOSE_LOGIN_ENDED)
 
 
-def _snapshot(desk: Desk, asker: Asker, seq: int) -> dict[str, Any]:
+def _snapshot(desk: Desk, feed: Feed, seq: int) -> dict[str, Any]:
     """Everything the agent's console shows now; numbers go on from `seq`.
 
     His live calls; after a restart of the app those that died with it, so that a charge that was under way
     still shows its result.
     """
+    asker = feed.asker
     assert asker.agent is not None
     who = asker.tenant, asker.agent.agent_id
     calls = desk.switchboard.calls_of(*who) or desk.switchboard.lost_calls_of(*who)
     return {
         "type": "snapshot",
-        "run": desk.streams.run,
+        "run": feed.run,
         "seq": seq,
         "calls": [call_answer(call, asker).model_dump(mode="json") for call in calls],
         "payments": [answer for call in calls for answer in _payments(desk, asker, call)],

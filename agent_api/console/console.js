@@ -106,6 +106,7 @@ function chooseCall() {
     return;
   }
   for (const [id, call] of state.calls) if (call.ended_reason) state.calls.delete(id);
+  disarm(); // the first press meant the call before
   state.dismissed = null;
   clearForm();
 }

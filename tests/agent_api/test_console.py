@@ -127,6 +127,27 @@ async def test_cancel_and_hang_up_want_a_second_press(house: DeskHouse, faults: 
 
 @pytest.mark.tool("chromium")
 @pytest.mark.slow
+async def test_a_first_press_does_not_outlive_its_call(house: DeskHouse, faults: list[str]) -> None:
+    """Hang-up is armed, the caller goes, the next one comes: one press must not hang up on him."""
+    async with browser_page(house.url) as page:
+        listen(page, faults)
+        await log_in(page, "agent1", house.one_time["agent1"], PASSWORD)
+        first = house.board.bridge("demo", "agent1", caller="4930555010")
+        await wait_text(page, "#caller", "4930555010")
+        await page.keyboard.press("Alt+h")
+        await page.wait_for_selector("#hang-up[data-armed=true]")
+        house.board.end(first.call_id)
+        second = house.board.bridge("demo", "agent1", caller="4930555020")
+        await wait_text(page, "#caller", "4930555020")
+        await page.wait_for_selector("#hang-up[data-armed=false]")
+        await page.keyboard.press("Alt+h")
+        await page.wait_for_selector("#hang-up[data-armed=true]")
+    assert house.board.call(second.call_id).ended_reason is None
+    assert faults == []
+
+
+@pytest.mark.tool("chromium")
+@pytest.mark.slow
 async def test_a_console_that_was_cut_off_shows_what_it_missed(house: DeskHouse, faults: list[str]) -> None:
     """The socket is gone in the middle of a capture; the page says so and comes back complete."""
     async with browser_page(house.url) as page:

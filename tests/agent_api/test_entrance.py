@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_api.entrance import parse_json
+from agent_api.labels import FOLDER as LABELS
 from agent_api.limits import BODY_BYTES_MAX
 from agent_api.problems import DeskError
 from agent_api.route import Access
@@ -229,6 +232,32 @@ async def test_foreign_calls_are_unknown_and_own_tenants_calls_are_listed(house:
     ]
     assert detail["payments"] == []
     await problem(await house.get(f"/v1/calls/{stranger.call_id}"), 404, "call_unknown")
+
+
+@pytest.mark.parametrize("path", ["/v1/calls/{}", "/v1/payments/{}"])
+async def test_what_is_foreign_reads_like_what_never_was(house: DeskHouse, path: str) -> None:
+    """Word for word: otherwise an answer would tell who else calls here."""
+    call = house.board.bridge("other", "agent3")
+    payment = await house.board.create_payment(
+        call.call_id, amount_minor=1, currency="EUR", reference="R", purpose="invoice", agent_id="agent3"
+    )
+    foreign = call.call_id if "calls" in path else payment.payment_id
+    answers = [await (await house.get(path.format(one))).json() for one in (foreign, "x" + foreign[1:])]
+    assert answers[0] == answers[1]
+
+
+async def test_a_call_that_ended_is_never_said_to_be_unpaid(house: DeskHouse) -> None:
+    """The agent who hangs up a moment after the caller may have an approved payment on it."""
+    payment_id = await house.payment_on_call()
+    await house.board.start_capture(payment_id)
+    house.board.hurry(payment_id)
+    paid = await house.board.charge(payment_id)
+    house.board.end(paid.call_id)
+    body = await (await house.post(f"/v1/calls/{paid.call_id}/hang-up")).json()
+    assert "nothing was charged" not in str(body).lower()
+    for labels in sorted(LABELS.glob("*.json")):
+        text = json.loads(labels.read_text("utf-8"))["problem_call_ended"].lower()
+        assert not re.search("nothing was|nichts wurde|no se ha cobrado nada|rien n.a été", text)
 
 
 async def test_only_the_calls_agent_hangs_up(house: DeskHouse) -> None:

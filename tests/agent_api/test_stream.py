@@ -109,6 +109,23 @@ async def test_a_console_that_was_away_too_long_is_closed_with_4409(house: DeskH
     assert fresh["seq"] == RING_MAX + 1
 
 
+async def test_numbers_of_a_forgotten_feed_mean_nothing_to_the_next(house: DeskHouse) -> None:
+    """A laptop that slept longer than its feed lived must not go on in the middle of another's numbers."""
+    call = house.board.bridge("demo", "agent1")
+    async with await connect(house) as socket:
+        [old] = await read(socket, 1)
+    async with asyncio.timeout(TIMEOUT_S):
+        while house.streams._feeds["agent1"].consoles:  # noqa: ASYNC110 - the desk notices the close by itself
+            await asyncio.sleep(0.01)
+    house.streams.forget_idle(house.clock.now + stream.FEED_KEPT_S + 1)
+    async with await connect(house) as socket:
+        await read(socket, 1)
+        house.board.change(call, "one")
+        await read(socket, 1)
+    async with await connect(house, f"?run={old['run']}&last=0") as socket:
+        assert await close_code(socket) == CLOSE_RESUME_TOO_OLD
+
+
 async def test_agents_hear_only_of_their_own_calls(house: DeskHouse) -> None:
     """Neither a colleague's nor another tenant's call shows, not even under the same agent id."""
     async with await connect(house) as socket:
