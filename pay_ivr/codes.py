@@ -140,7 +140,7 @@ class PaymentCodes:
         await self._close(payment_codes.c.payment_id == payment_id, paid=paid)
 
     async def taken(self) -> tuple[tuple[str, str | None], ...]:
-        """Codes that are neither open nor used, each with its payment; at a start: those of an earlier run."""
+        """Codes that are neither open nor used, each with its payment; at a start those of an earlier run."""
         query = select(payment_codes.c.code, payment_codes.c.payment_id).where(
             payment_codes.c.state == "taken"
         )
@@ -157,11 +157,18 @@ class PaymentCodes:
 
 def code_after(payment: Payment, *, call_over: bool) -> bool | None:
     """True: the payment's code is used up. False: it is open again. None: the outcome will tell."""
-    if payment.state in {PaymentState.AUTHORISED, PaymentState.SETTLED}:
+    if payment.state in _PAID:
         return True
-    if payment.state in {PaymentState.CANCELLED, PaymentState.EXPIRED, PaymentState.NEEDS_ACTION}:
+    if payment.state in _UNPAID:
         return False
     return False if call_over and payment.state is PaymentState.DECLINED else None
+
+
+_PAID = frozenset({PaymentState.AUTHORISED, PaymentState.SETTLED, PaymentState.REFUNDED})
+_UNPAID = frozenset(
+    {PaymentState.CANCELLED, PaymentState.EXPIRED, PaymentState.NEEDS_ACTION, PaymentState.VOIDED}
+)
+"""A charge of unknown outcome may be found voided: the bill is still open, and so is its code."""
 
 
 def _tries_max(caller: str) -> int:

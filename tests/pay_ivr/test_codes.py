@@ -14,9 +14,12 @@ from pay_ivr.codes import (
     TRIES_MAX,
     TRIES_WINDOW_MS,
     PaymentCodes,
+    code_after,
 )
 from pay_ivr.facts import CallError
 from pay_ivr.store import Store
+from tests.support.line import a_payment
+from vault import PaymentState
 
 NOW_MS = 1_800_000_000_000
 CALLER = "4930555"
@@ -74,6 +77,16 @@ async def test_a_failed_payment_frees_its_code_and_a_paid_one_does_not(codes: Pa
     assert await codes.take(code, CALLER, NOW_MS, tenant="demo") is not None
     await codes.close(code, paid=True)
     assert await codes.take(code, CALLER, NOW_MS, tenant="demo") is None
+
+
+@pytest.mark.parametrize(
+    ("state", "free"),
+    [(PaymentState.VOIDED, True), (PaymentState.REFUNDED, False), (PaymentState.UNKNOWN, None)],
+)
+def test_a_code_follows_what_is_found_out_later(state: PaymentState, free: bool | None) -> None:
+    """A voided charge leaves the bill open; an unknown one is waited for."""
+    paid = code_after(a_payment(state), call_over=True)
+    assert (None if free is None else not free) == paid
 
 
 async def test_a_code_of_another_tenant_or_run_out_is_unknown(codes: PaymentCodes) -> None:
