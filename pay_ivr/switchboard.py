@@ -282,6 +282,9 @@ class Switchboard:
         if fact.name == "media.back":
             if fact.values["restarted"]:
                 await self._media_back()
+        elif fact.name == "media.lost":
+            for contact in tuple(self._live.values()):
+                self.changed(contact, "call.audio.lost")
         elif fact.leg_id in self._by_leg:
             self._by_leg[fact.leg_id].media_fact(fact)
         else:

@@ -43,7 +43,7 @@ time_warning = Bitte beachten Sie: Es { $seconds ->
     [one] bleibt noch { CARDINAL($seconds, gender: "feminine") } Sekunde
    *[other] bleiben noch { CARDINAL($seconds, gender: "feminine") } Sekunden
 }.
-capture_restarted = Wir wurden kurz unterbrochen. Es wurde nichts abgebucht. Bitte beginnen Sie noch einmal mit Ihrer Karte.
+capture_restarted = Wir wurden kurz unterbrochen. Es wurde nichts abgebucht.
 cancelled = Die Zahlung wurde abgebrochen. Es wurde nichts abgebucht.
 expired = Die Zeit für diese Zahlung ist abgelaufen. Es wurde nichts abgebucht.
 agent_lost_confirm = Die Verbindung zu unserem Mitarbeiter ist abgebrochen. Der Betrag ist: { MONEY($amount_minor, $currency) }. Um jetzt zu zahlen, drücken Sie die Eins. Wenn Sie nichts tun, wird nichts abgebucht.

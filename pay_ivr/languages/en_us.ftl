@@ -43,7 +43,7 @@ time_warning = Please note: { CARDINAL($seconds) } { $seconds ->
     [one] second is
    *[other] seconds are
 } left.
-capture_restarted = We were interrupted for a moment. Nothing has been charged. Please start again with your card.
+capture_restarted = We were interrupted for a moment. Nothing has been charged.
 cancelled = The payment has been cancelled. Nothing has been charged.
 expired = The time for this payment is over. Nothing has been charged.
 agent_lost_confirm = Your agent is no longer on the line. To pay { MONEY($amount_minor, $currency) } now, press one. If you do nothing, nothing is charged.

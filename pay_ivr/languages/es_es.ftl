@@ -43,7 +43,7 @@ time_warning = Atención: { $seconds ->
     [one] queda { CARDINAL($seconds) } segundo
    *[other] quedan { CARDINAL($seconds) } segundos
 }.
-capture_restarted = Ha habido una breve interrupción. No se ha cobrado nada. Por favor, empiece de nuevo con su tarjeta.
+capture_restarted = Ha habido una breve interrupción. No se ha cobrado nada.
 cancelled = El pago se ha cancelado. No se ha cobrado nada.
 expired = El tiempo para este pago ha terminado. No se ha cobrado nada.
 agent_lost_confirm = Su agente ya no está en la línea. Para pagar ahora { MONEY($amount_minor, $currency) }, pulse uno. Si no hace nada, no se cobrará nada.

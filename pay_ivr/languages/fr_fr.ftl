@@ -43,7 +43,7 @@ time_warning = Attention : il vous reste { CARDINAL($seconds, gender: "feminine"
     [one] seconde
    *[other] secondes
 }.
-capture_restarted = Nous avons été interrompus un instant. Rien n'a été débité. Recommencez avec votre carte, s'il vous plaît.
+capture_restarted = Nous avons été interrompus un instant. Rien n'a été débité.
 cancelled = Le paiement est annulé. Rien n'a été débité.
 expired = Le temps prévu pour ce paiement est écoulé. Rien n'a été débité.
 agent_lost_confirm = Votre conseiller n'est plus en ligne. Pour payer maintenant { MONEY($amount_minor, $currency) }, appuyez sur un. Si vous ne faites rien, rien ne sera débité.
