@@ -293,6 +293,9 @@ class Contact:
             await leg.open()
         except VaultError:
             return False
+        except asyncio.CancelledError:
+            leg.close()  # the caller gave up meanwhile; nobody else knows this leg, media has it
+            raise
         self.agent, self._agent_up = leg, asyncio.get_running_loop().create_future()
         leg.sip = self._exchange.place_call(self, user, leg, leg.offer())
         if leg.sip is None:
