@@ -6,8 +6,9 @@ pyVoIP is GPLv3: this program stands alone, imports nothing of the product and i
     caller:  pyvoip_phone.py --node-port P --user U --packets FILE --call NUMBER
 
 stdin: `key 4242#` presses keys as in-band tones, `hangup`, `quit`. stdout: {"event": "registered" |
-"answered" | "keyed" | "ended"}. FILE gets every RTP packet that came in: 2 bytes length, 8 bytes of
-milliseconds, the packet; FILE.sent in the same form every payload that went out.
+"answered" | "keyed" | "ended"}, `ended` with the telephone-events it has understood. FILE gets every RTP
+packet that came in: 2 bytes length, 8 bytes of milliseconds, the packet; FILE.sent in the same form every
+payload that went out.
 """
 
 import argparse
@@ -34,6 +35,7 @@ KEYPAD = ("123", "456", "789", "*0#")
 LOW_HZ = {key: hertz for row, hertz in zip(KEYPAD, (697, 770, 852, 941), strict=True) for key in row}
 HIGH_HZ = {key: hertz for row in KEYPAD for key, hertz in zip(row, (1209, 1336, 1477), strict=True)}
 COMMANDS_MAX = 1000
+KEYS_HEARD_MAX = 100
 
 
 def say(event: str, **facts: object) -> None:
@@ -139,7 +141,7 @@ class Telephone:
                 call.write_audio(murmur(0.5, seed))
                 self._quiet_until = time.monotonic() + 0.5
             time.sleep(0.02)
-        say("ended")
+        say("ended", keys_heard=call.get_dtmf(KEYS_HEARD_MAX))
 
     def _obey(self) -> None:
         for _ in range(COMMANDS_MAX):
