@@ -1,4 +1,4 @@
-"""One node per module of end-to-end tests; each module sets `AGENTS` when it wants more than one desk."""
+"""One node per module of end-to-end tests; each module says how many desks it wants."""
 
 from collections.abc import AsyncIterator
 
@@ -12,8 +12,8 @@ from tests.support.node import Node, running_node
 async def node(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Node]:
-    """A node in processes of its own, and as many desks with phones as the module's `AGENTS`."""
+    """A node in processes of its own, with `AGENTS` desks; those of `WITHOUT_PHONE` bring their own."""
     agents = getattr(request.module, "AGENTS", 1)
-    settings = getattr(request.module, "SETTINGS", {})
-    async with running_node(tmp_path_factory.mktemp("node"), agents, **settings) as running:
+    without_phone = getattr(request.module, "WITHOUT_PHONE", ())
+    async with running_node(tmp_path_factory.mktemp("node"), agents, without_phone) as running:
         yield running

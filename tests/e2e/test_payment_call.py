@@ -105,7 +105,9 @@ def voice_between(talk: Talk, begin: float, end: float) -> set[bytes]:
 
 def agent_heard(talk: Talk) -> set[bytes]:
     """Every payload that the agent's phone was given."""
-    return {one.data[12:] for one in talk.place.phone.rtp.received}
+    phone = talk.place.phone
+    assert phone is not None
+    return {one.data[12:] for one in phone.rtp.received}
 
 
 async def agent_hears_caller(talk: Talk) -> None:

@@ -122,9 +122,10 @@ class Leg:
 class Crowd:
     """One endpoint with all its legs; `agent` of a node when it has registered."""
 
-    def __init__(self, microphones: Microphones) -> None:
+    def __init__(self, microphones: Microphones, pick_up_s: float = PICK_UP_S) -> None:
         self.legs: list[Leg] = []
         self._microphones = microphones
+        self._pick_up_s = pick_up_s
         self.endpoint = SipEndpoint(SipSettings(udp_port=0), self, Registrar("crowd"))
 
     async def register(self, user: str, password: str, node_port: int) -> None:
@@ -145,11 +146,7 @@ class Crowd:
 
     async def call(self, number: str, caller: str, node_port: int, talk_s: float) -> Leg:
         """One call from dial to hang-up."""
-        leg = Leg(Line(self._microphones))
-        self.legs.append(leg)
-        offer = sdp.offer("127.0.0.1", leg.line.port, codecs=("PCMU",))
-        target = f"sip:{number}@127.0.0.1:{node_port}"
-        dialled = self.endpoint.invite(target, offer, from_uri=f"sip:{caller}@127.0.0.1", observer=leg)
+        leg, dialled = self.dial(number, caller, node_port)
         await leg.answered.wait()
         await asyncio.sleep(talk_s)
         if not leg.ended.is_set():
@@ -157,12 +154,20 @@ class Crowd:
             await leg.ended.wait()
         return leg
 
+    def dial(self, number: str, caller: str, node_port: int) -> tuple[Leg, InviteLeg]:
+        """A call that has just begun."""
+        leg = Leg(Line(self._microphones))
+        self.legs.append(leg)
+        offer = sdp.offer("127.0.0.1", leg.line.port, codecs=("PCMU",))
+        target = f"sip:{number}@127.0.0.1:{node_port}"
+        return leg, self.endpoint.invite(target, offer, from_uri=f"sip:{caller}@127.0.0.1", observer=leg)
+
     def on_invite(self, incoming: InviteLeg) -> Leg:
         """Rings, and answers by itself."""
         leg = Leg(Line(self._microphones))
         self.legs.append(leg)
         incoming.ring()
-        self.endpoint.call_later(PICK_UP_S, lambda: self._pick_up(incoming, leg))
+        self.endpoint.call_later(self._pick_up_s, lambda: self._pick_up(incoming, leg))
         return leg
 
     def _pick_up(self, incoming: InviteLeg, leg: Leg) -> None:

@@ -15,7 +15,7 @@ import structlog
 
 from pay_ivr.proof.stage import Stage
 from tests.support.crowd import Crowd, Leg, Microphones
-from tests.support.node import NUMBER_BASE, TENANT, agent_of, tenant_text
+from tests.support.node import NUMBER_BASE, TENANT, agent_of, last_words, tenant_text
 
 RATE_PER_S = 10
 TALK_S = 2.0
@@ -61,7 +61,7 @@ async def _play(stage: Stage, callers: Crowd, agent: Crowd, calls: int) -> dict[
         "heard": _share(legs, agent.legs),
         "played_s": round(played_s, 1),
         "exit": code,
-        "tables": _last_words(stage.log_file),
+        "tables": last_words(stage),
     }
 
 
@@ -84,15 +84,6 @@ def _share(callers: list[Leg], agents: list[Leg]) -> float:
     """Packets that arrived at the other end, of those sent."""
     legs = [*callers, *agents]
     return round(sum(leg.line.received for leg in legs) / max(1, sum(leg.line.sent for leg in legs)), 3)
-
-
-def _last_words(log_file: Path) -> dict[str, object]:
-    """The app's line about its tables at the stop."""
-    for line in reversed(log_file.read_text(encoding="utf-8").splitlines()):
-        if '"node.app.stopping"' in line:
-            said: dict[str, object] = json.loads(line)
-            return {name: value for name, value in said.items() if isinstance(value, int)}
-    return {}
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ Everything is real: SIP and RTP on loopback, HTTP and WebSocket, SQLite, cells; 
 """
 
 import asyncio
+import json
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -71,9 +72,12 @@ def tenant_text(agents: int) -> str:
 
 
 class Place:
-    """One agent at work: the console's connection, the registered phone, and the number that rings it."""
+    """One agent at work: the console's connection, the registered phone, and the number that rings it.
 
-    def __init__(self, number: int, desk: DeskClient, phone: SipPhone, sip_port: int) -> None:
+    `phone` is None where a test brings a phone that we did not write.
+    """
+
+    def __init__(self, number: int, desk: DeskClient, phone: SipPhone | None, sip_port: int) -> None:
         self.number = str(NUMBER_BASE + number)
         self.desk = desk
         self.phone = phone
@@ -98,7 +102,8 @@ class Place:
                 yield Talk(self, caller, (await self.desk.bridged_call(WAIT_S))["call_id"])
             finally:
                 await caller.hang_up()
-                await asyncio.wait_for(self.phone.ended.wait(), WAIT_S)
+                if self.phone is not None:
+                    await asyncio.wait_for(self.phone.ended.wait(), WAIT_S)
         finally:
             caller.close()
 
@@ -106,12 +111,19 @@ class Place:
 class Talk:
     """One bridged call, with what caller and agent do on it."""
 
-    def __init__(self, place: Place, caller: SipPhone, call_id: str) -> None:
+    def __init__(self, place: Place, caller: SipPhone | None, call_id: str) -> None:
+        """`caller` is None when the caller's phone is none of ours."""
         self.place = place
-        self.caller = caller
+        self._caller = caller
         self.desk = place.desk
         self.call_id = call_id
         self.payment_id = ""
+
+    @property
+    def caller(self) -> SipPhone:
+        """Our caller's phone."""
+        assert self._caller is not None
+        return self._caller
 
     # What the agent does.
 
@@ -226,9 +238,22 @@ class Node:
             return rows + books.execute("SELECT * FROM attempts ORDER BY attempt_id").fetchall()
 
 
+def last_words(stage: Stage) -> dict[str, int]:
+    """How full the tables of a stopped node were: the app's own line in the log."""
+    for line in reversed(stage.log_file.read_text(encoding="utf-8").splitlines()):
+        if '"node.app.stopping"' in line:
+            return {name: value for name, value in json.loads(line).items() if isinstance(value, int)}
+    raise LookupError("the app has not said how it ended")
+
+
 @asynccontextmanager
-async def running_node(folder: Path, agents: int, **settings: Any) -> AsyncIterator[Node]:
-    """A node with that many agents at their desks, phones registered; all of it gone afterwards."""
+async def running_node(
+    folder: Path, agents: int, without_phone: Collection[int] = (), **settings: Any
+) -> AsyncIterator[Node]:
+    """A node with that many agents at their desks, phones registered; all of it gone afterwards.
+
+    `without_phone`: numbers of agents whose phones the test brings.
+    """
     tenants = folder / "tenants"
     tenants.mkdir(parents=True)
     (tenants / f"{TENANT}.toml").write_text(tenant_text(agents))
@@ -237,25 +262,29 @@ async def running_node(folder: Path, agents: int, **settings: Any) -> AsyncItera
     places: list[Place] = []
     try:
         for number in range(1, agents + 1):
-            places.append(await _take_place(stage, number))  # noqa: PERF401 - what is open must be closed
+            place = await _take_place(stage, number, phone=number not in without_phone)
+            places.append(place)
         yield Node(stage, places)
     finally:
         for place in places:
             await place.desk.__aexit__()
-            place.phone.close()
+            if place.phone is not None:
+                place.phone.close()
         code = await asyncio.to_thread(stage.stop)
     assert 0 == code
 
 
-async def _take_place(stage: Stage, number: int) -> Place:
+async def _take_place(stage: Stage, number: int, *, phone: bool) -> Place:
     login = stage.logins[agent_of(number)]
     desk = DeskClient(stage.facts["http_url"])
     await desk.__aenter__()
     await desk.log_in(login.agent_id, login.password)
-    phone = SipPhone(login.agent_id, seed=number)
-    await phone.open(int(stage.facts["sip_udp_port"]))
-    await phone.register(login.phone_password)
-    return Place(number, desk, phone, int(stage.facts["sip_udp_port"]))
+    port = int(stage.facts["sip_udp_port"])
+    registered = SipPhone(login.agent_id, seed=number) if phone else None
+    if registered is not None:
+        await registered.open(port)
+        await registered.register(login.phone_password)
+    return Place(number, desk, registered, port)
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
