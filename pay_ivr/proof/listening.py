@@ -55,6 +55,8 @@ class Score:
         return Score(self.count + other.count, self.right + other.right)
 
 
+SEARCH_MS = 140.0
+"""After a press, where he looks for it: a press, a jitter buffer, and not yet the next press (160 ms)."""
 NO_SCORE = Score(0, 0)
 
 
@@ -62,7 +64,7 @@ def attack(recordings: Sequence[Recording]) -> Score:
     """Every press of every recording, one guess each; a press outside the audio is a wrong guess."""
     score = NO_SCORE
     for one in recordings:
-        guesses = best_keys(one.audio.astype(np.float64), one.presses_ms)
+        guesses = best_keys(one.audio.astype(np.float64), one.presses_ms, after_ms=SEARCH_MS)
         right = sum(guess == digit for guess, digit in zip(guesses, one.digits, strict=True))
         score += Score(len(one.digits), right)
     return score

@@ -1,10 +1,10 @@
 """Live memory, environments, command lines and hidden files of a node's processes, searched as root.
 
 Every writable mapping of every long-lived process is read through the kernel's window on it, while the
-process runs. Pages that have not changed since the look before were searched then, and are older than the canaries
-that are new now: only the others, with their neighbours, are searched. Besides the bytes, `KeyObjects` looks
-for digits as Python keeps them: small integers in order behind the pointers of a list, or one hop further
-inside objects that a list or deque holds.
+process runs. Pages that have not changed since the look before were searched then, and are older than the
+canaries that are new now: only the others, with their neighbours, are searched. Besides the bytes,
+`KeyObjects` looks for digits as Python keeps them: small integers in order behind the pointers of a list, or
+one hop further inside objects that a list or deque holds.
 
 A living cell is the one place where a PAN may be; of cells this file only says that their secret pages cannot
 be read (memfd_secret) and when they are gone.
