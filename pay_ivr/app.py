@@ -119,6 +119,7 @@ class App:
                 tcp_port=settings.sip_tcp_port if settings.sip_tcp_port >= 0 else None,
                 realm=settings.sip_realm,
                 calls_max=settings.calls_max,
+                invite_from=settings.trunks,
                 info_from=settings.info_from,
             ),
             board,

@@ -163,9 +163,9 @@ class Switchboard:
         self._orphans = orphans
 
     def on_invite(self, sip: InviteLeg) -> LegObserver:
-        """A new call: routed by the dialled number, its flow started."""
+        """A new call of a trunk: routed by the dialled number, its flow started."""
         route = self._numbers.route(sip.dialled_user)
-        if sip.source.ip not in self._settings.trunks or route is None:
+        if route is None:
             return _Refusal(sip, NOT_FOUND_STATUS)
         call = Call(
             call_id=new_id("call"),
@@ -200,7 +200,7 @@ class Switchboard:
         caller = contact.call.caller
         try:
             return self._sip.invite(
-                found[0].uri,
+                found[0],
                 offer,
                 from_uri=f"sip:{caller}@{self._settings.bind_ip}",
                 from_display=contact.call.tenant_name,

@@ -43,6 +43,11 @@ class CoreSettings:
     """What the core must know of its surroundings."""
 
     calls_max: int = CALLS_MAX
+    invite_from: frozenset[str] | None = None
+    """Source addresses that may call us; all others are told 404, as for a number that does not exist.
+
+    None: everybody.
+    """
     info_from: frozenset[str] = frozenset()
     """Source addresses whose INFO keys count; everybody else's are answered, dropped and counted."""
     source_rate_per_s: float = SOURCE_RATE_PER_S
@@ -235,7 +240,7 @@ class UserAgent:
             return True
         if self.layer.full:
             self.counters["overload"] += 1
-            self._rim.transmit(self._overloaded(request), self._way_back(request, source))
+            self._answer(request, source, self._overloaded(request))
             return True
         if request.get("Max-Forwards") == "0":
             self._respond(request, source, 483)
@@ -276,7 +281,11 @@ class UserAgent:
     def _on_new_invite(self, request: Request, source: Hop) -> None:
         key = _merge_key(request)
         merged = self._incoming.get(key)
-        if merged is not None and merged.pending:
+        callers = self._settings.invite_from
+        if callers is not None and source.ip not in callers:
+            self.counters["denied"] += 1
+            self._respond(request, source, 404)
+        elif merged is not None and merged.pending:
             self._respond(request, source, 482)
         elif self.draining or len(self._incoming) >= self._settings.calls_max:
             self.counters["overload"] += 1
@@ -344,7 +353,15 @@ class UserAgent:
         self._answer(request, source, response_to(request, status, to_tag=self._tag(request)))
 
     def _answer(self, request: Request, source: Hop, response: Response) -> None:
-        self.layer.serve(request, self._way_back(request, source)).respond(response)
+        """A refusal keeps no state and is not repeated (§8.2.7): the peer asks again if it was lost.
+
+        So whoever may do nothing here cannot fill our tables, nor have us repeat answers to a forged address.
+        """
+        way_back = self._way_back(request, source)
+        if response.status >= 300:
+            self._rim.transmit(response, way_back)
+        else:
+            self.layer.serve(request, way_back).respond(response)
 
     def _way_back(self, request: Request, source: Hop) -> Hop:
         """Where responses go (§18.2.2, RFC 3581 §4): the same connection; on UDP always the source address.
@@ -373,14 +390,8 @@ def _merge_key(request: Request) -> tuple[str, ...]:
     return (request.get("Call-ID") or "", tag_of(request.get("From") or "") or "", str(cseq(request).number))
 
 
-def invitation_hop(target_uri: str, registrar: Registrar) -> tuple[Hop, bool]:
-    """Where to send the INVITE, and whether that is the flow of a registered phone.
-
-    LocalSipError("target") for a URI that leads nowhere.
-    """
-    flow = registrar.flow_of(target_uri)
-    if flow is not None:
-        return flow, True
+def target_hop(target_uri: str) -> Hop:
+    """Where to send an INVITE to this URI; LocalSipError("target") when it leads nowhere."""
     if not parse_uri(target_uri).host:
         raise LocalSipError("target", "The call's target leads nowhere.")
-    return checked_target(target_uri), False
+    return checked_target(target_uri)

@@ -12,13 +12,13 @@ from typing import Protocol
 
 import structlog
 
-from pay_ivr.sip.core import CALLS_MAX, CoreSettings, UserAgent, invitation_hop
+from pay_ivr.sip.core import CALLS_MAX, CoreSettings, UserAgent, target_hop
 from pay_ivr.sip.digest import Credentials
 from pay_ivr.sip.errors import LocalSipError
 from pay_ivr.sip.invite import InviteLeg, LegObserver
 from pay_ivr.sip.legstate import LIVE
 from pay_ivr.sip.outgoing import Invitation
-from pay_ivr.sip.registrar import Registrar
+from pay_ivr.sip.registrar import Contact, Registrar
 from pay_ivr.sip.registration import EXPIRES_S, Registration, RegistrationState
 from pay_ivr.sip.rim import Hop, Timers, Transport
 from pay_ivr.sip.source import SOURCE_BURST, SOURCE_RATE_PER_S
@@ -48,6 +48,8 @@ class SipSettings:
     """The address peers reach us at, in Via and Contact; the bound address when None."""
     calls_max: int = CALLS_MAX
     """Incoming legs at a time; one more is refused with 503 and Retry-After."""
+    invite_from: frozenset[str] | None = None
+    """Source addresses that may call us: the trunks. None: everybody, for a network of its own."""
     info_from: frozenset[str] = frozenset()
     """Source addresses whose SIP INFO keys count. Every address here brings the app into PCI scope."""
     source_rate_per_s: float = SOURCE_RATE_PER_S
@@ -134,7 +136,7 @@ class SipEndpoint:
 
     def invite(
         self,
-        target_uri: str,
+        target: str | Contact,
         offer: bytes,
         *,
         from_uri: str,
@@ -145,19 +147,21 @@ class SipEndpoint:
         ring_timeout_s: float = 45.0,
         headers: tuple[tuple[str, str], ...] = (),
     ) -> InviteLeg:
-        """Calls `target_uri`, a SIP URI or the Contact of a registered phone, which is reached on its flow.
+        """Calls a SIP URI, or a registered phone on its flow.
 
+        A phone is never looked up by its URI: another one could have registered under the same.
         LocalSipError: "target" leads nowhere; "legs_full" and "transactions_full" are retryable.
         """
-        hop, registered = invitation_hop(target_uri, self._registrar)
+        phone = target if isinstance(target, Contact) else None
+        target_uri = target if isinstance(target, str) else target.uri
         invitation = Invitation(
             target_uri=target_uri,
-            hop=hop,
+            hop=target_hop(target_uri) if phone is None else phone.flow,
             offer=offer,
             from_value=str(NameAddr(from_display, from_uri, {"tag": secrets.token_hex(8)})),
             to_value=f"<{to_uri or target_uri}>",
             call_id=secrets.token_hex(16),
-            pinned=registered,
+            pinned=phone is not None,
             credentials=credentials,
             ring_timeout_s=ring_timeout_s,
             headers=headers,
@@ -227,6 +231,7 @@ class SipEndpoint:
 def _core_settings(settings: SipSettings) -> CoreSettings:
     return CoreSettings(
         calls_max=settings.calls_max,
+        invite_from=settings.invite_from,
         info_from=settings.info_from,
         source_rate_per_s=settings.source_rate_per_s,
         source_burst=settings.source_burst,

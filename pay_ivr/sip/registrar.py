@@ -39,7 +39,7 @@ class Contact:
     """One phone of one user."""
 
     uri: str
-    """Raw Contact URI: the Request-URI of calls to this phone."""
+    """Raw Contact URI: the Request-URI of calls to this phone. Two phones may name the same."""
     flow: Hop
     """Where its REGISTER came from."""
     expires_at: float
@@ -80,11 +80,6 @@ class Registrar:
         current = [contact for contact in self._bindings.get(user, []) if contact.expires_at > now]
         self._keep(user, current)
         return current[::-1]
-
-    def flow_of(self, uri: str) -> Hop | None:
-        """The flow of the phone that registered this Contact URI; None when nobody did."""
-        found = [contact.flow for contact in self._current() if contact.uri == uri]
-        return found[-1] if found else None
 
     def knows_flow(self, source: Hop) -> bool:
         """True when a phone is registered on that flow."""

@@ -10,7 +10,8 @@ from pay_ivr.sip.invite import InviteLeg
 from pay_ivr.sip.legstate import LegState
 from pay_ivr.sip.rim import Hop, Transport
 from pay_ivr.sip.source import SourceLimits
-from tests.support.sipnet import SDP, Net, Node, Observed
+from pay_ivr.sip.wire import Request
+from tests.support.sipnet import SDP, Net, Node, Observed, Peer
 
 CALLER, CALLED = "192.0.2.1", "192.0.2.2"
 MUTANTS = 10_000
@@ -135,3 +136,59 @@ def test_observer_that_comes_after_the_end_is_told_it() -> None:
     net.clock.run(1)
     assert (486, ["ended"]) == (observer.ended[0][1], called.observers[0].told)
     assert isinstance(observer, Observed)
+
+
+def test_strangers_fill_no_table_and_are_answered_once(net_of_strangers: tuple[Net, Node, Peer]) -> None:
+    """Whoever may not call is told 404 without a transaction: no repeats to an address that may be forged."""
+    net, node, stranger = net_of_strangers
+    for number in range(50):
+        stranger.say(invite(number), CALLED)
+    net.clock.run(60)
+    assert (["404 INVITE"] * 50, [], True) == (stranger.said_to(), node.legs, node.empty())
+
+
+def test_refusals_fill_no_table(net_of_strangers: tuple[Net, Node, Peer]) -> None:
+    """REGISTER without a login, unknown methods, dialogs that are not ours."""
+    net, node, stranger = net_of_strangers
+    for number, method in enumerate(("REGISTER", "REFER", "SUBSCRIBE", "BYE")):
+        request = invite(number)
+        request.method = method
+        request.set("CSeq", f"1 {method}")
+        stranger.say(request, CALLED)
+        net.clock.run(0.1)
+        assert node.empty()
+    assert ["401 REGISTER", "403 REFER", "405 SUBSCRIBE", "481 BYE"] == stranger.said_to()
+
+
+def test_trunks_still_call(net_of_strangers: tuple[Net, Node, Peer]) -> None:
+    """The list names who may."""
+    net, node, _ = net_of_strangers
+    trunk = Node(net, CALLER)
+    node.decide = answer
+    _, observer = trunk.call(f"1@{CALLED}")
+    net.clock.run(1)
+    assert ["answered"] == observer.told
+
+
+@pytest.fixture
+def net_of_strangers() -> tuple[Net, Node, Peer]:
+    """A node that takes calls from CALLER only, and somebody else."""
+    net = Net()
+    settings = CoreSettings(invite_from=frozenset({CALLER}))
+    return net, Node(net, CALLED, settings=settings), Peer(net, "192.0.2.66")
+
+
+def invite(number: int) -> Request:
+    """An INVITE as a scanner sends it."""
+    request = Request("INVITE", f"sip:{number}@{CALLED}")
+    for name, value in (
+        ("Via", f"SIP/2.0/UDP 192.0.2.66:5060;branch=z9hG4bK{number};rport"),
+        ("Max-Forwards", "70"),
+        ("From", "<sip:100@192.0.2.66>;tag=s"),
+        ("To", f"<sip:{number}@{CALLED}>"),
+        ("Call-ID", f"scan-{number}"),
+        ("CSeq", "1 INVITE"),
+        ("Contact", "<sip:100@192.0.2.66>"),
+    ):
+        request.add(name, value)
+    return request

@@ -312,7 +312,7 @@ async def test_registered_phone_behind_a_stream_is_called_on_it(running: Running
     await register(running, reader, writer)
     contact = running.registrar.lookup("agent1")[0]
     assert (port, "sip:agent1@127.0.0.1:9;transport=tcp") == (contact.flow.port, contact.uri)
-    running.sip.invite(contact.uri, SDP, from_uri="sip:me@house", observer=Observed())
+    running.sip.invite(contact, SDP, from_uri="sip:me@house", observer=Observed())
     assert b"INVITE sip:agent1@127.0.0.1:9;transport=tcp" in await reader.readuntil(b"\r\n\r\n")
     writer.close()
     await writer.wait_closed()
@@ -358,7 +358,7 @@ async def test_we_register_at_another_endpoint_and_are_called_there(
     await until(lambda: told)
     contact = running.registrar.lookup("agent1")[0]
     observer = Observed()
-    running.sip.invite(contact.uri, SDP, from_uri="sip:pbx@house", observer=observer)
+    running.sip.invite(contact, SDP, from_uri="sip:pbx@house", observer=observer)
     await until(lambda: observer.told)
     registration.remove()
     await until(lambda: len(told) == 2)

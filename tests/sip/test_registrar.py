@@ -81,8 +81,8 @@ def test_phone_is_registered_and_reached_on_the_flow_it_came_from(best: bool) ->
     desk = Desk()
     answer = desk.ask(contact(), login=desk.login(best=best))
     assert (200, ["<sip:agent1@10.0.0.7:5062>;expires=3600"]) == (answer.status, answer.get_all("Contact"))
-    assert (PHONE, True) == (
-        desk.registrar.flow_of("sip:agent1@10.0.0.7:5062"),
+    assert ([PHONE], True) == (
+        [phone.flow for phone in desk.registrar.lookup("agent1")],
         desk.registrar.knows_flow(PHONE),
     )
 
@@ -175,11 +175,7 @@ def test_binding_ends_with_its_time() -> None:
     desk = Desk()
     desk.register(contact(params=";expires=60"))
     desk.time += 60
-    assert ([], None, 0) == (
-        desk.uris(),
-        desk.registrar.flow_of("sip:agent1@10.0.0.7:5062"),
-        desk.registrar.size(),
-    )
+    assert ([], False, 0) == (desk.uris(), desk.registrar.knows_flow(PHONE), desk.registrar.size())
 
 
 def test_expires_zero_and_the_star_remove() -> None:
@@ -262,3 +258,17 @@ def legacy(ask: Callable[[], Response]) -> str:
     challenge = choose([value])
     assert challenge is not None
     return authorization(challenge, Credentials("agent1", "sesame"), "REGISTER", "sip:house")
+
+
+def test_a_phone_that_names_anothers_address_gets_none_of_its_calls() -> None:
+    """Each user's phones keep their own flow, whatever Contact the other has registered."""
+    desk = Desk()
+    users = {"agent1": "sesame", "agent2": "sesame"}
+    desk.registrar = Registrar("house", users.get, clock=lambda: desk.time)
+    elsewhere = Hop(Transport.UDP, "10.0.0.66", 5060)
+    desk.register(contact())
+    desk.ask(contact(), login=desk.login("agent2"), user="agent2", flow=elsewhere)
+    assert ([PHONE], [elsewhere]) == (
+        [phone.flow for phone in desk.registrar.lookup("agent1")],
+        [phone.flow for phone in desk.registrar.lookup("agent2")],
+    )

@@ -84,10 +84,8 @@ class Bridge:
     def on_invite(self, leg: InviteLeg) -> Side:
         """A caller: call the agent first, answer when it answers."""
         caller, agent = Side(self, "caller"), Side(self, "agent", other=leg)
-        target = self.target_uri
-        if not target:
-            phones = self.registrar.lookup(leg.dialled_user)
-            target = phones[0].uri if phones else ""
+        phones = self.registrar.lookup(leg.dialled_user)
+        target = self.target_uri or (phones[0] if phones else "")
         try:
             caller.other = self.endpoint.invite(
                 target,

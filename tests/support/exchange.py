@@ -15,6 +15,7 @@ from pay_ivr.settings import Settings
 from pay_ivr.sip.dialog import hop_of
 from pay_ivr.sip.invite import InviteLeg, LegObserver
 from pay_ivr.sip.outgoing import Invitation
+from pay_ivr.sip.registrar import Contact
 from pay_ivr.speaker import Shelf
 from pay_ivr.speech import Speech
 from pay_ivr.switchboard import Switchboard
@@ -128,14 +129,14 @@ class House:
         self.board.attach(SimpleNamespace(invite=self._invite), self)  # type: ignore[arg-type]
         self.facts = asyncio.ensure_future(self.board.follow_media())
 
-    def lookup(self, user: str) -> list[Any]:
+    def lookup(self, user: str) -> list[Contact]:
         """Where an agent's phone is: both are always registered."""
-        ip = AGENTS[user]
-        return [SimpleNamespace(uri=f"sip:{user}@{ip}", flow=hop_of(f"sip:{user}@{ip}"))]
+        uri = f"sip:{user}@{AGENTS[user]}"
+        return [Contact(uri, hop_of(uri), expires_at=1e9)]
 
     def _invite(
         self,
-        uri: str,
+        phone: Contact,
         offer: bytes,
         *,
         from_uri: str,
@@ -145,11 +146,11 @@ class House:
     ) -> InviteLeg:
         number = len(self.net.sent)
         wish = Invitation(
-            target_uri=uri,
-            hop=hop_of(uri),
+            target_uri=phone.uri,
+            hop=phone.flow,
             offer=offer,
             from_value=f"<{from_uri}>;tag=u{number}",
-            to_value=f"<{uri}>",
+            to_value=f"<{phone.uri}>",
             call_id=f"out-{number}",
             ring_timeout_s=ring_timeout_s,
         )
