@@ -23,7 +23,7 @@ proof: tools .venv/.dev         ## the long runs: full counts, long timers, big 
 	$(BIN)/pay-ivr verify leak --runs $(PROOF_RUNS) --json var/leak.json
 
 bench: tools .venv/.dev         ## ratios only, each measured in one run -> var/bench/
-	$(BIN)/python -m tests.bench.media --json var/bench/media.json
+	$(BIN)/python tests/bench/media.py --install-rtpengine
 
 tools:                          ## foreign programs for tests: sipp, baresip, chromium, iptables, ip, multimon-ng, gcc
 	sh infra/setup/tools.sh
