@@ -95,7 +95,7 @@ class Findings:
     def so_far(self) -> str:
         """One line of progress."""
         return (
-            f"{len(self.breaches)} breaches, {len(self._canary_hits())} places with card data,"
+            f"{len(self.breaches)} breaches, {len(self.leaks())} places with card data,"
             f" attacker {self.agent_leg.right} of {self.agent_leg.count}, bound {self.agent_leg.bound}"
         )
 
@@ -109,14 +109,18 @@ class Findings:
     @property
     def expected_chance_hits(self) -> float:
         """Short fragments that chance makes of so many canaries, as the decoys show."""
-        decoys = sum(hit.decoy and hit.short for hit in self._all_hits())
-        return (decoys + 1) / self.decoys_per_canary
+        return (len(_pieces(hit for hit in self._all_hits() if hit.decoy)) + 1) / self.decoys_per_canary
+
+    @property
+    def suspects(self) -> int:
+        """Short fragments of canaries that were seen."""
+        return len(_pieces(self._canary_hits()))
 
     def leaks(self) -> list[str]:
         """Card data that chance does not explain."""
         hits = self._canary_hits()
         short = {hit for hit in hits if hit.short}
-        by_chance = len(short) <= poisson_upper(self.expected_chance_hits)
+        by_chance = self.suspects <= poisson_upper(self.expected_chance_hits)
         return sorted(map(str, hits - short if by_chance else hits))
 
     def problems(self) -> list[str]:
@@ -219,7 +223,6 @@ class Findings:
         attacker, memory = self._attacker(), sizes_of(self.seen)
         low, high = attacker["interval"]
         own = attacker["on_callers_own_audio"]["accuracy"]
-        suspects = sum(hit.short for hit in self._canary_hits())
         yield "calls", f"{self.judged}, cards taken {self.completed}, hung up mid-field {self.hung_up}"
         yield (
             "agents' legs",
@@ -234,7 +237,12 @@ class Findings:
             "live memory",
             f"{self.memory}: {len(memory)} kinds of process, {size:.0f} MB, {len(self.seen)} times",
         )
-        yield "chance", f"{self.expected_chance_hits:.2f} short fragments expected, {suspects} seen"
+        yield "chance", f"{self.expected_chance_hits:.2f} short fragments expected, {self.suspects} seen"
+
+
+def _pieces(hits: Iterable[Hit]) -> set[tuple[int, int, int]]:
+    """Short fragments, each once: a number that a log, a table and a cache repeat is one piece of chance."""
+    return {(hit.canary, hit.first, hit.digits) for hit in hits if hit.short}
 
 
 def poisson_upper(expected: float, confidence: float = CONFIDENCE) -> int:

@@ -17,10 +17,11 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from pay_ivr.proof import controls
 from pay_ivr.proof.canary import Canary, make_canary, make_decoys
@@ -42,6 +43,7 @@ from pay_ivr.proof.plan import CODECS, DEFAULT_RUNS, LANES, TONE_TRANSPORTS, Mom
 from pay_ivr.proof.sip_phone import SipPhone
 from pay_ivr.proof.stage import Stage
 
+T = TypeVar("T")
 TENANT = "canary"
 NUMBER_OF_LANE = "49302000{:02d}"
 REFERENCE_S = 6.0
@@ -281,7 +283,7 @@ class LeakProof:
         ]
 
     @staticmethod
-    async def _in(pool: Executor, work, *arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN205
+    async def _in(pool: Executor, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, partial(work, *arguments))
 
     # --- controls ------------------------------------------------------------------------------------

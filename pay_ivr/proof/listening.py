@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,12 +101,12 @@ def exact_interval(count: int, right: int, confidence: float = INTERVAL) -> tupl
     return low, high
 
 
-def _share_where(reached: object) -> float:
+def _share_where(reached: Callable[[float], bool]) -> float:
     """The least share for which a rising condition is true, by halving."""
     low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2
-        if reached(middle):  # type: ignore[operator]
+        if reached(middle):
             high = middle
         else:
             low = middle

@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -183,13 +184,13 @@ def writable(pid: int) -> list[tuple[int, int, str]]:
     return [(int(one[1], 16), int(one[2], 16), one[3]) for one in found if one is not None]
 
 
-def _read(memory: object, first: int, last: int) -> bytes:
+def _read(memory: FileIO, first: int, last: int) -> bytes:
     """As much of a mapping as the kernel gives; a hole ends it."""
     parts = []
     try:
-        memory.seek(first)  # type: ignore[attr-defined]
+        memory.seek(first)
         while first < last:
-            part = memory.read(min(CHUNK, last - first))  # type: ignore[attr-defined]
+            part = memory.read(min(CHUNK, last - first))
             if not part:
                 break
             parts.append(part)

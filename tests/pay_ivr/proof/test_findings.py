@@ -38,7 +38,7 @@ FAULTS: dict[str, Callable[[Findings], object]] = {
     "breach": lambda one: one.breaches.append("call 1: 3 of 9 payloads"),
     "whole PAN": lambda one: one.hits.add(Hit("log", "ascii", 1, 0, 16, decoy=False)),
     "many short fragments": lambda one: one.hits.update(
-        Hit(f"log {n}", "ascii", 1, 4, 6, decoy=False) for n in range(3)
+        Hit("log", "ascii", n, 4, 6, decoy=False) for n in range(3)
     ),
     "attacker": lambda one: setattr(one, "agent_leg", Score(320, 64)),
     "fewer presses than planned": lambda one: setattr(one, "agent_leg", Score(300, 30)),
@@ -70,10 +70,12 @@ def test_memory_that_was_not_searched_is_called_so() -> None:
 
 
 def test_one_short_fragment_may_be_chance() -> None:
-    """It is reported, and does not fail the proof alone; a second one of decoys raises the expectation."""
+    """One number in three places is one piece; it is reported and does not fail the proof alone."""
     findings = clean()
-    findings.hits.add(Hit("log", "ascii", 1, 4, 6, decoy=False))
-    assert (True, 1) == (findings.ok, len(findings.report()["chance_suspects"]))
+    findings.hits |= {
+        Hit(where, "ascii", 1, 4, 6, decoy=False) for where in ("log", "app.db", "memory of app")
+    }
+    assert (True, 1, 3) == (findings.ok, findings.suspects, len(findings.report()["chance_suspects"]))
 
 
 def test_bounds_against_published_values() -> None:
