@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from audit.outbox import holds_pan
+from pay_ivr.tenants import USER_PATTERN
 
 AMOUNT_MINOR_MAX = 99_999_999_999
 """Schema bound only, so that no number overflows a column; the tenant's own limit is the vault's business."""
@@ -48,7 +49,7 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
 
-UserName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="The agent's user.")]
+UserName = Annotated[str, Field(pattern=USER_PATTERN, description="The agent's user.")]
 Reference = Annotated[
     str,
     Field(

@@ -8,12 +8,15 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from pay_ivr.facts import CallError
 from pay_ivr.settings import SettingsError, load_settings
-from pay_ivr.tenants import TenantError
+from pay_ivr.supervisor import NodeError
+from pay_ivr.tenants import Language, TenantError
 
 OK, WRONG, USAGE = 0, 1, 2
+LANGUAGES: tuple[str, ...] = get_args(Language)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SettingsError, TenantError, CallError) as error:
         print(f"pay-ivr: {error}", file=sys.stderr)
         return USAGE
+    except NodeError as error:
+        print(f"pay-ivr: {error}", file=sys.stderr)
+        return WRONG
     except KeyboardInterrupt:
         return WRONG
     return code
@@ -60,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     add = agent.add_parser("add", help="a new agent: console login and phone password, shown once")
     add.add_argument("agent_id")
     add.add_argument("--tenant", required=True)
-    add.add_argument("--language", default="en-US")
+    add.add_argument("--language", default="en-US", choices=LANGUAGES, help="of the console")
     add.set_defaults(run=_agent_add)
 
     key = commands.add_parser("key", help="access keys of integrators").add_subparsers(

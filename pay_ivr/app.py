@@ -169,7 +169,9 @@ class App:
             codes=codes,
             catalogue=catalogue,
             tenants=desks,
-            settings=DeskSettings(),
+            settings=DeskSettings(
+                public_origin=self.settings.console_origin, proxy_ips=self.settings.proxies
+            ),
         )
         runner = DeskRunner(application)
         await runner.setup()

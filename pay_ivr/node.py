@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import re
 import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy.exc import IntegrityError
 
 from agent_api.auth import Passwords, create_access_key, create_agent
 from pay_ivr.checkup import checked_tenants
@@ -15,7 +18,7 @@ from pay_ivr.logs import start_logging
 from pay_ivr.settings import Settings
 from pay_ivr.store import Agent, Store
 from pay_ivr.supervisor import Supervisor
-from pay_ivr.tenants import Tenant, TenantError, load_tenants
+from pay_ivr.tenants import USER_PATTERN, Tenant, TenantError, load_tenants
 
 PHONE_PASSWORD_BYTES = 12
 """96 random bits behind a digest; phones that cannot paste can still type sixteen characters."""
@@ -32,8 +35,10 @@ class NewAgentLogin:
 
 
 async def add_agent(settings: Settings, agent_id: str, tenant: str, language: str) -> NewAgentLogin:
-    """A new agent of a tenant; IntegrityError when the user exists, TenantError when the tenant does not."""
+    """A new agent of a tenant; TenantError when the user is taken or malformed, or the tenant unknown."""
     _check_tenant(settings, tenant)
+    if not re.fullmatch(USER_PATTERN, agent_id):
+        raise TenantError("a user has 1 to 64 characters: a to z, 0 to 9, and . _ - behind the first")
     store = await Store.open(settings.data_dir / "app.db")
     phone_password = secrets.token_urlsafe(PHONE_PASSWORD_BYTES)
     passwords = Passwords()
@@ -46,6 +51,8 @@ async def add_agent(settings: Settings, agent_id: str, tenant: str, language: st
             sip_password=phone_password,
             now_ms=now_ms(),
         )
+    except IntegrityError:
+        raise TenantError("this user exists already; choose another name") from None
     finally:
         passwords.close()
         await store.close()
@@ -76,13 +83,12 @@ async def first_agents(settings: Settings, tenants: dict[str, Tenant]) -> list[N
             return []
     finally:
         await store.close()
-    wanted = {
-        (user, tenant.tenant_id, did.language)
-        for tenant in tenants.values()
-        for did in tenant.telephony.did
-        for user in did.agents
-    }
-    return [await add_agent(settings, *one) for one in sorted(wanted)]
+    wanted: dict[str, tuple[str, str]] = {}
+    for tenant in tenants.values():
+        for did in tenant.telephony.did:
+            for user in did.agents:
+                wanted.setdefault(user, (tenant.tenant_id, did.language))  # the first number's language
+    return [await add_agent(settings, user, *wanted[user]) for user in sorted(wanted)]
 
 
 def node_facts(settings: Settings) -> dict[str, Any]:

@@ -6,9 +6,9 @@ Each field comes from the environment (`PAY_IVR_` + upper-case name) or from the
 
 import os
 import tomllib
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -16,6 +16,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 UNIX_PATH_MAX = 107
 """Bytes the kernel allows for a Unix socket's path, without the closing zero (unix(7))."""
 LONGEST_SOCKET = "outbox-vault.sock"
+PREFIX = "PAY_IVR_"
+FILE_VARIABLE = "PAY_IVR_SETTINGS"
+"""The one variable with the prefix that is no field."""
 
 
 class SettingsError(Exception):
@@ -28,7 +31,7 @@ class SettingsError(Exception):
 class Settings(BaseSettings):
     """What one node needs to know."""
 
-    model_config = SettingsConfigDict(env_prefix="PAY_IVR_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     data_dir: Path = Path("var/node")
     """Everything the node keeps: databases, keys, prompt cache. No state outside it."""
@@ -37,11 +40,16 @@ class Settings(BaseSettings):
     tenants_dir: Path = Path("infra/tenants")
     """One TOML file per tenant."""
     bind_ip: str = "127.0.0.1"
-    """Address for SIP and RTP; also what our SDP says. Loopback unless told otherwise."""
+    """IPv4 address for SIP and RTP; one of the machine's own, because SDP and Contact tell it to peers."""
     http_ip: str = "127.0.0.1"
     """Address for the console and the agent API."""
     http_port: int = Field(8080, ge=0, le=65535)
     """0 takes any free port; the start-up line tells which."""
+    console_origin: str | None = Field(None, pattern=r"^https?://[^/\s]+$")
+    """`https://desk.example`, when a proxy in front of the console changes Host. Browsers take the login
+    cookie over TLS and on loopback only, so a console for others stands behind a proxy that ends TLS."""
+    proxy_ips: str = ""
+    """Comma-separated addresses of those proxies: their last X-Forwarded-For entry is the asker's address."""
     sip_udp_port: int = Field(5060, ge=0, le=65535)
     """0 takes any free port."""
     sip_tcp_port: int = Field(5060, ge=-1, le=65535)
@@ -49,7 +57,7 @@ class Settings(BaseSettings):
     sip_realm: str = "pay-ivr"
     """Digest realm for agent phones."""
     trunk_ips: str = "127.0.0.1"
-    """Comma-separated addresses that may send calls to DIDs without digest: trunk, SBC, PBX."""
+    """Comma-separated addresses that may call DIDs, without digest: trunk, SBC, PBX. Nobody else may call."""
     info_ips: str = ""
     """Comma-separated trunk addresses whose SIP INFO keys count (decision 0013); default none."""
     rtp_port_first: int = Field(20000, ge=1024, le=65000)
@@ -62,13 +70,27 @@ class Settings(BaseSettings):
     """How long one agent's phone rings before the next is tried."""
     sip_trace: bool = False
     """Writes first lines of SIP messages, never a body, to `<data_dir>/sip-trace.jsonl`."""
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """DEBUG, INFO, WARNING or ERROR. No level ever shows a key."""
 
-    @field_validator("bind_ip", "http_ip")
+    @field_validator("http_ip")
     @classmethod
     def _is_address(cls, value: str) -> str:
         ip_address(value)
+        return value
+
+    @field_validator("bind_ip")
+    @classmethod
+    def _is_reachable(cls, value: str) -> str:
+        if IPv4Address(value).is_unspecified:
+            raise ValueError("peers must be told one address; name it")
+        return value
+
+    @field_validator("trunk_ips", "info_ips", "proxy_ips")
+    @classmethod
+    def _are_addresses(cls, value: str) -> str:
+        for address in _addresses(value):
+            ip_address(address)
         return value
 
     @model_validator(mode="after")
@@ -94,6 +116,11 @@ class Settings(BaseSettings):
         """Addresses whose INFO keys count."""
         return _addresses(self.info_ips)
 
+    @property
+    def proxies(self) -> frozenset[str]:
+        """Addresses of our own proxies in front of the console."""
+        return _addresses(self.proxy_ips)
+
 
 def _addresses(text: str) -> frozenset[str]:
     return frozenset(part.strip() for part in text.split(",") if part.strip())
@@ -101,10 +128,15 @@ def _addresses(text: str) -> frozenset[str]:
 
 def load_settings(**overrides: Any) -> Settings:
     """Settings from file, environment and overrides (strongest last); SettingsError names file and field."""
-    from_file = _file_values(os.environ.get("PAY_IVR_SETTINGS"))
+    from_file = _file_values(os.environ.get(FILE_VARIABLE))
     named_in_environment = {
-        key.removeprefix("PAY_IVR_").lower() for key in os.environ if key.startswith("PAY_IVR_")
+        key.removeprefix(PREFIX).lower()
+        for key in os.environ
+        if key.startswith(PREFIX) and key != FILE_VARIABLE
     }
+    unknown = sorted(named_in_environment - Settings.model_fields.keys())
+    if unknown:
+        raise SettingsError(f"{PREFIX}{unknown[0].upper()}: there is no such setting")
     values = {key: value for key, value in from_file.items() if key not in named_in_environment} | overrides
     try:
         return Settings(**values)

@@ -36,6 +36,13 @@ KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "PYTH
 """Nothing else of the operator's environment reaches a process: no token of a shell ends up in one."""
 
 
+class NodeError(RuntimeError):
+    """The node cannot run; the sentence names the process."""
+
+    code = "node"
+    retryable = False
+
+
 @dataclass
 class Process:
     """One process of the node and how it has been doing."""
@@ -84,7 +91,7 @@ class Supervisor:
         self._stopping = False
 
     def start(self, say: Callable[[str], None]) -> None:
-        """Every process up and serving; raises RuntimeError with the name of the one that is not."""
+        """Every process up and serving; raises NodeError with the name of the one that is not."""
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         for folder in (self._settings.data_dir, self._settings.sockets):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -159,7 +166,7 @@ class Supervisor:
         while not process.ready.exists():
             if process.child is None or process.child.poll() is not None or time.monotonic() > until:
                 self.stop()
-                raise RuntimeError(f"the {process.name} process did not start; its log says why")
+                raise NodeError(f"the {process.name} process did not start; its log says why")
             time.sleep(0.02)
 
     def _note_death(self, process: Process, now: float) -> None:

@@ -9,13 +9,16 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 TENANT_FILE_BYTES_MAX = 256 * 1024
 """A tenant file is read whole; this is a hundred times the largest we know."""
 
+USER_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+"""An agent, at the console and at the phone."""
+User = Annotated[str, Field(pattern=USER_PATTERN)]
 Language = Literal["de-DE", "en-US", "es-ES", "fr-FR"]
 
 
@@ -36,8 +39,9 @@ class Did(BaseModel):
     flow: str = Field(pattern=r"^[a-z_]+(\.[a-z_]+)?$")
     """Name of a flow file."""
     language: Language = "en-US"
-    agents: tuple[str, ...] = Field(default=(), max_length=50)
-    """Registered SIP users, rung in order."""
+    """What the caller hears; also the first language of its agents' consoles."""
+    agents: tuple[User, ...] = Field(default=(), max_length=50)
+    """Registered SIP users, rung in order; each is also a login of the console."""
 
 
 class Telephony(BaseModel):
@@ -46,7 +50,9 @@ class Telephony(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     languages: tuple[Language, ...] = ("en-US",)
+    """Told to consoles and integrators (`GET /v1/me`); what a caller hears is its number's `language`."""
     did: tuple[Did, ...] = Field(default=(), max_length=1000)
+    """The tenant's numbers."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +72,23 @@ def load_tenants(folder: Path) -> dict[str, Tenant]:
     tenants = {path.stem: load_tenant(path) for path in sorted(folder.glob("*.toml"))}
     if not tenants:
         raise TenantError("the tenants folder holds no .toml file; copy infra/tenants/demo.toml")
-    owners: dict[str, str] = {}
-    for tenant in tenants.values():
-        for did in tenant.telephony.did:
-            if did.number in owners:
-                raise TenantError(
-                    f"{tenant.tenant_id}.toml: a DID is already taken by {owners[did.number]}.toml"
-                )
-            owners[did.number] = tenant.tenant_id
+    _check_owners(tenants)
     return tenants
+
+
+def _check_owners(tenants: Mapping[str, Tenant]) -> None:
+    """One owner for each number, with or without `+`, and for each agent."""
+    numbers: dict[str, str] = {}
+    agents: dict[str, str] = {}
+    for name, tenant in tenants.items():
+        for did in tenant.telephony.did:
+            number = did.number.lstrip("+")
+            if number in numbers:
+                raise TenantError(f"{name}.toml: a DID is already taken by {numbers[number]}.toml")
+            numbers[number] = name
+            for user in did.agents:
+                if agents.setdefault(user, name) != name:
+                    raise TenantError(f"{name}.toml: an agent already belongs to {agents[user]}.toml")
 
 
 def load_tenant(path: Path) -> Tenant:

@@ -19,7 +19,7 @@ class SipError(Exception):
         self.retryable = retryable
 
 
-class Malformed(SipError):  # noqa: N818 - reads as what the message is
+class Malformed(SipError):
     """The peer sent what the protocol forbids or we refuse to handle; the same bytes fail again.
 
     `status` is the answer a request deserves: 400, 413 body, 414 URI, 416 scheme, 420 extension, 488 media,

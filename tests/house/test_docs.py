@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import settings
 from vault import door
 
 ROOT = Path(__file__).parents[2]
@@ -69,3 +70,28 @@ def test_the_glossary_lists_every_word_of_the_door(kind: type[StrEnum]):
     glossary = (ROOT / "docs" / "glossary.md").read_text("utf-8")
     rows = re.findall(r"^\| `([a-z_]+)` \| \S", section(glossary, kind.__name__), re.MULTILINE)
     assert [word.value for word in kind] == rows
+
+
+def test_the_page_of_settings_lists_every_field_with_its_manual():
+    """Run `python -m tests.support.settings` after changing a field; one without a docstring breaks it."""
+    assert settings.document() == settings.DOCUMENT.read_text("utf-8")
+
+
+def test_files_that_the_readme_names_exist():
+    """Trees and paths in README's blocks and code spans; a newcomer follows them literally."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    named = re.findall(
+        r"(?:pay_ivr|vault|agent_api|audit|loyalty|tests|infra|docs)/[a-z_/]*\.(?:py|md|toml)", text
+    )
+    real = [path for path in named if Path(path).stem not in {"name", "xx_xx"}]  # what one would add
+    assert len(real) > 10
+    assert [] == [path for path in real if not (ROOT / path).exists()]
+
+
+def test_make_targets_that_the_readme_names_exist():
+    """`make x` in README is a target of the Makefile."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = set(
+        re.findall(r"`make ([a-z]+)`|^make ([a-z]+)", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    )
+    assert {one or other for one, other in named} <= targets

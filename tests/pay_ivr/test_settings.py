@@ -30,10 +30,17 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp
     [
         ("http_port", 70000),
         ("bind_ip", "not-an-address"),
+        ("bind_ip", "0.0.0.0"),  # noqa: S104 - refused here
+        ("bind_ip", "::1"),
         ("calls_max", 0),
         ("rtp_port_first", 29998),
         ("run_dir", "/tmp/" + "x" * 120),
         ("no_such_field", 1),
+        ("trunk_ips", "10.0.0.1 10.0.0.2"),
+        ("info_ips", "trunk.example"),
+        ("proxy_ips", "10.0.0.300"),
+        ("console_origin", "desk.example"),
+        ("log_level", "LOUD"),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_field(field: str, value: object) -> None:
@@ -42,6 +49,14 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_field(field: str, value: ob
         load_settings(**{field: value})
 
     assert field.partition("_")[0] in str(wrong.value)
+
+
+def test_a_misspelt_variable_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trunk that is never taken in is worse than a node that does not start."""
+    monkeypatch.setenv("PAY_IVR_TRUNK_IP", "10.0.0.1")
+
+    with pytest.raises(SettingsError, match="PAY_IVR_TRUNK_IP: "):
+        load_settings()
 
 
 def test_malformed_toml_is_a_settings_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pay_ivr.settings import Settings
-from pay_ivr.supervisor import Process, Supervisor, processes_of
+from pay_ivr.supervisor import NodeError, Process, Supervisor, processes_of
 
 SLEEPER = """
 import pathlib, signal, sys, time
@@ -76,7 +76,7 @@ def test_a_process_that_does_not_come_up_stops_the_others(short_dir: Path, sleep
     broken = Process("broken", ("no_such_module_of_ours",), short_dir / "never")
     supervisor = supervised(short_dir, sleeper, broken)
 
-    with pytest.raises(RuntimeError, match="the broken process did not start"):
+    with pytest.raises(NodeError, match="the broken process did not start"):
         supervisor.start(lambda _name: None)
 
     assert {} == supervisor.pids()

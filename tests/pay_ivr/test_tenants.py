@@ -69,6 +69,31 @@ def test_two_tenants_cannot_own_one_number(tmp_path: Path) -> None:
         load_tenants(tmp_path)
 
 
+def test_a_plus_sign_does_not_make_another_number(tmp_path: Path) -> None:
+    """Trunks send both forms, so both mean one owner."""
+    other = DEMO.replace('"493010000', '"+493010000').replace("agent1", "agent9")
+    written(tmp_path, DEMO, "a.toml")
+    written(tmp_path, other, "b.toml")
+
+    with pytest.raises(TenantError, match=r"DID is already taken by a\.toml"):
+        load_tenants(tmp_path)
+
+
+def test_an_agent_works_for_one_tenant(tmp_path: Path) -> None:
+    """His phone would ring for a tenant whose calls his console may not show."""
+    written(tmp_path, DEMO, "a.toml")
+    written(tmp_path, DEMO.replace('"493010000', '"493020000'), "b.toml")
+
+    with pytest.raises(TenantError, match=r"agent already belongs to a\.toml"):
+        load_tenants(tmp_path)
+
+
+def test_an_agent_who_could_not_log_in_is_refused(tmp_path: Path) -> None:
+    """The console takes lower-case users only."""
+    with pytest.raises(TenantError, match=r"telephony\.did\.0\.agents\.0"):
+        load_tenant(written(tmp_path, DEMO.replace('"agent1"', '"Agent One"')))
+
+
 def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
     """The next step stands in the sentence."""
     with pytest.raises(TenantError, match=r"copy infra/tenants/demo\.toml"):

@@ -1,0 +1,60 @@
+"""The first start of a node: who gets a login, and what a wrong command says."""
+
+from pathlib import Path
+
+import pytest
+
+from pay_ivr.__main__ import main
+from pay_ivr.node import first_agents
+from pay_ivr.settings import Settings
+from pay_ivr.tenants import load_tenants
+
+TWO_NUMBERS = """
+name = "Acme"
+
+[[telephony.did]]
+number = "4930100001"
+flow = "agent_assisted"
+language = "en-US"
+agents = ["agent1", "agent2"]
+
+[[telephony.did]]
+number = "4930100002"
+flow = "agent_assisted"
+language = "de-DE"
+agents = ["agent1"]
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A fresh data directory and one tenant."""
+    (tmp_path / "tenants").mkdir()
+    (tmp_path / "tenants" / "acme.toml").write_text(TWO_NUMBERS, encoding="utf-8")
+    monkeypatch.setenv("PAY_IVR_TENANTS_DIR", str(tmp_path / "tenants"))
+    monkeypatch.setenv("PAY_IVR_DATA_DIR", str(tmp_path / "data"))
+    return Settings()
+
+
+async def test_an_agent_of_two_numbers_gets_one_login(settings: Settings) -> None:
+    """Also when the numbers speak different languages; a second start makes nobody."""
+    tenants = load_tenants(settings.tenants_dir)
+
+    made = await first_agents(settings, tenants)
+
+    assert ["agent1", "agent2"] == [one.agent_id for one in made]
+    assert [] == await first_agents(settings, tenants)
+
+
+@pytest.mark.parametrize("user", ["agent1", "Agent One"])
+def test_an_agent_who_cannot_be_added_is_refused_in_one_line(
+    settings: Settings, capsys: pytest.CaptureFixture[str], user: str
+) -> None:
+    """Taken or malformed: a sentence and code 2, no traceback."""
+    settings.data_dir.mkdir()
+    main(["agent", "add", "agent1", "--tenant", "acme"])
+    capsys.readouterr()
+
+    assert 2 == main(["agent", "add", user, "--tenant", "acme"])
+    said = capsys.readouterr()
+    assert ("", 1) == (said.out, len(said.err.splitlines()))
