@@ -7,10 +7,11 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -53,8 +54,10 @@ TOLD_AT_STOP = (
 class App:
     """The running app of one node; `start`, then `stop`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_failure: Callable[[], None] = lambda: None) -> None:
+        """`on_failure` is called when a task has died without which the app only looks alive."""
         self.settings = settings
+        self._on_failure = on_failure
         self._stack = AsyncExitStack()
         self._secrets: Mapping[str, SipSecret] = {}
 
@@ -83,7 +86,7 @@ class App:
         await self._settle(store, door, media, codes, board)
         self._task(journal.run(), "journal")
         self._on_stop(journal.flush)
-        self._task(self._warm(speech, shelf, tenants), "speech.warm")
+        self._task(self._warm(speech, shelf, tenants), "speech.warm", vital=False)
         sip = await self._start_sip(store, board)
         self._task(board.follow_vault(), "facts.vault")
         self._task(board.follow_media(), "facts.media")
@@ -100,7 +103,7 @@ class App:
         orphans = Orphans(media)
         await orphans.find()
         board.take_over(past, orphans)
-        self._task(orphans.end(), "orphans")
+        self._task(orphans.end(), "orphans", vital=False)
 
     async def stop(self) -> None:
         """Down in reverse order of `start`."""
@@ -202,10 +205,17 @@ class App:
         except VaultError:
             log.info("node.app.stopping", **sizes)
 
-    def _task(self, work: Awaitable[None], name: str) -> None:
-        task = asyncio.ensure_future(work)
-        if isinstance(task, asyncio.Task):
-            task.set_name(name)
+    def _task(self, work: Coroutine[Any, Any, None], name: str, *, vital: bool = True) -> None:
+        task = asyncio.create_task(work, name=name)
+
+        def note_end(ended: asyncio.Task[None]) -> None:
+            error = None if ended.cancelled() else ended.exception()
+            if error is not None:
+                log.error("node.task.failed", task=name, error=type(error).__name__)
+                if vital:
+                    self._on_failure()
+
+        task.add_done_callback(note_end)
 
         async def end() -> None:
             task.cancel()
@@ -244,7 +254,7 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    app = App(settings)
+    app = App(settings, on_failure=stopped.set)  # the supervisor starts us again, whole
     await app.start()
     try:
         await stopped.wait()
