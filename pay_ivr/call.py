@@ -4,6 +4,7 @@ The table below is the whole life of a call; a pair that is not in it is an erro
 This file owns the states; who drives them is `pay_ivr/switchboard.py`, what is said is the flow's business.
 """
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -79,6 +80,17 @@ class EndReason(StrEnum):
     NODE_STOPPED = "node_stopped"
     NODE_FAILED = "node_failed"
     """The app died under the call; the next run says so."""
+
+
+ANONYMOUS = "anonymous"
+"""The caller who gives no number, or none that we can pass on."""
+_CALLER = re.compile(r"\+?[0-9A-Za-z._*-]{1,40}")
+"""Fits a column, a console and the user part of a SIP URI without an escape (RFC 3261 §25.1)."""
+
+
+def caller_of(user: str) -> str:
+    """The user part of a From as a call keeps it, shows it and passes it on to the agent's phone."""
+    return user if _CALLER.fullmatch(user) else ANONYMOUS
 
 
 @dataclass

@@ -40,11 +40,12 @@ async def finish_alone(line: Line, payment: Payment) -> Payment:
 
 
 async def _tries_again(line: Line, payment: Payment) -> bool:
-    if payment.decline is None or not payment.decline.retry_allowed or payment.attempts_left <= 0:
-        await line.say(Sentence(Key.NOT_CHARGED_GOODBYE))
-        return False
-    try:
-        await line.start_capture(payment.payment_id)
-    except Refused:
-        return False
-    return True
+    if payment.decline is not None and payment.decline.retry_allowed and payment.attempts_left > 0:
+        try:
+            await line.start_capture(payment.payment_id)
+        except Refused:
+            pass  # no cell is free, or the machine may not: for the caller the same as no retry
+        else:
+            return True
+    await line.say(Sentence(Key.NOT_CHARGED_GOODBYE))
+    return False

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit import outbox
 from audit.outbox import Entry
+from pay_ivr.call import ANONYMOUS
 from pay_ivr.facts import CallError
 from pay_ivr.ids import new_id
 from pay_ivr.store import Store, code_tries, payment_codes, utc_of
@@ -33,7 +34,6 @@ DRAWS_MAX = 20
 """Draws for a free code; with OPEN_MAX taken values the chance to need even three is 10^-8."""
 TAKEN_MS_MAX = 20 * 60_000
 """A taken code without a payment is open again after this: longer than the longest capture (900 s)."""
-ANONYMOUS = "anonymous"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from itertools import takewhile
 from typing import Any, TypeVar
 
 from pay_ivr.aftermath import Orphans, PastCall
-from pay_ivr.call import Call, CallState, EndReason
+from pay_ivr.call import Call, CallState, EndReason, caller_of
 from pay_ivr.codes import PaymentCodes, PreparedPayment, code_after
 from pay_ivr.contact import Contact
 from pay_ivr.facts import CallChanged, CallError, CallFact, CallView
@@ -173,7 +173,7 @@ class Switchboard:
             tenant_name=route.tenant.name,
             flow=route.did.flow,
             did=route.did.number,
-            caller=sip.caller_user or "anonymous",
+            caller=caller_of(sip.caller_user),
             language=route.did.language,
             started_at=utc_now(),
         )

@@ -2,7 +2,16 @@
 
 import pytest
 
-from pay_ivr.call import TABLE, Call, CallEvent, CallState, EndReason, table_as_markdown
+from pay_ivr.call import (
+    ANONYMOUS,
+    TABLE,
+    Call,
+    CallEvent,
+    CallState,
+    EndReason,
+    caller_of,
+    table_as_markdown,
+)
 from pay_ivr.facts import CallError
 
 
@@ -54,3 +63,19 @@ def test_the_table_prints_every_move() -> None:
 
     assert sum(len(moves) for moves in TABLE.values()) + 2 == len(printed.splitlines())
     assert len(EndReason) == len(set(EndReason))
+
+
+@pytest.mark.parametrize(
+    ("user", "caller"),
+    [
+        ("+4930555010", "+4930555010"),
+        ("alice", "alice"),
+        ("", ANONYMOUS),
+        ("bob smith", ANONYMOUS),
+        ("1>;x=\r\nVia: y", ANONYMOUS),
+        ("9" * 41, ANONYMOUS),
+    ],
+)
+def test_a_caller_we_cannot_pass_on_is_anonymous(user: str, caller: str) -> None:
+    """Otherwise the agent's phone could not be rung at all, and the number would not fit its column."""
+    assert caller == caller_of(user)

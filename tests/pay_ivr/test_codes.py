@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pay_ivr import codes as codes_module
+from pay_ivr.call import ANONYMOUS
 from pay_ivr.codes import (
-    ANONYMOUS,
     ANONYMOUS_TRIES_MAX,
     TAKEN_MS_MAX,
     TRIES_MAX,

@@ -163,3 +163,14 @@ async def test_an_agent_lost_after_a_last_decline_ends_the_call() -> None:
     await agent_assisted.run(line)
 
     assert (["not_charged_goodbye", "goodbye"], EndReason.FLOW_FINISHED) == (line.said, line.ended)
+
+
+async def test_a_retry_that_is_refused_is_not_passed_over_in_silence() -> None:
+    """The caller hears that nothing was charged."""
+    line = ScriptedLine()
+    line.refuse_capture = True
+    line.lose_agent(a_payment(PaymentState.DECLINED, decline=a_decline(), attempt=1, attempts_left=2))
+
+    await agent_assisted.run(line)
+
+    assert ["not_charged_goodbye", "goodbye"] == line.said
