@@ -74,6 +74,6 @@ def test_the_doors_calls_offer_no_way_to_read_a_pan_or_to_set_a_mode() -> None:
         "ask_confirm", "charge", "cancel", "end_call", "facts",
     } == door  # fmt: skip
     assert {
-        "connect", "close", "open_leg", "set_remote", "bridge", "unbridge", "load_prompt", "unload_prompt", "play",
-        "stop_play", "collect", "stop_collect", "close_leg", "legs", "stats", "info_key", "facts",
+        "connect", "close", "open_leg", "set_remote", "bridge", "unbridge", "load_prompt", "unload_prompt",
+        "play", "stop_play", "collect", "stop_collect", "close_leg", "legs", "stats", "info_key", "facts",
     } == media  # fmt: skip
