@@ -265,9 +265,12 @@ class DigestServer:
         self._failures = _Failures()
         self._nobody = hmac.digest(secret, b"nobody", "sha256").hex()
 
-    def challenges(self, now: float, *, stale: bool = False) -> list[str]:
-        """The values of as many WWW-Authenticate rows, first choice first, all with the same nonce."""
-        nonce = self._nonces.issue(now)
+    def challenges(self, now: float, source: str, *, stale: bool = False) -> list[str]:
+        """The values of as many WWW-Authenticate rows, first choice first, all with the same nonce.
+
+        The nonce is good for the address `source` alone.
+        """
+        nonce = self._nonces.issue(now, source)
         tail = ", stale=true" if stale else ""
         start = f'Digest realm={quoted(self.realm)}, nonce="{nonce}", qop="auth"'
         return [f"{start}, algorithm={algorithm}{tail}" for algorithm in self._algorithms]
@@ -275,19 +278,22 @@ class DigestServer:
     def check(self, value: str | None, method: str, now: float, source: str) -> Checked:
         """What an Authorization value is worth in a request with `method` from the address `source`.
 
-        Never raises: a broken value is a wrong one. Its `uri` is hashed but not compared with the
+        Never raises: a value that cannot be read is none. Its `uri` is hashed but not compared with the
         Request-URI, which proxies rewrite and pyVoIP gets wrong; a count is good only once anyway.
         """
         try:
             params = None if value is None else auth_params(value)
         except Malformed:
-            params = {"realm": self.realm}
+            params = None
         if params is None or params.get("realm") != self.realm:
             return Checked(Verdict.MISSING)
         username = params.get("username", "")
         username = username if len(username) <= USERNAME_MAX else ""
         if self._failures.locked(source, username, now):
             return Checked(Verdict.LOCKED)
+        if not self._nonces.young(params.get("nonce", ""), now, source):
+            # Not counted: only a nonce that was sent to an address shows that the answer comes from there.
+            return Checked(Verdict.STALE)
         verdict = self._compared(params, username, method, now)
         if verdict is Verdict.WRONG:
             self._failures.count(source, username, now)
@@ -300,8 +306,6 @@ class DigestServer:
         answered = self._answered(params, method)
         if answered is None:
             return Verdict.WRONG
-        if not self._nonces.young(answered.nonce, now):
-            return Verdict.STALE
         known = self._ha1_of(username, answered.algorithm)
         expected = answered.response(self._nobody if known is None else known.lower())
         same = hmac.compare_digest(expected, params["response"].lower())
@@ -330,8 +334,9 @@ class DigestServer:
 class _Nonces:
     """Sealed nonces, and the counts of those that were used.
 
-    Layout before base64url: 8 bytes milliseconds, 8 random bytes, 16 bytes of an HMAC-SHA-256 over both and
-    the realm. Counts are a high mark and a window of bits below it, as in RFC 4303 §3.4.3.
+    Layout before base64url: 8 bytes milliseconds, 8 random bytes, 16 bytes of an HMAC-SHA-256 over both, the
+    realm and the address it was sent to. Counts are a high mark and a window of bits below it, as in
+    RFC 4303 §3.4.3.
     """
 
     def __init__(self, secret: bytes, realm: str, random_bytes: Callable[[int], bytes]) -> None:
@@ -341,14 +346,14 @@ class _Nonces:
         self._used: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._forgotten_ms = -1
 
-    def issue(self, now: float) -> str:
-        """A nonce of this moment."""
+    def issue(self, now: float, source: str) -> str:
+        """A nonce of this moment for one address."""
         head = int(now * 1000).to_bytes(8, "big") + self._random_bytes(8)
-        return base64.urlsafe_b64encode(head + self._seal(head)).rstrip(b"=").decode()
+        return base64.urlsafe_b64encode(head + self._seal(head, source)).rstrip(b"=").decode()
 
-    def young(self, nonce: str, now: float) -> bool:
-        """True for a nonce of ours that is neither too old nor possibly used and forgotten."""
-        issued_ms = self._issued_ms(nonce)
+    def young(self, nonce: str, now: float, source: str) -> bool:
+        """True for a nonce of ours for that address, neither too old nor possibly used and forgotten."""
+        issued_ms = self._issued_ms(nonce, source)
         if issued_ms is None or not 0 <= now * 1000 - issued_ms <= NONCE_LIFETIME_S * 1000:
             return False
         return nonce in self._used or issued_ms > self._forgotten_ms
@@ -372,21 +377,27 @@ class _Nonces:
         """Make room: forget the oldest while they are too many or expired; the forgotten stay unusable."""
         while self._used:
             oldest = next(iter(self._used))
-            issued_ms = self._issued_ms(oldest) or 0
+            issued_ms = _stamp(oldest)
             if len(self._used) < NONCES_MAX and now * 1000 - issued_ms <= NONCE_LIFETIME_S * 1000:
                 return
             del self._used[oldest]
             self._forgotten_ms = max(self._forgotten_ms, issued_ms)
 
-    def _issued_ms(self, nonce: str) -> int | None:
+    def _issued_ms(self, nonce: str, source: str) -> int | None:
         if not _NONCE.fullmatch(nonce):
             return None
         data = base64.urlsafe_b64decode(nonce + "=")
         head, seal = data[:16], data[16:]
-        return int.from_bytes(head[:8], "big") if hmac.compare_digest(seal, self._seal(head)) else None
+        return _stamp(nonce) if hmac.compare_digest(seal, self._seal(head, source)) else None
 
-    def _seal(self, head: bytes) -> bytes:
-        return hmac.digest(self._secret, head + self._realm, "sha256")[:16]
+    def _seal(self, head: bytes, source: str) -> bytes:
+        text = head + self._realm + b"\n" + source.encode()
+        return hmac.digest(self._secret, text, "sha256")[:16]
+
+
+def _stamp(nonce: str) -> int:
+    """The milliseconds that a nonce of ours carries, whoever it was for."""
+    return int.from_bytes(base64.urlsafe_b64decode(nonce + "=")[:8], "big")
 
 
 class _Failures:

@@ -97,16 +97,16 @@ class Registrar:
         values = request.get_all("Authorization")
         checked = self._digest.check(values[0] if values else None, request.method, now, source.ip)
         if checked.verdict is not Verdict.ACCEPTED:
-            return self._challenge(request, now, stale=checked.verdict is Verdict.STALE)
+            return self._challenge(request, now, source.ip, stale=checked.verdict is Verdict.STALE)
         user = parse_uri(name_addr(request.get("To") or "").uri).dialled
         if user != checked.username:
             return response_to(request, 403)
         return self._update(request, source, user, now)
 
-    def _challenge(self, request: Request, now: float, *, stale: bool) -> Response:
+    def _challenge(self, request: Request, now: float, source: str, *, stale: bool) -> Response:
         """401 in the same words for a missing, wrong, unknown or locked-out user."""
         response = response_to(request, 401)
-        for challenge in self._digest.challenges(now, stale=stale):
+        for challenge in self._digest.challenges(now, source, stale=stale):
             response.add("WWW-Authenticate", challenge)
         return response
 

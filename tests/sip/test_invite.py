@@ -748,7 +748,7 @@ def guarded_pair(password: str) -> tuple[Pair, Peer]:
             answer_by_hand(guard, message, tag="x")
             return
         refusal = response_to(message, 407, to_tag="y")
-        for challenge in server.challenges(now):
+        for challenge in server.challenges(now, CALLER):
             refusal.add("Proxy-Authenticate", challenge)
         guard.say(refusal, CALLER)
 

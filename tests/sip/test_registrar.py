@@ -54,9 +54,11 @@ class Desk:
             request.add("Authorization", login)
         return self.registrar.handle(request, flow)
 
-    def login(self, user: str = "agent1", password: str = "", nc: int = 1, best: bool = True) -> str:
+    def login(
+        self, user: str = "agent1", password: str = "", nc: int = 1, best: bool = True, flow: Hop = PHONE
+    ) -> str:
         """The answer to a fresh challenge, right unless another password is given."""
-        offered = self.ask(user=user).get_all("WWW-Authenticate")
+        offered = self.ask(user=user, flow=flow).get_all("WWW-Authenticate")
         challenge = choose(offered if best else offered[::-1])
         assert challenge is not None
         return authorization(
@@ -267,7 +269,7 @@ def test_a_phone_that_names_anothers_address_gets_none_of_its_calls() -> None:
     desk.registrar = Registrar("house", users.get, clock=lambda: desk.time)
     elsewhere = Hop(Transport.UDP, "10.0.0.66", 5060)
     desk.register(contact())
-    desk.ask(contact(), login=desk.login("agent2"), user="agent2", flow=elsewhere)
+    desk.ask(contact(), login=desk.login("agent2", flow=elsewhere), user="agent2", flow=elsewhere)
     assert ([PHONE], [elsewhere]) == (
         [phone.flow for phone in desk.registrar.lookup("agent1")],
         [phone.flow for phone in desk.registrar.lookup("agent2")],
