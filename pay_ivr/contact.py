@@ -279,7 +279,8 @@ class Contact:
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_result({"outcome": "no_input"})  # what was keyed is lost: the flow asks again
-        legs = [leg for leg in (self.caller, self.agent) if leg is not None and not leg.ended]
+        # A leg without a port is being opened just now: that order meets the new media by itself, or fails.
+        legs = [leg for leg in (self.caller, self.agent) if leg is not None and leg.port and not leg.ended]
         for leg in legs:
             await leg.reopen()
         if self.call.state is CallState.BRIDGED and self.agent is not None:

@@ -147,3 +147,15 @@ async def test_a_flow_that_takes_over_does_not_live_through_the_past_again(house
     assert payment is not None
     assert PaymentState.CAPTURING is payment.state
     assert 3 == (await following).seq
+
+
+async def test_media_that_comes_back_is_not_asked_for_a_leg_that_was_never_opened(house: House) -> None:
+    """The order that opens it is still under way."""
+    house.media.slow.clear()
+    house.call(ASSISTED)
+    await house.settle()
+    (contact,) = house.board._live.values()
+
+    await contact.media_back()
+
+    assert ["open_leg"] == house.media.told

@@ -44,6 +44,9 @@ class QuietMedia:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.broken: set[str] = set()
+        self.slow = asyncio.Event()
+        """Cleared: `open_leg` is done, its answer under way."""
+        self.slow.set()
         self.facts_out: asyncio.Queue[MediaFact] = asyncio.Queue()
 
     def _do(self, order: str) -> None:
@@ -53,6 +56,7 @@ class QuietMedia:
 
     async def open_leg(self, *_values: object, **_more: object) -> int:
         self._do("open_leg")
+        await self.slow.wait()
         return 4000
 
     async def set_remote(self, *_values: object) -> None:
