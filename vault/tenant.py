@@ -24,7 +24,8 @@ FILE_BYTES_MAX = 200_000
 """A tenant's file is a page or two; more is another file put there by mistake."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_\-]{0,39}")
-Purpose = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,47}$")]
+Purpose = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,31}$")]
+"""As long as the desk's API takes it: a longer one could be configured and never used."""
 
 
 class TenantError(VaultError):

@@ -55,6 +55,7 @@ def test_defaults_are_the_careful_ones(tmp_path):
         ("500000", "5000.5", "line 8, field payment.amount_max_minor"),
         ("500000", "100000000", "line 8, field payment.amount_max_minor"),
         ('["booking"]', '["Booking!"]', "line 9, field payment.purposes"),
+        ('["booking"]', f'["{"b" * 33}"]', "line 9, field payment.purposes"),
         ("live = false", 'live = "no"', "line 2, field live"),
         ('purposes = ["booking"]', 'purposes = ["booking"]\nsurprise = 1', "line 10, field payment.surprise"),
         ('provider = "sandbox"\n', "", "section [payment], field payment.provider"),
