@@ -77,6 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     issue.add_argument("--tenant", required=True)
     issue.set_defaults(run=_key_add)
 
+    revoke = key.add_parser("revoke", help="a key that opens nothing any more, at once")
+    revoke.add_argument("prefix", help="of pik_PREFIX_…")
+    revoke.set_defaults(run=_key_revoke)
+
     app = commands.add_parser("app", help="the app process alone; `serve` starts it")
     app.set_defaults(run=_app)
     return parser
@@ -127,6 +131,14 @@ def _key_add(options: argparse.Namespace) -> int:
 
     secret = asyncio.run(add_access_key(load_settings(), options.tenant, options.label))
     print(f"access key {options.label}: {secret}  (shown once)")
+    return OK
+
+
+def _key_revoke(options: argparse.Namespace) -> int:
+    from pay_ivr.node import revoke_access_key
+
+    asyncio.run(revoke_access_key(load_settings(), options.prefix))
+    print(f"access key {options.prefix} is revoked")
     return OK
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
-from agent_api.auth import Passwords, create_access_key, create_agent
+from agent_api.auth import OPERATOR, Passwords, create_access_key, create_agent
 from pay_ivr.checkup import checked_tenants
 from pay_ivr.ids import now_ms
 from pay_ivr.logs import start_logging
@@ -65,6 +65,20 @@ async def add_access_key(settings: Settings, tenant: str, label: str) -> str:
     store = await Store.open(settings.data_dir / "app.db")
     try:
         return await create_access_key(store, tenant=tenant, label=label, now_ms=now_ms())
+    finally:
+        await store.close()
+
+
+async def revoke_access_key(settings: Settings, prefix: str) -> None:
+    """The key with that prefix opens nothing any more; TenantError when there is none that does."""
+    store = await Store.open(settings.data_dir / "app.db")
+    try:
+        found = await store.access_key(prefix)
+        if found is None:
+            raise TenantError(
+                "no access key with that prefix is valid; it is the part between the first two _"
+            )
+        await store.revoke_access_key(found[0], now_ms(), OPERATOR)
     finally:
         await store.close()
 

@@ -58,3 +58,12 @@ def test_an_agent_who_cannot_be_added_is_refused_in_one_line(
     assert 2 == main(["agent", "add", user, "--tenant", "acme"])
     said = capsys.readouterr()
     assert ("", 1) == (said.out, len(said.err.splitlines()))
+
+
+def test_a_revoked_key_is_revoked_once(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the prefix that the key shows; a second time there is nothing to revoke."""
+    settings.data_dir.mkdir()
+    assert 0 == main(["key", "add", "shop", "--tenant", "acme"])
+    prefix = capsys.readouterr().out.split("pik_")[1].split("_")[0]
+
+    assert [0, 2] == [main(["key", "revoke", prefix]) for _ in range(2)]
