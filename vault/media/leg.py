@@ -39,6 +39,8 @@ JITTER_STEP_MAX: Final = 80_000
 JITTER_EVERY: Final = 3
 """Mask: every fourth packet is timed, against the one timed before. While delays are independent, that has
 the same spread as the neighbours of RFC 3550 A.8, and three packets of four are spared the arithmetic."""
+PORT_MAX: Final = 65_535
+"""A peer here has no port beside it for RTCP, and Python raises no OSError about the one beyond."""
 STALE_MAX: Final = 256
 """Datagrams read at the latch that the kernel queued before it knew the peer; the rest stays for later
 turns."""
@@ -268,7 +270,9 @@ class Leg:
         if packet is None or not self._negotiated(packet.payload_type):
             self.counts["bad"] += 1
             return
-        self._latch_to(latch, sender, units)
+        if not self._latch_to(latch, sender):
+            self.counts["bad"] += 1
+            return
         self._take(packet, units)
         self._read_stale(sender, units)
         self.on_latched(self)
@@ -276,13 +280,17 @@ class Leg:
     def _negotiated(self, payload_type: int) -> bool:
         return payload_type == self.audio_type or payload_type in self.event_types
 
-    def _latch_to(self, latch: Latch, sender: Address, units: int) -> None:
-        del units
+    def _latch_to(self, latch: Latch, sender: Address) -> bool:
+        """The sender is our peer from now on; False when the kernel knows no way back to it."""
+        try:
+            self.rtp.connect(sender)
+        except OSError:
+            return False
         self.latch = latch.latched(sender)
-        self.rtp.connect(sender)
         self.stream.send = self.rtp.send
         self._forget_peer()
         self._watch(self.rtp, self.on_rtp)
+        return True
 
     def _read_stale(self, peer: Address, units: int) -> None:
         """Empty the queue that filled before `connect`: the kernel checked nobody's address for those."""
@@ -448,8 +456,8 @@ class Leg:
         )
 
     def send_report(self, now_ms: float, wall_s: float, units: int) -> None:
-        """Our SR (or RR) with our own CNAME to the port beside the peer's (RFC 3550 §11)."""
-        if self.latch is None:
+        """Our SR (or RR) with our own CNAME to the port beside the peer's, if it has one (RFC 3550 §11)."""
+        if self.latch is None or self.latch.target[1] >= PORT_MAX:
             return
         stream = self.stream
         sent = (

@@ -1,6 +1,7 @@
 """The slow clock, on a real relay with real sockets and a clock of the test's own."""
 
 import contextlib
+import errno
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -107,6 +108,35 @@ def test_reports_go_out_every_five_seconds(house: House) -> None:
             while rtcp_port.recv(2048):
                 count += 1
         assert 5 <= count <= 7
+
+
+def test_a_peer_on_the_last_port_gets_no_reports_and_stops_nobody(house: House) -> None:
+    """65535 is a port that any SDP may name; there is none beside it for RTCP."""
+    with listener() as rtcp_port:
+        for name, port in (("leg_1", 65_535), ("leg_2", rtcp_port.getsockname()[1] - 1)):
+            house.relay.open_leg(name, Role.CALLER, None, resume=False)
+            house.relay.set_remote(house.relay.party(name), Remote("127.0.0.1", port, "PCMU", 0))
+        house.run(6)
+        assert rtcp_port.recv(2048)
+
+
+def test_a_sender_without_a_way_back_is_not_latched(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A packet from an address that we cannot reach is counted, and the process goes on."""
+    house.relay.open_leg("leg_1", Role.CALLER, None, resume=False)
+    leg = house.relay.party("leg_1").leg
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        house.relay.set_remote(house.relay.party("leg_1"), Remote(*peer.getsockname(), "PCMU", 0))
+        monkeypatch.setattr(socket.socket, "connect", _unreachable)
+        peer.sendto(bytes([0x80]) + bytes(171), ("127.0.0.1", leg.port))
+        house.shell.watched[leg.rtp.fileno()](0)
+    assert 1 == leg.counts["bad"]
+    assert leg.latch is not None
+    assert leg.latch.peer is None
+
+
+def _unreachable(*_: object) -> None:
+    raise OSError(errno.ENETUNREACH, "no route")
 
 
 def test_orphans_end_after_30_s_without_the_app(house: House) -> None:
