@@ -59,11 +59,10 @@ class Capturing:
 
     def talk(self, party: Party, *, on: bool) -> None:
         """Open or close the TALK gate of a capture; it closes by itself after `TALK_MS_MAX`."""
-        now_ms = self._relay.now_ms
-        if on:
-            party.talk_from_ms = now_ms + TALK_SETTLE_MS
-            party.talk_until_ms = now_ms + TALK_MS_MAX
         self._move(party, Turn.TALK_ON if on else Turn.TALK_OFF)
+        if on:  # only now: a refused order must not make the pause under way any longer
+            party.talk_from_ms = self._relay.now_ms + TALK_SETTLE_MS
+            party.talk_until_ms = self._relay.now_ms + TALK_MS_MAX
 
     def close(self, party: Party) -> None:
         """The leg is going: its pipe ends, and the broker hears of it."""
@@ -104,7 +103,8 @@ class Capturing:
         """The TALK gate works in TALK, and forgets what it holds at either end."""
         ear = party.ear
         assert ear is not None
-        party.gated.clear()
+        if party.partner is not None:
+            party.partner.gated.clear()  # frames wait at the leg that they are for
         if party.guard is Guard.TALKING:
             self._relay.ears.talk(ear, lambda frame: self._gated(party, frame))
         else:

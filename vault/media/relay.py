@@ -147,6 +147,8 @@ class Relay:
         if other is None:
             return
         party.partner = other.partner = None
+        party.gated.clear()
+        other.gated.clear()
         party.leg.lead_to(None)
         other.leg.lead_to(None)
         self.rewire(party)

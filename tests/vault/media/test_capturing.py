@@ -1,0 +1,86 @@
+"""Guards, pipes and pauses of one caller, on a real relay with a clock of the test's own."""
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.vault.media.test_upkeep import Shell
+from vault.door import Refused
+from vault.media.capturing import TALK_SETTLE_MS, Capturing
+from vault.media.leg import Role
+from vault.media.party import Party
+from vault.media.prompting import Prompting
+from vault.media.relay import Relay
+from vault.media.shield import TALK_MS_MAX, Guard
+
+FRAME = b"\x55" * 160
+
+
+@dataclass
+class Bridged:
+    """A caller under capture and his agent."""
+
+    relay: Relay
+    capturing: Capturing
+    caller: Party
+    agent: Party
+    cell: socket.socket
+
+    def later(self, seconds: float) -> None:
+        """Let the guards' clock go on."""
+        self.relay.ears.now_ms += seconds * 1000
+        self.capturing.tick(self.relay.now_ms)
+
+    def heard(self) -> None:
+        """One frame leaves the gate for the agent."""
+        assert self.caller.ear is not None
+        self.relay.ears._talking[self.caller.ear.row](FRAME)
+
+
+@pytest.fixture
+def bridged() -> Iterator[Bridged]:
+    shell = Shell()
+    relay = Relay(shell, shell, "127.0.0.1", range(20_000, 60_000), 4)
+    relay.ears.now_ms = 1_000_000.0
+    capturing = Capturing(relay, Prompting(relay))
+    for name, role in (("caller", Role.CALLER), ("agent", Role.AGENT)):
+        relay.open_leg(name, role, None, resume=False)
+    caller, agent = relay.party("caller"), relay.party("agent")
+    relay.bridge(caller, agent)
+    media_end, cell_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    capturing.attach(caller, "cap_1", media_end)
+    yield Bridged(relay, capturing, caller, agent, cell_end)
+    cell_end.close()
+    for party in list(relay.parties.values()):
+        capturing.close(party)
+
+
+def test_a_pause_asked_for_twice_does_not_grow(bridged: Bridged) -> None:
+    """The second order is refused and moves no clock: fifteen seconds after the first it is SECURE."""
+    bridged.capturing.talk(bridged.caller, on=True)
+    bridged.later(10)
+    with pytest.raises(Refused):
+        bridged.capturing.talk(bridged.caller, on=True)
+    bridged.later(TALK_MS_MAX / 1000 - 10)
+    assert Guard.CAPTURING is bridged.caller.guard
+
+
+def test_nothing_of_a_pause_is_kept_for_the_next(bridged: Bridged) -> None:
+    """Frames that wait for the agent's clock are gone with the mode that let them through."""
+    bridged.capturing.talk(bridged.caller, on=True)
+    bridged.later(TALK_SETTLE_MS / 1000)
+    bridged.heard()
+    assert [FRAME] == list(bridged.agent.gated)
+    bridged.capturing.talk(bridged.caller, on=False)
+    assert [] == list(bridged.agent.gated)
+
+
+def test_nothing_of_a_pause_outlives_its_bridge(bridged: Bridged) -> None:
+    """The agent's next caller is not preceded by a word of this one."""
+    bridged.capturing.talk(bridged.caller, on=True)
+    bridged.later(TALK_SETTLE_MS / 1000)
+    bridged.heard()
+    bridged.relay.unbridge(bridged.agent)
+    assert [] == list(bridged.agent.gated)
