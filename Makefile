@@ -12,14 +12,17 @@ serve: .venv/.runtime           ## a node on loopback that keeps running; prints
 
 check: .venv/.dev               ## format, lint, types, contracts, fast tests (about two minutes)
 	sh infra/setup/check.sh
-	$(BIN)/python -m pytest -q -n 4 -m "not slow and not proof" --durations=5
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not proof" --durations=5
 
 test: tools .venv/.dev          ## everything a landing needs
 	sh infra/setup/check.sh
-	$(BIN)/python -m pytest -q -n 4 --dist loadgroup -m "not proof"
+	@echo "test: fast ones, two files at a time (about 6 minutes)"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not proof"
+	@echo "test: whole nodes, foreign phones, lossy networks, kills (about 8 minutes)"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "slow and not proof"
 
 proof: tools .venv/.dev         ## the long runs: full counts, long timers, big fuzz, mutation
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m proof
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m proof
 	$(BIN)/pay-ivr verify leak --runs $(PROOF_RUNS) --json var/leak.json
 
 bench: tools .venv/.dev         ## ratios only, each measured in one run -> var/bench/

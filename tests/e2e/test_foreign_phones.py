@@ -34,7 +34,6 @@ from tests.support.node import (
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.xdist_group("foreign_phones"),
 ]
 
 AGENTS = 4

@@ -25,7 +25,6 @@ def test_every_step_of_every_victim_has_its_cell() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("kills")
 async def test_calls_survive_the_death_of_every_process(tmp_path: Path) -> None:
     """One node, its processes killed one after the other, each under two calls of its own."""
     house = House(tmp_path, SAMPLED)
@@ -40,7 +39,6 @@ async def test_calls_survive_the_death_of_every_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.proof
-@pytest.mark.xdist_group("kills")
 @pytest.mark.parametrize("victim", list(Victim))
 async def test_a_killed_process_harms_no_call_at_any_step(victim: Victim, tmp_path: Path) -> None:
     """Seven calls at seven steps, one kill under all of them, on a node of their own."""

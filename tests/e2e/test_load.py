@@ -10,7 +10,6 @@ from tests.support.netns import run_in_bad_network
 pytestmark = [
     pytest.mark.root,
     pytest.mark.tool("iptables", "unshare", "ip"),
-    pytest.mark.xdist_group("load"),
 ]
 
 CALLS = 200

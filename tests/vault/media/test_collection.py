@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vault.media.collection import HASH, OPEN_DIGITS_MAX, STAR, Collection, Outcome
+from vault.media.collection import HASH, OPEN_DIGITS_MAX, RUN_GAP_MS, STAR, Collection, Outcome, Run
 
 
 def collection(digits_max: int = 4, digits_min: int = 2) -> Collection:
@@ -72,3 +72,19 @@ def test_never_more_digits_than_allowed_and_wiped_at_the_end(keys: list[int], di
     made.wipe()
     assert b"" == bytes(buffer)
     assert "" == made.digits()
+
+
+def test_a_run_of_digits_ends_at_ten() -> None:
+    """The eleventh digit in a row goes nowhere, however many collections have shared the ten before."""
+    run = Run()
+    assert [True] * 10 + [False] * 6 == [run.takes(4, 300.0 * at) for at in range(16)]
+
+
+def test_a_pause_or_a_sign_begins_a_new_run() -> None:
+    """Who has waited, cleared or closed an entry may key ten digits again."""
+    for key, at_ms in ((4, 3000.0 + RUN_GAP_MS), (STAR, 3000.0), (HASH, 3000.0)):
+        run = Run()
+        taken = [run.takes(4, 300.0 * at) for at in range(11)]
+        assert taken[-1] is False
+        assert run.takes(key, at_ms)
+        assert run.takes(4, at_ms + 1)

@@ -73,6 +73,21 @@ async def test_in_band_keys_are_open_digits_too() -> None:
         assert "4471" == (await rig.fact("collect.done")).values["digits"]
 
 
+async def test_a_card_keyed_at_a_question_gives_away_ten_digits_at_most() -> None:
+    """Sixteen digits in a row over two questions: the second one gets what is left of ten."""
+    async with media() as rig:
+        caller, _ = await rig.call()
+        await rig.client.collect("caller", "col_1", digits_max=8)
+        for _ in range(8):
+            await caller.stream([*press(caller, 4), None])
+        assert "44444444" == (await rig.fact("collect.done")).values["digits"]
+        await rig.client.collect("caller", "col_2", digits_max=8, next_timeout_ms=500)
+        for _ in range(8):
+            await caller.stream([*press(caller, 2), None])
+        done = (await rig.fact("collect.done")).values
+        assert ("col_2", "22") == (done["collect_id"], done["digits"])
+
+
 async def test_timeouts_end_a_collection() -> None:
     """Nothing keyed: no_input after the prompt and the first timeout; too little: too_few."""
     async with media() as rig:

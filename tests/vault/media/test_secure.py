@@ -488,6 +488,7 @@ async def test_a_second_app_takes_the_place_of_the_first() -> None:
         await broker.attach("caller")
         second = MediaClient(rig.run_dir / "media.sock", rig.run_dir / "media-keys.sock")
         await second.connect()
+        await rig.client.close()  # it would come back, and the two would take turns
         assert {"caller": "SECURE", "agent": "NORMAL"} == {
             leg["leg_id"]: leg["mode"] for leg in await second.legs()
         }
