@@ -1,7 +1,7 @@
 """Open digits of one step of a flow: a menu choice, a booking number; never a card's (those go into a cell).
 
 Pure: keys and `now_ms` in, an outcome out. This file owns the grammar of open digits (`#` ends, `*` clears)
-and the limit that keeps them short of a PAN.
+and the limit that keeps them short of a PAN, in one collection and over several in a row.
 """
 
 from enum import StrEnum
@@ -9,6 +9,9 @@ from typing import Final
 
 OPEN_DIGITS_MAX: Final = 10
 """Two short of the shortest PAN (ISO/IEC 7812-1: 12 digits), so that no card fits through here."""
+RUN_GAP_MS: Final = 2_000.0
+"""A longer pause ends a run of digits. Cards are keyed from a card in the hand, faster than that; who keys a
+code anew has first heard that the last one was wrong."""
 TIMEOUT_MS_MIN: Final = 500
 TIMEOUT_MS_MAX: Final = 60_000
 """A minute of waiting for a key is a lost caller."""
@@ -26,6 +29,24 @@ class Outcome(StrEnum):
     STOPPED = "stopped"
     CAPTURED = "captured"
     """A capture began on the leg; what had been keyed is wiped."""
+
+
+class Run:
+    """Digits keyed without a pause, counted over collections: a PAN must not go out in two halves."""
+
+    __slots__ = ("_count", "_key_ms")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._key_ms = float("-inf")
+
+    def takes(self, key: int, now_ms: float) -> bool:
+        """Counts one key; False for a digit beyond `OPEN_DIGITS_MAX` of its run."""
+        if key >= STAR or now_ms - self._key_ms >= RUN_GAP_MS:
+            self._count = 0
+        self._key_ms = now_ms
+        self._count += key < STAR
+        return self._count <= OPEN_DIGITS_MAX
 
 
 class Collection:

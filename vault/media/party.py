@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from vault.media.collection import Collection
+from vault.media.collection import Collection, Run
 from vault.media.ear import Ear
 from vault.media.leg import Leg, Role
 from vault.media.player import Playing
@@ -41,6 +41,7 @@ class Party:
     beep: Playing | None = None
     music: Playing | None = None
     collection: Collection | None = None
+    run: Run = field(default_factory=Run, repr=False)
     keying_count: int = 0
     keying_told_ms: float = float("-inf")
     speaking: bool = False

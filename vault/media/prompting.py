@@ -61,9 +61,12 @@ class Prompting:
         self._start_clock(party)
 
     def press(self, party: Party, key: int, now_ms: float) -> bool:
-        """Give a key to the leg's collection; False when there is none."""
+        """Give a key to the leg's collection, if it is not too many in a row; False when there is none."""
+        fits = party.run.takes(key, now_ms)
         if party.collection is None:
             return False
+        if not fits:
+            return True
         outcome = party.collection.press(key, now_ms)
         if outcome is not None:
             self.end_collection(party, outcome)
