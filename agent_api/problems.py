@@ -102,18 +102,55 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "reference_taken": Problem(409, "This reference has a payment.", "Look for that one, or use another."),
     "capture_open": Problem(409, "A capture is open on this call.", "Finish or cancel it first."),
-    "capture_closed": Problem(409, "No capture is open.", "Start the capture first."),
+    "capture_restarting": Problem(
+        503, "The capture is being restarted.", "Wait until its fields open again, then send again."
+    ),
+    "not_capturing": Problem(409, "No capture is open.", "Start the capture first; you can talk already."),
+    "leg_captured": Problem(409, "Another capture holds the caller's line.", "Wait until it has ended."),
+    "mode_refused": Problem(409, "The capture does not allow that now.", "Read the payment again."),
     "not_capturable": Problem(409, "This payment takes no card any more.", "Create a new payment."),
     "not_rekeyable": Problem(409, "There is no field to key again now.", "Read the payment again."),
     "not_ready": Problem(409, "The payment is not ready to charge.", "Wait until all fields are complete."),
+    "not_confirmed": Problem(
+        409, "The caller has not confirmed yet.", "Wait until the caller has pressed 1, then charge."
+    ),
     "not_cancellable": Problem(409, "The charge is under way or done.", "Wait for the result."),
     "not_declined": Problem(409, "Nothing was declined.", "Use capture for a first try."),
     "attempts_used": Problem(409, "All attempts are used.", "Offer another way to pay."),
+    "payments_used": Problem(409, "This call has too many payments.", "Use one of them, or a new call."),
+    "unattended_off": Problem(
+        409, "This tenant takes no payment without an agent.", "Connect an agent, then create the payment."
+    ),
+    "conflict": Problem(409, "The payment contradicts another one.", "Create a new payment."),
+    "provider_unknown": Problem(
+        409, "The tenant's provider is not loaded.", "Ask the operator to restart the node."
+    ),
     "posture_weak": Problem(409, "This machine may not take cards.", "Ask the operator for the posture."),
+    "posture_unknown": Problem(
+        503, "The machine's posture is not known yet.", "Try again in a few seconds; then ask the operator."
+    ),
+    "captures_used": Problem(503, "All captures of this node are in use.", "Try again in a few seconds."),
     "cells_full": Problem(503, "Too many captures at once.", "Try again in a few seconds."),
+    "descriptors_used": Problem(503, "Too many captures at once.", "Try again in a few seconds."),
+    "fork_failed": Problem(503, "The machine has no room for a capture.", "Try again in a few seconds."),
+    "not_single_threaded": Problem(
+        503, "No capture can be opened safely.", "Ask the operator to restart the node."
+    ),
     "codes_exceeded": Problem(409, "Too many payment codes are open.", "Let old codes run out first."),
     # Nobody's fault
     "unreachable": Problem(503, "The payment process does not answer.", "Read the payment, then try again."),
+    "spawner_unreachable": Problem(
+        503, "No capture can be started now.", "Nothing changed; try again in a few seconds."
+    ),
+    "media_unreachable": Problem(
+        503, "The process that carries the voice does not answer.", "Read the call, then try again."
+    ),
+    "media_timeout": Problem(
+        503, "The process that carries the voice is late.", "Read the call, then try again."
+    ),
+    "provider_unreachable": Problem(
+        503, "The payment provider does not answer.", "Nothing was charged; try again in a few seconds."
+    ),
     "internal": Problem(500, "Something failed on our side.", "Read the state again before you repeat it."),
 }
 """Code → status, title, next step. A code that is not listed answers as 409 with its own sentence."""

@@ -183,7 +183,7 @@ async def test_charge_before_ready_and_charge_twice_are_refused(house: DeskHouse
 async def test_talk_needs_an_open_capture_and_a_boolean(house: DeskHouse) -> None:
     """A text that looks true is not true."""
     payment_id = await house.payment_on_call()
-    await problem(await house.post(f"/v1/payments/{payment_id}/talk", {"on": True}), 409, "capture_closed")
+    await problem(await house.post(f"/v1/payments/{payment_id}/talk", {"on": True}), 409, "not_capturing")
     await problem(await house.post(f"/v1/payments/{payment_id}/talk", {"on": "true"}), 422, "body_invalid")
     await problem(await house.post(f"/v1/payments/{payment_id}/rekey", {"field": "pin"}), 422, "body_invalid")
 

@@ -149,7 +149,7 @@ class MemorySwitchboard:
         """Pause and go on."""
         payment = self.payment(payment_id)
         if not payment.capture_live:
-            raise Refused("capture_closed", "No capture is open; you can talk already.")
+            raise Refused("not_capturing", "No capture is open; you can talk already.")
         why = Why.TALK_STARTED if on else Why.TALK_ENDED
         return self._step(replace(payment, talking=on, secure=not on), why, seconds_left=15 if on else None)
 

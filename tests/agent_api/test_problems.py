@@ -1,0 +1,98 @@
+"""Every refusal in the source has a row at the desk, or a reason why no agent and no program can meet it."""
+
+import ast
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from agent_api.problems import PROBLEMS
+from vault import Refused
+from vault.payment import Move, PaymentState, after
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("vault", "pay_ivr", "agent_api")
+ERRORS = {"Refused", "Unreachable", "CallError", "DeskError"}
+
+INTERNAL = {
+    # Messages between our own processes: a wrong one is a mistake in the code, whoever asks.
+    "bad_limits", "bad_message", "bad_request", "id_malformed", "illegal_move", "op_unknown", "unknown_op",
+    # Filled in by the switchboard with every payment; nobody at the desk can leave it out.
+    "agent_missing", "sca_basis_missing",
+    # Answers to a kill, which the broker hears and drops.
+    "cell_unknown",
+    # Met by the flow of a call, which says a sentence to the caller or ends the call.
+    "flow_unknown", "no_common_codec", "tries_exceeded",
+    # Legs, ports and prompts of the media process, ordered by the switchboard and its flows alone.
+    "leg_exists", "leg_role", "leg_secure", "legs_full", "port_invalid", "port_taken", "ports_full",
+    "prompt_size", "prompt_unknown", "prompts_full",
+}  # fmt: skip
+
+ANSWERED = {
+    # Made by agent_api/problems.py from a validation error or an HTTP error of the web server.
+    "body_invalid", "method_not_allowed", "pan_not_allowed", "route_unknown",
+}  # fmt: skip
+
+PASSED_ON = {
+    # Constructors whose code comes from elsewhere: a reply of another process, or a code counted below.
+    ("agent_api/problems.py", "code"),  # ANSWERED
+    ("vault/media/client.py", "reply['code']"),  # raised in vault/media
+    ("vault/payment.py", "code"),  # the table of moves, asked in `refused_moves`
+}
+
+
+def codes_of(path: Path) -> Iterator[str | tuple[str, str]]:
+    """The codes of all refusals that a file makes; file and source text of one that is not written out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for call in ast.walk(tree):
+        if not isinstance(call, ast.Call) or not call.args or not isinstance(call.func, ast.Name):
+            continue
+        if call.func.id in ERRORS:
+            yield from (
+                written(one) or (str(path.relative_to(ROOT)), ast.unparse(one))
+                for one in either(call.args[0])
+            )
+
+
+def either(code: ast.expr) -> tuple[ast.expr, ...]:
+    """Both sides of `a if … else b`, or the code itself."""
+    return (code.body, code.orelse) if isinstance(code, ast.IfExp) else (code,)
+
+
+def written(code: ast.expr) -> str | None:
+    """The text of a literal or of the one shared constant."""
+    if isinstance(code, ast.Name) and code.id == "BAD_MESSAGE":
+        return "bad_message"
+    return code.value if isinstance(code, ast.Constant) and isinstance(code.value, str) else None
+
+
+def refused_moves() -> set[str]:
+    """The codes of every move that the table of payments does not know."""
+    codes = set()
+    for state, move in product(PaymentState, Move):
+        try:
+            after(state, move)
+        except Refused as refused:
+            codes.add(refused.code)
+    return codes
+
+
+@pytest.fixture(scope="module")
+def found() -> set[str | tuple[str, str]]:
+    """What all refusals in the source are called."""
+    paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+    return {code for path in paths for code in codes_of(path)} | refused_moves() | ANSWERED
+
+
+def test_every_code_is_written_out_where_it_is_raised(found: set[str | tuple[str, str]]) -> None:
+    """A code that is computed could reach the desk without a row; the few that are passed on are named."""
+    assert {one for one in found if isinstance(one, tuple)} == PASSED_ON
+
+
+def test_every_code_has_a_row_or_is_internal(found: set[str | tuple[str, str]]) -> None:
+    """No refusal without a next step, and no row or exemption that nothing raises."""
+    codes = {one for one in found if isinstance(one, str)}
+
+    assert set(PROBLEMS) | INTERNAL == codes
+    assert set(PROBLEMS) & INTERNAL == set()
