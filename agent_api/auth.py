@@ -221,18 +221,27 @@ async def create_agent(
     store: Store, passwords: Passwords, agent: Agent, *, sip_realm: str, sip_password: str, now_ms: int
 ) -> str:
     """The one-time password of a new agent; it must be changed at the first login."""
-    one_time = secrets.token_urlsafe(12)
-    await store.add_agent(
-        NewAgent(
-            agent,
-            password_hash=await passwords.hash(one_time),
-            must_change=True,
-            sip=SipSecret.of(agent.agent_id, sip_realm, sip_password),
-        ),
-        now_ms,
-        OPERATOR,
+    new, one_time = await _with_one_time(
+        passwords, agent, SipSecret.of(agent.agent_id, sip_realm, sip_password)
     )
+    await store.add_agent(new, now_ms, OPERATOR)
     return one_time
+
+
+async def reset_agent(
+    store: Store, passwords: Passwords, agent: Agent, *, sip_realm: str, sip_password: str, now_ms: int
+) -> str:
+    """Another one-time password for an agent, whose logins all end; his old passwords open nothing."""
+    new, one_time = await _with_one_time(
+        passwords, agent, SipSecret.of(agent.agent_id, sip_realm, sip_password)
+    )
+    await store.reset_agent(new, now_ms, OPERATOR)
+    return one_time
+
+
+async def _with_one_time(passwords: Passwords, agent: Agent, sip: SipSecret) -> tuple[NewAgent, str]:
+    one_time = secrets.token_urlsafe(12)
+    return NewAgent(agent, await passwords.hash(one_time), must_change=True, sip=sip), one_time
 
 
 async def create_access_key(store: Store, *, tenant: str, label: str, now_ms: int) -> str:

@@ -8,12 +8,15 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from pay_ivr.facts import CallError
 from pay_ivr.settings import SettingsError, load_settings
 from pay_ivr.supervisor import NodeError
 from pay_ivr.tenants import Language, TenantError
+
+if TYPE_CHECKING:
+    from pay_ivr.node import NewAgentLogin
 
 OK, WRONG, USAGE = 0, 1, 2
 LANGUAGES: tuple[str, ...] = get_args(Language)
@@ -69,6 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--language", default="en-US", choices=LANGUAGES, help="of the console")
     add.set_defaults(run=_agent_add)
 
+    reset = agent.add_parser("reset", help="new passwords, shown once; the agent's logins end at once")
+    reset.add_argument("agent_id", metavar="USER")
+    reset.set_defaults(run=_agent_reset)
+
+    remove = agent.add_parser("remove", help="no login and no phone of this agent any more")
+    remove.add_argument("agent_id", metavar="USER")
+    remove.set_defaults(run=_agent_remove)
+
     key = commands.add_parser("key", help="access keys of integrators").add_subparsers(
         required=True, metavar="WHAT"
     )
@@ -121,9 +132,31 @@ def _agent_add(options: argparse.Namespace) -> int:
     from pay_ivr.node import add_agent
 
     made = asyncio.run(add_agent(load_settings(), options.agent_id, options.tenant, options.language))
-    print(f"agent {made.agent_id}: one-time password {made.password}  phone password {made.phone_password}")
-    print("Both are shown once. The console asks for a new password at the first login.")
+    _show_once(made)
     return OK
+
+
+def _agent_reset(options: argparse.Namespace) -> int:
+    from pay_ivr.node import reset_agent_passwords
+
+    _show_once(asyncio.run(reset_agent_passwords(load_settings(), options.agent_id)))
+    return OK
+
+
+def _agent_remove(options: argparse.Namespace) -> int:
+    from pay_ivr.node import remove_agent
+
+    asyncio.run(remove_agent(load_settings(), options.agent_id))
+    print(f"agent {options.agent_id} is removed; his logins have ended and his phone cannot register again")
+    print("A registration of his phone runs out by itself. Take the name out of the tenant file as well.")
+    return OK
+
+
+def _show_once(login: "NewAgentLogin") -> None:
+    print(
+        f"agent {login.agent_id}: one-time password {login.password}  phone password {login.phone_password}"
+    )
+    print("Both are shown once. The console asks for a new password at the first login.")
 
 
 def _key_add(options: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
-from agent_api.auth import OPERATOR, Passwords, create_access_key, create_agent
+from agent_api.auth import OPERATOR, Passwords, create_access_key, create_agent, reset_agent
 from pay_ivr.checkup import checked_tenants
 from pay_ivr.ids import now_ms
 from pay_ivr.logs import start_logging
@@ -26,7 +26,7 @@ PHONE_PASSWORD_BYTES = 12
 
 @dataclass(frozen=True, repr=False)
 class NewAgentLogin:
-    """What a new agent is told once."""
+    """What an agent is told once, when he is new or has been reset."""
 
     agent_id: str
     password: str
@@ -57,6 +57,42 @@ async def add_agent(settings: Settings, agent_id: str, tenant: str, language: st
         passwords.close()
         await store.close()
     return NewAgentLogin(agent_id, password, phone_password)
+
+
+async def reset_agent_passwords(settings: Settings, agent_id: str) -> NewAgentLogin:
+    """New passwords for console and phone, every login ended; TenantError when there is no such agent."""
+    store = await Store.open(settings.data_dir / "app.db")
+    phone_password = secrets.token_urlsafe(PHONE_PASSWORD_BYTES)
+    passwords = Passwords()
+    try:
+        password = await reset_agent(
+            store,
+            passwords,
+            await _known_agent(store, agent_id),
+            sip_realm=settings.sip_realm,
+            sip_password=phone_password,
+            now_ms=now_ms(),
+        )
+    finally:
+        passwords.close()
+        await store.close()
+    return NewAgentLogin(agent_id, password, phone_password)
+
+
+async def remove_agent(settings: Settings, agent_id: str) -> None:
+    """No login and no phone of that agent any more; TenantError when there is no such agent."""
+    store = await Store.open(settings.data_dir / "app.db")
+    try:
+        await store.remove_agent(await _known_agent(store, agent_id), now_ms(), OPERATOR)
+    finally:
+        await store.close()
+
+
+async def _known_agent(store: Store, agent_id: str) -> Agent:
+    agent = await store.agent(agent_id)
+    if agent is None:
+        raise TenantError("there is no such agent; the user is the name that the console is opened with")
+    return agent
 
 
 async def add_access_key(settings: Settings, tenant: str, label: str) -> str:

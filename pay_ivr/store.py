@@ -234,14 +234,10 @@ class Store:
                     agent_id=agent.agent_id,
                     tenant=agent.tenant,
                     language=agent.language,
-                    password_hash=new.password_hash,
-                    must_change=new.must_change,
                     tries=0,
                     locked_until_ms=0,
-                    sip_realm=new.sip.realm,
-                    sip_ha1_md5=new.sip.ha1_md5,
-                    sip_ha1_sha256=new.sip.ha1_sha256,
                     created_at_ms=now_ms,
+                    **_secrets_of(new),
                 )
             )
             await _note(conn, "agent.user.added", agent, now_ms, actor=by)
@@ -263,18 +259,23 @@ class Store:
             rows = (await conn.execute(select(agents))).all()
         return {row.agent_id: SipSecret(row.sip_realm, row.sip_ha1_md5, row.sip_ha1_sha256) for row in rows}
 
-    async def set_sip_secret(self, agent_id: str, secret: SipSecret) -> None:
-        """A new phone password."""
+    async def reset_agent(self, new: NewAgent, now_ms: int, by: str) -> None:
+        """Other passwords for console and phone; tries forgotten, every login ended."""
         async with self.engine.begin() as conn:
             await conn.execute(
                 update(agents)
-                .where(agents.c.agent_id == agent_id)
-                .values(
-                    sip_realm=secret.realm,
-                    sip_ha1_md5=secret.ha1_md5,
-                    sip_ha1_sha256=secret.ha1_sha256,
-                )
+                .where(agents.c.agent_id == new.agent.agent_id)
+                .values(tries=0, locked_until_ms=0, **_secrets_of(new))
             )
+            await conn.execute(delete(logins).where(logins.c.agent_id == new.agent.agent_id))
+            await _note(conn, "agent.password.reset", new.agent, now_ms, actor=by)
+
+    async def remove_agent(self, agent: Agent, now_ms: int, by: str) -> None:
+        """The agent is gone with his logins and the secret of his phone; what he did stays on record."""
+        async with self.engine.begin() as conn:
+            await conn.execute(delete(logins).where(logins.c.agent_id == agent.agent_id))
+            await conn.execute(delete(agents).where(agents.c.agent_id == agent.agent_id))
+            await _note(conn, "agent.user.removed", agent, now_ms, actor=by)
 
     # Logins
 
@@ -468,6 +469,16 @@ class Store:
         async with self.engine.connect() as conn:
             rows = (await conn.execute(newest)).all()
         return tuple(_ended_view(row, row.ended_reason) for row in reversed(rows))
+
+
+def _secrets_of(new: NewAgent) -> dict[str, Any]:
+    return {
+        "password_hash": new.password_hash,
+        "must_change": new.must_change,
+        "sip_realm": new.sip.realm,
+        "sip_ha1_md5": new.sip.ha1_md5,
+        "sip_ha1_sha256": new.sip.ha1_sha256,
+    }
 
 
 def _call_values(call: CallView) -> dict[str, Any]:

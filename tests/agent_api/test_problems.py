@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent_api.problems import PROBLEMS
-from vault import Refused
-from vault.payment import Move, PaymentState, after
+from vault import PaymentState, Refused
+from vault.payment import Move, after
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("vault", "pay_ivr", "agent_api")

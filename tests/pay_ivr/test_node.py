@@ -1,5 +1,7 @@
 """The first start of a node: who gets a login, and what a wrong command says."""
 
+import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from pay_ivr.__main__ import main
 from pay_ivr.node import first_agents
 from pay_ivr.settings import Settings
+from pay_ivr.store import SipSecret, Store
 from pay_ivr.tenants import load_tenants
 
 TWO_NUMBERS = """
@@ -67,3 +70,45 @@ def test_a_revoked_key_is_revoked_once(settings: Settings, capsys: pytest.Captur
     prefix = capsys.readouterr().out.split("pik_")[1].split("_")[0]
 
     assert [0, 2] == [main(["key", "revoke", prefix]) for _ in range(2)]
+
+
+def phones(settings: Settings) -> Mapping[str, SipSecret]:
+    """What the registrar would check phones with now."""
+
+    async def read() -> Mapping[str, SipSecret]:
+        store = await Store.open(settings.data_dir / "app.db")
+        try:
+            return await store.sip_secrets()
+        finally:
+            await store.close()
+
+    return asyncio.run(read())
+
+
+def test_a_reset_shows_new_passwords_once(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """The phone registers with the password that was shown last, and with no other."""
+    settings.data_dir.mkdir()
+    main(["agent", "add", "agent1", "--tenant", "acme"])
+    first = capsys.readouterr().out.split()
+
+    assert 0 == main(["agent", "reset", "agent1"])
+
+    second = capsys.readouterr().out.split()
+    one_time, phone = first.index("password") + 1, first.index("phone") + 2
+    assert first[one_time] != second[one_time]
+    assert first[phone] != second[phone]
+    assert {"agent1": SipSecret.of("agent1", settings.sip_realm, second[phone])} == phones(settings)
+
+
+def test_an_agent_is_removed_once(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """His phone has no secret any more; a second time, and for a reset, there is nobody: one line, code 2."""
+    settings.data_dir.mkdir()
+    main(["agent", "add", "agent1", "--tenant", "acme"])
+
+    assert 0 == main(["agent", "remove", "agent1"])
+    capsys.readouterr()
+
+    assert {} == phones(settings)
+    assert [2, 2] == [main(["agent", what, "agent1"]) for what in ("remove", "reset")]
+    said = capsys.readouterr()
+    assert ("", 2) == (said.out, len(said.err.splitlines()))

@@ -76,12 +76,39 @@ async def test_an_agent_is_found_by_his_id_and_exists_once(store: Store) -> None
     assert await names(store) == ["agent.user.added"]
 
 
-async def test_sip_secrets_can_be_read_and_changed(store: Store) -> None:
-    """The registrar gets hashes, never a password."""
+async def test_a_reset_changes_both_passwords_and_ends_every_login(store: Store) -> None:
+    """A lock is gone as well; the registrar gets the new hashes, never a password."""
+    await store.accept_login(ANNA, b"l" * 32, 0, "127.0.0.1", "chosen")
+    for _ in range(TRIES_MAX):
+        await store.claim_try("anna", 1000)
     other = SipSecret.of("anna", "pay-ivr", "another")
-    await store.set_sip_secret("anna", other)
+
+    await store.reset_agent(replace(NEW, password_hash="one-time", sip=other), 2000, "system:operator")
+
+    claimed = await store.claim_try("anna", 3000)
+    assert claimed is not None
+    assert (claimed.password_hash, claimed.must_change, claimed.locked) == ("one-time", True, False)
+    assert await store.login(b"l" * 32) is None
     assert await store.sip_secrets() == {"anna": other}
     assert "another" not in repr(other)
+    assert (await names(store))[-1] == "agent.password.reset"
+
+
+async def test_a_removed_agent_leaves_only_his_record(store: Store) -> None:
+    """No try, no login, no phone; others stay. The same name can come back, without the old logins."""
+    ben = replace(NEW, agent=replace(ANNA, agent_id="ben"))
+    await store.add_agent(ben, 0, "system:operator")
+    await store.accept_login(ANNA, b"a" * 32, 0, "127.0.0.1")
+    await store.accept_login(ben.agent, b"b" * 32, 0, "127.0.0.1")
+
+    await store.remove_agent(ANNA, 1000, "system:operator")
+
+    assert await store.claim_try("anna", 2000) is None
+    assert set(await store.sip_secrets()) == {"ben"}
+    assert await store.login(b"b" * 32) is not None
+    assert (await names(store))[-1] == "agent.user.removed"
+    await store.add_agent(NEW, 3000, "system:operator")
+    assert await store.login(b"a" * 32) is None
 
 
 async def test_the_tenth_try_locks_and_the_lock_ends(store: Store) -> None:
