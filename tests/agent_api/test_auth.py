@@ -6,7 +6,7 @@ import time
 import pytest
 from sqlalchemy import text
 
-from agent_api.auth import COOKIE
+from agent_api.auth import COOKIE, OPERATOR, Passwords, reset_agent
 from pay_ivr.store import SipSecret
 from tests.agent_api.conftest import PASSWORD, DeskHouse, problem
 
@@ -57,6 +57,42 @@ async def test_the_database_holds_no_login_id_and_no_password(house: DeskHouse) 
     assert login_id not in str(rows)
     assert PASSWORD not in str(people)
     assert "phone-secret" not in str(people)
+
+
+async def test_a_removed_agent_is_out_at_once(house: DeskHouse) -> None:
+    """His open login answers like none, and his right password like a wrong one; others go on."""
+    for user in ("agent1", "agent2"):
+        await house.log_in(user)
+    agent = await house.store.agent("agent1")
+    assert agent is not None
+
+    await house.store.remove_agent(agent, int(house.clock.now * 1000), OPERATOR)
+
+    await problem(await house.get("/v1/me"), 401, "login_needed")
+    await problem(await log_in(house, "agent1", PASSWORD), 401, "login_refused")
+    assert (await house.get("/v1/me", user="agent2")).status == 200
+
+
+async def test_a_reset_ends_logins_and_asks_for_a_new_password(house: DeskHouse) -> None:
+    """The old password opens nothing; the new one is for one time."""
+    await house.log_in()
+    agent, passwords = await house.store.agent("agent1"), Passwords()
+    assert agent is not None
+
+    one_time = await reset_agent(
+        house.store,
+        passwords,
+        agent,
+        sip_realm="pay-ivr",
+        sip_password="another-secret",
+        now_ms=int(house.clock.now * 1000),
+    )
+    passwords.close()
+
+    await problem(await house.get("/v1/me"), 401, "login_needed")
+    await problem(await log_in(house, "agent1", PASSWORD), 401, "login_refused")
+    await problem(await log_in(house, "agent1", one_time), 403, "password_change_needed")
+    assert (await log_in(house, "agent1", one_time, PASSWORD)).status == 200
 
 
 async def test_a_login_ends_after_fifteen_idle_minutes(house: DeskHouse) -> None:
