@@ -48,6 +48,7 @@ async def main() -> None:
     await asyncio.sleep(TALK_S)
     await call.hold()
     tell("held")
+    await asyncio.sleep(TALK_S)  # its own re-INVITE must be over: a second one at once is an error to it
     await call.resume()
     tell("resumed")
     await asyncio.sleep(TALK_S)

@@ -214,7 +214,8 @@ def test_heavy_info_is_cut_in_a_moment(filling: bytes) -> None:
     begun = time.process_time()
     cut(head + b"X: 1" + filling * (60_000 // len(filling)) + b"\r\nVia:" + tail)
     cut(request(filling * (60_000 // len(filling))))
-    assert time.process_time() - begun < 0.3
+    # Linear takes some 10 ms; steps that grow with the square of 60,000 would take minutes on any machine.
+    assert time.process_time() - begun < 5.0
 
 
 def test_file_that_hears_keys_imports_nothing() -> None:
