@@ -16,10 +16,8 @@ check: .venv/.dev               ## format, lint, types, contracts, fast tests (a
 
 test: tools .venv/.dev          ## everything a landing needs
 	sh infra/setup/check.sh
-	@echo "test: fast ones, two files at a time (about 6 minutes)"
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not proof"
-	@echo "test: whole nodes, foreign phones, lossy networks, kills (about 8 minutes)"
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "slow and not proof"
+	sh infra/setup/tests.sh "not slow and not proof" "fast ones (about 5 minutes)"
+	sh infra/setup/tests.sh "slow and not proof" "whole nodes, foreign phones, lossy networks, kills (about 7 minutes)"
 
 proof: tools .venv/.dev         ## the long runs: full counts, long timers, big fuzz, mutation
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m proof
