@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from vault.claims import Claims
 from vault.door import Field, FieldProblem, Payment, PaymentState, Refused, VaultError, Why
 from vault.ids import new_id
 from vault.live import LiveCapture
@@ -81,8 +82,7 @@ class Captures:
         self._spawn = spawn
         self._live: dict[str, Slot] = {}
         """Payments with a cell, by payment id."""
-        self._claims: dict[str, Slot] = {}
-        """Legs that a payment holds or is about to hold, by leg id; the sweep leaves them alone."""
+        self._claims = Claims()
         self.weak: tuple[str, ...] | None = None
         """What a cell of this machine lacks; None until the spawner has said it."""
 
@@ -176,10 +176,21 @@ class Captures:
         await self.end(slot)
         return self._register.tell(slot, Why.CANCELLED)
 
-    def keep_for_retry(self, slot: Slot) -> None:
-        """The cell forgets the CVV and keeps PAN and expiry for the next attempt."""
-        if slot.capture is not None:
+    async def keep_for_retry(self, slot: Slot) -> None:
+        """The cell forgets the CVV and keeps PAN and expiry for the next attempt, if the call goes on."""
+        if slot.capture is None:
+            return
+        if slot.capture.last_attempt:
+            await self.end(slot)
+        else:
             slot.capture.command(WipeSad())
+
+    async def leave(self, slot: Slot) -> None:
+        """Nobody can key any more: no cell lives on, but one whose attempt is under way until its result."""
+        if slot.capture is not None and slot.row.state is PaymentState.AUTHORISING:
+            slot.capture.last_attempt = True
+        else:
+            await self.end(slot)
 
     def confirming(self, slot: Slot) -> bool:
         """True while the caller is asked to press 1 and has not yet."""
@@ -208,13 +219,8 @@ class Captures:
         tenant.check_posture(self.weak or ())
 
     def _check_call_is_free(self, slot: Slot) -> None:
-        """`Refused("capture_open")` when another payment is being keyed on this call."""
-        for other in self._live.values():
-            holds = other.capture is not None and other.capture.leg_id in self._claims
-            if other is not slot and holds and other.row.call_id == slot.row.call_id:
-                raise Refused(
-                    "capture_open", "Another capture is open on this call. Finish or cancel it first."
-                )
+        """`Refused` when another payment is being keyed on this call, or when there is no cell left."""
+        self._claims.check(slot)
         if slot.capture is None and len(self._live) >= CAPTURES_MAX:
             raise Refused("captures_used", "All captures of this node are in use. Try again.", retryable=True)
 
@@ -291,14 +297,17 @@ class Captures:
         return capture, forked.key_pipe
 
     async def _secure(self, slot: Slot, capture: LiveCapture, media_end: int) -> None:
-        """The leg SECURE with its keys going to this cell."""
-        claimed = capture.leg_id in self._claims
-        self._claims[capture.leg_id] = slot
+        """The leg SECURE with its keys going to this cell; `media_end` is used up, whatever happens."""
+        try:
+            fresh = self._claims.take(slot)
+        except Refused:
+            os.close(media_end)
+            raise
         try:
             await self._zone.attach(capture.leg_id, capture.capture_id, media_end)
         except BaseException:
-            if not claimed:
-                self._claims.pop(capture.leg_id, None)
+            if fresh:
+                self._claims.drop(slot)
             raise
         capture.attached = True
 
@@ -311,8 +320,7 @@ class Captures:
         """The leg on its way to NORMAL: media holds SECURE until the pipe is closed and the caller quiet."""
         self._end_talk(capture)
         capture.attached = False
-        if self._claims.get(capture.leg_id) is slot:
-            del self._claims[capture.leg_id]
+        if self._claims.drop(slot):
             await self._zone.detach(capture.leg_id)
 
     # --- what the cell tells
@@ -527,14 +535,15 @@ class Captures:
 
     def media_told(self, fact: Json) -> None:
         """One fact of the media process."""
-        slot = self._claims.get(str(fact.get("leg_id", "")))
+        leg_id = str(fact.get("leg_id", ""))
+        if fact["fact"] == "leg.closed":
+            self._leg_closed(leg_id)
+        slot = self._claims.holder(leg_id)
         capture = slot.capture if slot is not None else None
         if slot is None or capture is None:
             return
         if fact["fact"] == "talk.ended" and capture.talking:
             self._talk_ended(slot, capture)
-        elif fact["fact"] == "leg.closed":
-            self._spawn(self._locked(slot, capture, lambda: self._leg_closed(slot, capture)))
 
     def media_down(self) -> None:
         """The media process is gone: every capture waits for it; nothing the caller says reaches anybody."""
@@ -563,7 +572,7 @@ class Captures:
         if not self._zone.media_up:
             return
         for leg in await self._zone.guarded_legs():
-            if leg.mode != "NORMAL" and leg.leg_id not in self._claims:
+            if leg.mode != "NORMAL" and self._claims.holder(leg.leg_id) is None:
                 await self._zone.detach(leg.leg_id)
 
     async def _attach_again(self, slot: Slot, capture: LiveCapture) -> None:
@@ -583,12 +592,21 @@ class Captures:
         # Told in one breath with the order to open: the caller hears why before what to key.
         self._register.tell(slot, Why.CAPTURE_RESTARTED, field)
 
-    async def _leg_closed(self, slot: Slot, capture: LiveCapture) -> None:
-        """The caller's leg is gone: the same end as `end_call` makes, whoever is first; ready stays ready."""
-        self._claims.pop(capture.leg_id, None)
+    def _leg_closed(self, leg_id: str) -> None:
+        """The caller's leg is gone, and with it every cell that waited for its keys."""
+        for slot in tuple(self._live.values()):
+            capture = slot.capture
+            if capture is not None and capture.leg_id == leg_id:
+                self._spawn(self._locked(slot, capture, partial(self._end_with_leg, slot, capture)))
+
+    async def _end_with_leg(self, slot: Slot, capture: LiveCapture) -> None:
+        """The same end as `end_call` makes, whoever is first; but what has its token stays ready."""
+        self._claims.drop(slot)
         capture.attached = False
         if self._wants_cell(slot):
             await self.cancel(slot, BROKER, "system")
+        else:
+            await self.leave(slot)
 
     def _talk_ended(self, slot: Slot, capture: LiveCapture) -> Payment:
         self._end_talk(capture)

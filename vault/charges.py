@@ -199,7 +199,7 @@ class Charges:
         if move in {Move.AUTHORISE, Move.REFER} or (slot.row.decline and not slot.row.decline.retry_allowed):
             await self._captures.end(slot)
         else:
-            self._captures.keep_for_retry(slot)
+            await self._captures.keep_for_retry(slot)
         self._register.tell(slot, why)
 
     async def _receipt(self, tenant: str) -> str:

@@ -36,6 +36,8 @@ class LiveCapture:
         """The caller is asked to press 1."""
         self.awaited: Field | None = None
         """A field that the cell was told to open; until it says so, an older `ready` is void."""
+        self.last_attempt = False
+        """The caller has gone while an attempt was under way: nobody could key a retry."""
         self.refusals = 0
         """How often the provider refused without naming a field."""
         self.outcome: asyncio.Future[Outcome] | None = None

@@ -104,8 +104,8 @@ class Till:
             async with slot.lock:
                 if slot.row.state in {PaymentState.CREATED, PaymentState.CAPTURING, PaymentState.READY}:
                     await self._cancel(slot, "system")
-                elif slot.row.state is not PaymentState.AUTHORISING:
-                    await self._captures.end(slot)
+                else:
+                    await self._captures.leave(slot)
 
     async def _cancel(self, slot: Slot, by: str) -> Payment:
         actor = _PARTIES.get(by, f"agent:{by}")

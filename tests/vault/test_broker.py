@@ -1,5 +1,6 @@
 """The broker with a real spawner, real cells and real media: what a desk can do and what it is told."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from vault import (
     Refused,
     Why,
 )
+from vault.captures import SWEEP_S
 from vault.payment import ATTEMPTS_MAX
 
 CANARY = "9999001234567891"
@@ -295,6 +297,25 @@ async def test_second_capture_on_a_call_is_refused(desk):
     assert PaymentState.CAPTURING is (await desk.door.open_capture(second.payment_id)).state
 
 
+@pytest.mark.parametrize("call", ["", "call_elsewhere"])
+async def test_two_captures_at_one_moment_do_not_disturb_each_other(zone, desk, call):
+    """One leg, two payments opened at once, of one call or of two: one wins, and its caller can key."""
+    first, second = await desk.created(), await desk.created(call_id=call or desk.call_id)
+    opened = await asyncio.gather(
+        *(desk.door.open_capture(each.payment_id) for each in (first, second)), return_exceptions=True
+    )
+    won = next(each for each in opened if isinstance(each, Payment))
+    lost = next(each for each in opened if isinstance(each, Refused))
+    assert "capture_open" == lost.code
+    await asyncio.sleep(SWEEP_S + 0.2)
+    assert zone.mode_of(desk.leg_id) == "SECURE"
+    await desk.press(f"{VISA}#{EXPIRY}{CVV}")
+    await asyncio.sleep(0.5)
+    assert PaymentState.READY is (await desk.door.payment(won.payment_id)).state
+    await desk.door.cancel(won.payment_id, "agent1")
+    await desk.eventually(lambda: zone.mode_of(desk.leg_id) == "NORMAL")
+
+
 async def test_capture_on_a_dead_leg_is_refused(zone, desk):
     """Media knows no such leg; the payment stays created and no cell stays behind."""
     cells = len(zone.cells())
@@ -374,6 +395,17 @@ async def test_end_of_call_lets_a_charge_come_to_its_result(zone, desk):
     await desk.door.end_call(desk.call_id)
     assert PaymentState.AUTHORISED is (await desk.state(PaymentState.AUTHORISED)).state
     assert zone.times_charged(ready.payment_id) == 1
+
+
+@pytest.mark.parametrize("tenant", ["demo", "direct"])
+async def test_nothing_is_kept_for_a_retry_when_the_call_is_over(zone, desk, tenant):
+    """A decline that comes after the hang-up has nobody to key again: the cell ends with the result."""
+    cells = len(zone.cells())
+    ready = await desk.ready("4000000000000002", amount_minor=1971, tenant=tenant)
+    await desk.door.charge(ready.payment_id)
+    await desk.door.end_call(desk.call_id)
+    assert not (await desk.state(PaymentState.DECLINED)).capture_live
+    await desk.eventually(lambda: len(zone.cells()) == cells, within_s=1.0)
 
 
 async def test_closed_leg_cancels_the_capture(zone, desk):
