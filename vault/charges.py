@@ -141,7 +141,7 @@ class Charges:
     async def _send(self, slot: Slot, request: AttemptRequest) -> None:
         """Calls the provider once and stores what is known then."""
         provider = self._providers[slot.row.provider]
-        if provider.tokenise_first:
+        if provider.abilities.tokenise_first:
             sending = provider.authorise(request)
         else:
             sending = self._captures.authorise(slot, request)

@@ -55,7 +55,7 @@ class Both:
         """One attempt, by whichever side makes it."""
         result = self.cell.tokenise(card_of(pan))
         assert (None, "") == (result.problem_field, result.code)
-        if self.broker.tokenise_first:
+        if self.broker.abilities.tokenise_first:
             return await self.broker.authorise(dataclasses.replace(request, token=result.token))
         loop = asyncio.get_running_loop()
 
@@ -106,8 +106,8 @@ def test_unknown_provider_is_no_file(tmp_path):
 async def test_both_sides_agree_about_themselves(both):
     """Name and kind are the same wherever they are asked for."""
     assert both.broker.name == both.module.__name__.rpartition(".")[2]
-    assert both.broker.tokenise_first is both.cell.tokenise_first
-    assert both.broker.moto is True
+    assert both.broker.abilities.tokenise_first is both.cell.tokenise_first
+    assert both.broker.abilities.moto is True
 
 
 async def test_prepare_gives_the_same_reference_again(both):
@@ -118,14 +118,14 @@ async def test_prepare_gives_the_same_reference_again(both):
 async def test_token_holds_no_digit_of_the_card(both):
     """A token may be stored and told; it is a provider's id, not a disguise."""
     token = both.cell.tokenise(card_of(OK)).token
-    assert (token is not None) is both.broker.tokenise_first
+    assert (token is not None) is both.broker.abilities.tokenise_first
     assert not any(character.isdigit() for character in token or "")
 
 
 async def test_two_tokens_of_a_card_differ(both):
     """A token says nothing about who else has this card."""
     tokens = {both.cell.tokenise(card_of(OK)).token for _ in range(3)}
-    assert len(tokens) == (3 if both.broker.tokenise_first else 1)
+    assert len(tokens) == (3 if both.broker.abilities.tokenise_first else 1)
 
 
 @pytest.mark.parametrize("pan", [NOT_A_TEST_CARD, CANARY])
@@ -242,7 +242,7 @@ async def test_books_survive_a_restart(both, tmp_path):
 async def test_the_wrong_side_sends_nothing(both):
     """A cell that is not to send, and a broker that has no card, both say so."""
     request = await both.request()
-    if both.broker.tokenise_first:
+    if both.broker.abilities.tokenise_first:
         assert {"kind": "never_sent"} == both.cell.authorise(card_of(OK), {}, lambda body: body)
         assert {"kind": "never_sent"} == await both.broker.wire({})
     else:
@@ -252,7 +252,7 @@ async def test_the_wrong_side_sends_nothing(both):
 
 async def test_foreign_token_is_declined(both):
     """A token that is not ours moves no money."""
-    if both.broker.tokenise_first:
+    if both.broker.abilities.tokenise_first:
         for token in ("", "tok_visa", "sbx_nonsense_abc"):
             request = dataclasses.replace(await both.request(), token=token)
             assert OutcomeKind.DECLINED is (await both.broker.authorise(request)).kind

@@ -4,12 +4,20 @@ Tokenises first, as Stripe does. The cards it knows stand in `_sandbox_cards.py`
 attempt in `_sandbox_host.py`. The cell imports the standard library only. Not for a tenant marked live.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vault.providers._sandbox_cards import SandboxCards, label_of, refused, token_for
-from vault.providers.base import AttemptRequest, CellProvider, Order, Outcome, Provider, TokenResult
+from vault.providers.base import (
+    Abilities,
+    AttemptRequest,
+    CellProvider,
+    Order,
+    Outcome,
+    Provider,
+    TokenResult,
+)
 
 if TYPE_CHECKING:
     from vault.card import Card
@@ -41,8 +49,16 @@ class Sandbox:
     """The broker's side: ids and amounts only."""
 
     name = "sandbox"
-    tokenise_first = True
-    moto = True
+    abilities = Abilities(
+        tokenise_first=True,
+        moto=True,
+        settle_later=False,
+        partial_settle=False,
+        keeps_cards=False,
+        links=False,
+        settlement_feed=False,
+        key_window_s=82_800,
+    )
 
     def __init__(self, host: "SandboxHost") -> None:
         self.host = host
@@ -79,8 +95,9 @@ def cell_provider(config: dict[str, Any]) -> CellProvider:
     return SandboxCell(config)
 
 
-def provider(data_dir: Path) -> Provider:
+def provider(data_dir: Path, config: Mapping[str, Any]) -> Provider:
     """The broker's side with its books in `data_dir`."""
+    del config
     from vault.providers._sandbox_host import SandboxHost
 
     return Sandbox(SandboxHost(data_dir / "sandbox.db"))

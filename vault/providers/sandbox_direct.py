@@ -5,13 +5,14 @@ Adyen's raw-card payments and Braintree's sale work like this. PAN and CVV stay 
 sandbox's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vault.providers._sandbox_cards import SandboxCards, refused
 from vault.providers.base import (
     NEVER_SENT,
+    Abilities,
     AttemptRequest,
     CellProvider,
     Order,
@@ -49,8 +50,16 @@ class SandboxDirect:
     """The broker's side: it can prepare, fetch and fence, but only a cell can authorise."""
 
     name = "sandbox_direct"
-    tokenise_first = False
-    moto = True
+    abilities = Abilities(
+        tokenise_first=False,
+        moto=True,
+        settle_later=False,
+        partial_settle=False,
+        keeps_cards=False,
+        links=False,
+        settlement_feed=False,
+        key_window_s=82_800,
+    )
 
     def __init__(self, host: "SandboxHost") -> None:
         self.host = host
@@ -89,8 +98,9 @@ def cell_provider(config: dict[str, Any]) -> CellProvider:
     return DirectCell(config)
 
 
-def provider(data_dir: Path) -> Provider:
+def provider(data_dir: Path, config: Mapping[str, Any]) -> Provider:
     """The broker's side with its books in `data_dir`."""
+    del config
     from vault.providers._sandbox_host import SandboxHost
 
     return SandboxDirect(SandboxHost(data_dir / "sandbox_direct.db"))
