@@ -222,13 +222,18 @@ class UserAgent:
             leg.on_ack(ack, cseq(ack).number)
 
     def _on_cancel(self, cancel: Request, source: Hop) -> None:
-        """200 when the INVITE is known, whatever state it is in (§9.2), and 481 otherwise."""
+        """200 when the INVITE is known, whatever state it is in (§9.2), and 481 otherwise.
+
+        With the To tag that the INVITE was or will be answered with: a CANCEL that crosses our 2xx must not
+        leave a caller with two tags for one dialog.
+        """
         invite = self.layer.cancelled_by(cancel)
         if invite is None:
             self._respond(cancel, source, 481)
             return
-        self._respond(cancel, source, 200)
         leg = self._incoming.get(_merge_key(invite.request))
+        tag = invite.answered_tag if leg is None else leg.local_tag
+        self._answer(cancel, source, response_to(cancel, 200, to_tag=tag or self._tag(cancel)))
         if leg is not None:
             leg.on_cancel()
 

@@ -30,7 +30,7 @@ class IncomingLeg(InviteLeg):
         self.source = source
         self._invite = invite
         self._transaction = transaction
-        self._local_tag = local_tag
+        self.local_tag = local_tag
         self.merge_key: tuple[str, ...] = ()
         self._read_facts(invite)
         fallback = f"sip:{source.ip}:{source.port};transport={source.transport.lower()}"
@@ -119,7 +119,7 @@ class IncomingLeg(InviteLeg):
         super()._on_bye(request, transaction)
 
     def _response(self, request: Request, status: int, reason: str | None = None) -> Response:
-        return response_to(request, status, reason, to_tag=self._local_tag)
+        return response_to(request, status, reason, to_tag=self.local_tag)
 
     def _respond(
         self, status: int, reason: str | None = None, headers: tuple[tuple[str, str], ...] = ()

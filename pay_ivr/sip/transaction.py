@@ -171,6 +171,11 @@ class ServerTransaction(Transaction):
         else:
             self._meet(Event.SEND_SUCCESS if response.status < 300 else Event.SEND_REFUSAL, response)
 
+    @property
+    def answered_tag(self) -> str | None:
+        """The To tag of our latest response; None before the first one and in a 100."""
+        return None if self._last is None else tag_of(self._last.get("To") or "")
+
     def receive(self, request: Request) -> None:
         """The same request again, or the ACK of an INVITE."""
         self._meet(Event.ACK if request.method == "ACK" else Event.REQUEST, request)

@@ -175,6 +175,33 @@ async def test_second_invite_of_the_same_call_is_not_a_second_call(running: Runn
     assert (["100", "180", "180", "482"], 1) == (heard, len(running.app.legs))
 
 
+async def test_cancel_in_one_breath_with_its_invite(running: Running, phone: Phone) -> None:
+    """Sent before anything of ours was heard: 100, 200, 487, the last two with the same tag (§9.2)."""
+    running.app.decide = lambda _leg: None
+    via = f"SIP/2.0/UDP 127.0.0.1:{phone.port};branch=z9hG4bKsame"
+    phone.say(raw("INVITE", phone.port, body=SDP, via=via))
+    phone.say(raw("CANCEL", phone.port, via=via))
+    heard = [await phone.hear() for _ in range(3)]
+    phone.say(raw("ACK", phone.port, via=via, to=tag_in(heard[2])))
+    assert ["100", "200", "487"] == [one[8:11] for one in heard]
+    assert tag_in(heard[1]) == tag_in(heard[2])
+    assert [(EndReason.CANCELLED, 487)] == running.app.observers[0].ended
+
+
+async def test_cancel_behind_a_refusal_has_the_tag_of_the_refusal(running: Running, phone: Phone) -> None:
+    """The leg is gone, its transaction is not; nothing but the 200 of the CANCEL comes of it."""
+    running.app.decide = lambda leg: leg.reject(486)
+    via = f"SIP/2.0/UDP 127.0.0.1:{phone.port};branch=z9hG4bKsame"
+    phone.say(raw("INVITE", phone.port, body=SDP, via=via))
+    refused = [await phone.hear(), await phone.hear()][1]
+    phone.say(raw("CANCEL", phone.port, via=via))
+    heard = await phone.hear()
+    while "1 CANCEL" not in heard:
+        heard = await phone.hear()
+    assert ("486", "200") == (refused[8:11], heard[8:11])
+    assert tag_in(refused) == tag_in(heard)
+
+
 @pytest.mark.parametrize(
     ("data", "status"),
     [

@@ -83,6 +83,8 @@ async def until(true: Callable[[], bool], timeout_s: float = 5.0) -> None:
         ("caller_refused_404", "agent_refuses_404", EndReason.REJECTED),
         ("caller_refused_500", "agent_refuses_503", EndReason.REJECTED),
         ("cseq_backwards", "agent", EndReason.REMOTE_HANG_UP),
+        ("caller_cancels_too_late", "agent", EndReason.REMOTE_HANG_UP),
+        ("caller_cancels", "agent_answers_the_cancel", EndReason.CANCELLED),
     ],
 )
 async def test_call_goes_as_written_on_both_sides(
@@ -103,6 +105,23 @@ async def test_cancel_straight_after_100(stage: Stage) -> None:
     async with bridge(phone) as made:
         assert "" == await stage.play("caller_cancels_at_once", made.endpoint.udp_port)
         assert "" == (await phone.outcome()).failure
+
+
+async def test_no_cancel_before_the_first_provisional(stage: Stage) -> None:
+    """RFC 3261 §9.1: the agent's SIPp fails on a CANCEL that comes before its late 180."""
+    phone = await stage.start("agent_rings_late")
+    async with bridge(phone) as made:
+        assert "" == await stage.play("caller_cancels_at_once", made.endpoint.udp_port)
+        assert "" == (await phone.outcome()).failure
+
+
+async def test_every_fork_that_answers_is_told(stage: Stage) -> None:
+    """Four calls to two phones each: four second answers, each with its ACK and its BYE."""
+    phone = await stage.start("agent_forks", calls=4)
+    async with bridge(phone) as made:
+        assert "" == await stage.play("caller_waits", made.endpoint.udp_port, calls=4)
+        assert "" == (await phone.outcome()).failure
+        assert (4, 4) == (made.endpoint.counters["forks"], made.confirmed)
 
 
 async def test_glare_ends_with_our_offer_accepted(stage: Stage) -> None:

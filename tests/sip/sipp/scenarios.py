@@ -14,6 +14,8 @@ REPEATED = ' retrans="500"'
 CALLER = "<sip:caller@[local_ip]:[local_port];transport=[transport]>"
 AGENT = "<sip:agent@[local_ip]:[local_port];transport=[transport]>"
 AGENT_TAG = ";tag=[pid]a[call_number]"
+FORK_TAG = ";tag=[pid]b[call_number]"
+"""Another phone behind the same proxy, which picked up as well."""
 VIA = "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=z9hG4bK-[pid]-[call_number]-"
 OURS = "sip:[service]@[remote_ip]:[remote_port]"
 
@@ -125,11 +127,18 @@ def reply(
 
 WAY = '<ereg regexp=".*" search_in="hdr" header="Via:" assign_to="way"/>'
 PEER = '<ereg regexp=".*" search_in="hdr" header="From:" assign_to="remote"/>'
+SELF = '<ereg regexp=".*" search_in="hdr" header="To:" assign_to="local"/>'
 
 
 def late_reply(status: int) -> Step:
     """A response to the first INVITE of ours, sent when other messages have come meanwhile."""
     return reply(status, cseq="CSeq: 1 INVITE").replace("[last_Via:]", "Via: [$way]")
+
+
+def fork_accepts() -> Step:
+    """The second phone's 200, long after the first one's ACK."""
+    late = reply(200, sdp(), contact=AGENT, cseq="CSeq: 1 INVITE").replace("[last_Via:]", "Via: [$way]")
+    return late.replace("[last_To:]", f"To: [$local]{FORK_TAG}")
 
 
 def bye_taken() -> Step:
@@ -187,6 +196,7 @@ def register(number: int, *headers: str) -> Step:
 
 
 INFO = send(request("INFO", 2), "Signal=5\nDuration=160", kind="application/dtmf-relay", attributes=REPEATED)
+AGENT_TAG_SEEN, FORK_TAG_SEEN = "tag=[0-9]+a[0-9]+", "tag=[0-9]+b[0-9]+"
 IN_OR_OUT = (
     hear(180, attributes=OPTIONAL)
     + hear(503, wants("[0-9]+", "Retry-After"), attributes=' optional="true" next="refused"')
@@ -209,6 +219,14 @@ SCENARIOS: dict[str, Step] = {
     + hear(200)
     + hear(487)
     + ack_refusal(),
+    # the 200 is on its way when this caller gives up: too late, the call is up and needs a BYE
+    "caller_cancels_too_late": invite()
+    + hear(180, attributes=OPTIONAL)
+    + hear(200)
+    + send(request("CANCEL", 1, branch="INVITE", to_tag=""), attributes=f'{REPEATED} start_txn="cancel"')
+    + hear(200, attributes=' response_txn="cancel"')
+    + ack(1)
+    + hang_up(2),
     "caller_holds": answered()
     + reinvite(2, "sendonly", "recvonly")
     + reinvite(3, "sendrecv", "sendrecv")
@@ -277,6 +295,33 @@ SCENARIOS: dict[str, Step] = {
     + reply(200, tag=AGENT_TAG)
     + reply(487, tag=AGENT_TAG, cseq="CSeq: 1 INVITE", attributes=REPEATED)
     + hear("ACK"),
+    # silent for longer than a caller's patience: no CANCEL may come before the first provisional
+    "agent_rings_late": PICK_UP
+    + pause(1_200)
+    + ring()
+    + hear("CANCEL")
+    + reply(200, tag=AGENT_TAG)
+    + reply(487, tag=AGENT_TAG, cseq="CSeq: 1 INVITE", attributes=REPEATED)
+    + hear("ACK"),
+    # its 200 crosses the CANCEL: the call is up for a moment, and over with our BYE
+    "agent_answers_the_cancel": PICK_UP
+    + ring()
+    + hear("CANCEL")
+    + reply(200, tag=AGENT_TAG)
+    + reply(200, sdp(), tag=AGENT_TAG, contact=AGENT, cseq="CSeq: 1 INVITE")
+    + hear("ACK")
+    + bye_taken(),
+    # two phones behind one proxy pick up: the first wins, the second is told that it lost
+    "agent_forks": hear("INVITE", PEER, SELF, WAY, attributes=' rrs="true"')
+    + ring()
+    + accept()
+    + hear("ACK", wants(AGENT_TAG_SEEN, "To"))
+    + fork_accepts()
+    + hear("ACK", wants(FORK_TAG_SEEN, "To"))
+    + hear("BYE", wants(FORK_TAG_SEEN, "To"))
+    + reply(200)
+    + agent_request("BYE", 1)
+    + hear(200),
     "agent_rings_long": PICK_UP + ring() + pause(36_000) + accept() + hear("ACK") + bye_taken(),
     "agent_rings_again": PICK_UP + accept() + hear("ACK") + late_reply(180) + bye_taken(),
     **{f"agent_refuses_{status}": agent_refuses(status) for status in (404, 486, 503, 603)},
@@ -287,7 +332,9 @@ def xml(name: str) -> str:
     """The scenario as SIPp reads it."""
     steps = SCENARIOS[name]
     names = [
-        name for name in ("remote", "way") if f'assign_to="{name}"' in steps and f"[${name}]" not in steps
+        name
+        for name in ("remote", "local", "way")
+        if f'assign_to="{name}"' in steps and f"[${name}]" not in steps
     ]
     unused = f'  <Reference variables="{",".join(names)}"/>\n' if names else ""
     head = '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE scenario SYSTEM "sipp.dtd">\n'
