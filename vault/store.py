@@ -14,6 +14,7 @@ back, or is refused.
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,22 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit.outbox import Entry, add, create_tables, open_database
-from vault.door import Decline, DeclineReason, NextStep, PaymentState, Refused
+from vault.door import (
+    Decline,
+    DeclineReason,
+    NextStep,
+    PaymentState,
+    Refused,
+    Search,
+    StepName,
+    StepState,
+)
 from vault.payment import HOLDING_REFERENCE, UNRESOLVED
 
 METADATA = MetaData()
 
 
-def _in(column: Column[Any], states: Sequence[PaymentState]) -> Any:
+def _in(column: Column[Any], states: Sequence[StrEnum]) -> Any:
     return column.in_([state.value for state in states])
 
 
@@ -74,9 +84,27 @@ PAYMENTS = Table(
     Column("decline_next_step", String(32)),
     Column("decline_retry_allowed", Boolean),
     Column("receipt", String(16)),
+    Column("settle_later", Boolean, nullable=False),
+    Column("check_only", Boolean, nullable=False),
+    Column("customer", String(64), nullable=False),
+    Column("mandate", String(48), nullable=False),
+    Column("card_id", String(80), nullable=False),
+    Column("customer_ref", String(128), nullable=False),
+    Column("charge_ref", String(128), nullable=False),
+    Column("settled_minor", BigInteger, nullable=False),
+    Column("refunded_minor", BigInteger, nullable=False),
+    Column("refunding_minor", BigInteger, nullable=False),
+    Column("hold_until", String(32), nullable=False),
+    Column("step", String(8)),
+    Column("step_unknown", Boolean, nullable=False),
     Column("created_at", String(24), nullable=False),
     Column("updated_at", String(24), nullable=False),
-    CheckConstraint("amount_minor > 0", name="amount_is_positive"),
+    CheckConstraint("amount_minor > 0 OR (check_only AND amount_minor = 0)", name="amount_is_positive"),
+    CheckConstraint("settled_minor BETWEEN 0 AND amount_minor", name="settled_within_amount"),
+    CheckConstraint(
+        "refunded_minor >= 0 AND refunding_minor >= 0 AND refunded_minor + refunding_minor <= settled_minor",
+        name="refunds_within_settled",
+    ),
     UniqueConstraint("provider", "provider_ref"),
     UniqueConstraint("tenant", "receipt"),
 )
@@ -99,6 +127,10 @@ ATTEMPTS = Table(
     Column("attempt_key", String(128), nullable=False, unique=True),
     _attempt_state,
     Column("raw_code", String(64), nullable=False),
+    Column("advice", String(32), nullable=False),
+    Column("provider", String(48), nullable=False),
+    Column("provider_ref", String(128), nullable=False, index=True),
+    Column("sca_basis", String(32), nullable=False),
     Column("started_at", String(24), nullable=False),
     Column("ended_at", String(24)),
     UniqueConstraint("payment_id", "attempt"),
@@ -109,6 +141,38 @@ Index(
     unique=True,
     sqlite_where=_in(_attempt_state, UNRESOLVED),
     postgresql_where=_in(_attempt_state, UNRESOLVED),
+)
+
+UNDER_WAY = (StepState.UNDER_WAY, StepState.UNKNOWN)
+"""States in which a money step may still happen: no other one of its payment is begun."""
+_step_state = Column("state", String(16), nullable=False)
+STEPS = Table(
+    "steps",
+    METADATA,
+    Column("step_id", Integer, primary_key=True),
+    Column("payment_id", ForeignKey("payments.payment_id"), nullable=False),
+    Column("name", String(8), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("step_key", String(128), nullable=False, unique=True),
+    Column("ask_key", String(64), nullable=False),
+    _step_state,
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("by", String(80), nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("raw_code", String(64), nullable=False),
+    Column("step_ref", String(128), nullable=False),
+    Column("started_at", String(24), nullable=False),
+    Column("ended_at", String(24)),
+    UniqueConstraint("payment_id", "name", "number"),
+    UniqueConstraint("payment_id", "ask_key"),
+    CheckConstraint("amount_minor > 0", name="step_moves_money"),
+)
+Index(
+    "one_step_is_under_way",
+    STEPS.c.payment_id,
+    unique=True,
+    sqlite_where=_in(_step_state, UNDER_WAY),
+    postgresql_where=_in(_step_state, UNDER_WAY),
 )
 
 
@@ -138,6 +202,28 @@ class PaymentRow:
     last4: str | None = None
     decline: Decline | None = None
     receipt: str | None = None
+    settle_later: bool = False
+    check_only: bool = False
+    customer: str = ""
+    mandate: str = ""
+    card_id: str = ""
+    customer_ref: str = ""
+    """The provider's id of the customer, when a kept card pays."""
+    charge_ref: str = ""
+    """The provider's id of the charge, as its settlement report names it."""
+    settled_minor: int = 0
+    refunded_minor: int = 0
+    refunding_minor: int = 0
+    """What a refund under way takes; the schema counts it as refunded already."""
+    hold_until: str = ""
+    step: StepName | None = None
+    """The money step under way."""
+    step_unknown: bool = False
+
+    @property
+    def off_line(self) -> bool:
+        """True when the merchant pays by a kept card with nobody on the line."""
+        return self.sca_basis == "mit"
 
 
 @dataclass(frozen=True)
@@ -150,6 +236,32 @@ class AttemptRow:
     state: PaymentState
     started_at: str
     raw_code: str = ""
+    advice: str = ""
+    ended_at: str | None = None
+    provider: str = ""
+    provider_ref: str = ""
+    sca_basis: str = ""
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """One money step, as it is stored."""
+
+    payment_id: str
+    name: StepName
+    number: int
+    step_key: str
+    """The provider's idempotency key: derived, so that a restart can never choose another."""
+    ask_key: str
+    """The asker's own key of one press of the button: asked twice is one step."""
+    state: StepState
+    amount_minor: int
+    by: str
+    started_at: str
+    reason: str = ""
+    raw_code: str = ""
+    step_ref: str = ""
+    """The provider's id of the step, as its settlement report names it."""
     ended_at: str | None = None
 
 
@@ -205,6 +317,49 @@ class Store:
             select(PAYMENTS).where(_in(_state, states)).order_by(PAYMENTS.c.created_at)
         )
 
+    async def of_provider_ref(self, provider: str, provider_ref: str) -> PaymentRow | None:
+        """The payment that a provider knows by this reference, now or in an earlier attempt."""
+        column = ATTEMPTS.c
+        tried = select(column.payment_id).where(
+            column.provider == provider, column.provider_ref == provider_ref
+        )
+        now = (PAYMENTS.c.provider == provider) & (PAYMENTS.c.provider_ref == provider_ref)
+        found = await self._payments(select(PAYMENTS).where(now | PAYMENTS.c.payment_id.in_(tried)))
+        return found[0] if found else None
+
+    async def search(self, wanted: Search) -> tuple[PaymentRow, ...]:
+        """The payments of a tenant that fit, newest first, at most `limit`."""
+        column = PAYMENTS.c
+        query = select(PAYMENTS).where(column.tenant == wanted.tenant)
+        for each in ("reference", "call_id", "receipt", "customer"):
+            if text := getattr(wanted, each):
+                query = query.where(column[each] == text)
+        if wanted.state is not None:
+            query = query.where(column.state == wanted.state.value)
+        if wanted.before:
+            query = query.where(_position() < wanted.before)
+        return await self._payments(query.order_by(_position().desc()).limit(wanted.limit))
+
+    async def holds_ending(self, before: str) -> tuple[PaymentRow, ...]:
+        """Authorised payments whose hold has run out by then, UTC ISO 8601."""
+        column = PAYMENTS.c
+        ended = (column.hold_until != "") & (column.hold_until <= before)
+        return await self._payments(
+            select(PAYMENTS).where(column.state == PaymentState.AUTHORISED.value, ended)
+        )
+
+    async def with_step_under_way(self) -> tuple[PaymentRow, ...]:
+        """Every payment with a money step that has no end yet, oldest first."""
+        return await self._payments(
+            select(PAYMENTS).where(PAYMENTS.c.step.is_not(None)).order_by(PAYMENTS.c.created_at)
+        )
+
+    async def steps(self, payment_id: str) -> tuple[StepRow, ...]:
+        """The money steps of one payment, oldest first."""
+        wanted = select(STEPS).where(STEPS.c.payment_id == payment_id).order_by(STEPS.c.step_id)
+        async with self.engine.connect() as conn:
+            return tuple(map(_step_row, (await conn.execute(wanted)).all()))
+
     async def receipt_is_free(self, tenant: str, receipt: str) -> bool:
         """True when no payment of the tenant has that receipt number."""
         same = (PAYMENTS.c.tenant == tenant) & (PAYMENTS.c.receipt == receipt)
@@ -212,8 +367,9 @@ class Store:
             return (await conn.execute(select(PAYMENTS.c.payment_id).where(same))).first() is None
 
     async def providers_unresolved(self) -> set[str]:
-        """Providers whose attempts may have to be fetched, even if every tenant has left them since."""
-        wanted = select(PAYMENTS.c.provider).where(_in(_state, UNRESOLVED)).distinct()
+        """Providers whose attempts or steps may have to be fetched, even if every tenant has left them."""
+        open_ends = _in(_state, UNRESOLVED) | PAYMENTS.c.step.is_not(None)
+        wanted = select(PAYMENTS.c.provider).where(open_ends).distinct()
         async with self.engine.connect() as conn:
             return set((await conn.execute(wanted)).scalars())
 
@@ -232,35 +388,42 @@ class Change:
     """What one transaction may do; every method belongs to it."""
 
     def __init__(self, conn: AsyncConnection) -> None:
-        self._conn = conn
+        self.conn = conn
+        """For the tables of other files that change in the same transaction."""
 
     async def insert(self, row: PaymentRow) -> None:
         """Stores a new payment."""
-        await self._conn.execute(insert(PAYMENTS).values(**_payment_values(row)))
+        await self.conn.execute(insert(PAYMENTS).values(**_payment_values(row)))
 
     async def update(self, row: PaymentRow) -> None:
         """Stores `row` over the version before it; `StaleError` when that is not the stored one."""
         same = (PAYMENTS.c.payment_id == row.payment_id) & (PAYMENTS.c.version == row.version - 1)
         if (
-            await self._conn.execute(update(PAYMENTS).where(same).values(**_payment_values(row)))
+            await self.conn.execute(update(PAYMENTS).where(same).values(**_payment_values(row)))
         ).rowcount != 1:
             raise StaleError
 
     async def insert_attempt(self, row: AttemptRow) -> None:
         """Stores a new try; refused while another one of the payment is under way."""
-        await self._conn.execute(insert(ATTEMPTS).values(**_values(row)))
+        await self.conn.execute(insert(ATTEMPTS).values(**_values(row)))
 
-    async def end_attempt(
-        self, payment_id: str, attempt: int, state: PaymentState, raw_code: str, at: str
-    ) -> None:
-        """Stores what a try came to."""
-        ours = (ATTEMPTS.c.payment_id == payment_id) & (ATTEMPTS.c.attempt == attempt)
-        values = {"state": state.value, "raw_code": raw_code, "ended_at": at}
-        await self._conn.execute(update(ATTEMPTS).where(ours).values(**values))
+    async def end_attempt(self, row: PaymentRow, raw_code: str, advice: str = "") -> None:
+        """Stores what the try number `row.attempt` came to: the state that `row` has now."""
+        ours = (ATTEMPTS.c.payment_id == row.payment_id) & (ATTEMPTS.c.attempt == row.attempt)
+        values = {"raw_code": raw_code, "advice": advice, "ended_at": row.updated_at}
+        await self.conn.execute(update(ATTEMPTS).where(ours).values(state=row.state.value, **values))
+
+    async def insert_step(self, row: StepRow) -> None:
+        """Stores a new money step; refused while another one of the payment is under way."""
+        await self.conn.execute(insert(STEPS).values(**_values(row)))
+
+    async def update_step(self, row: StepRow) -> None:
+        """Stores what is known about a step now."""
+        await self.conn.execute(update(STEPS).where(STEPS.c.step_key == row.step_key).values(**_values(row)))
 
     async def tell(self, entry: Entry) -> None:
         """Puts an entry for the log beside the change."""
-        await add(self._conn, entry)
+        await add(self.conn, entry)
 
 
 def _refused(error: IntegrityError) -> Exception:
@@ -270,10 +433,14 @@ def _refused(error: IntegrityError) -> Exception:
         return Refused("reference_taken", "This reference is paid or being paid. Look for that payment.")
     if "attempts." in text or "one_attempt_is_under_way" in text:
         return Refused("not_ready", "A charge of this payment is under way. Wait for its result.")
+    if "refunds_within_settled" in text:
+        return Refused("refund_too_large", "That is more than is left of the payment. Refund less.")
+    if "steps." in text or "one_step_is_under_way" in text:
+        return Refused("step_under_way", "Another step of this payment is under way. Wait for its result.")
     return Refused("conflict", "The payment contradicts another one. Create a new payment.")
 
 
-def _values(row: PaymentRow | AttemptRow) -> dict[str, Any]:
+def _values(row: PaymentRow | AttemptRow | StepRow) -> dict[str, Any]:
     return {each.name: getattr(row, each.name) for each in fields(row)}
 
 
@@ -291,10 +458,26 @@ def _payment_row(found: Row[Any]) -> PaymentRow:
     reason, step = values.pop("decline_reason"), values.pop("decline_next_step")
     retry_allowed = values.pop("decline_retry_allowed")
     decline = Decline(DeclineReason(reason), NextStep(step), retry_allowed) if reason else None
-    return PaymentRow(**{**values, "state": PaymentState(values["state"]), "decline": decline})
+    step = StepName(values["step"]) if values["step"] else None
+    return PaymentRow(**{**values, "state": PaymentState(values["state"]), "decline": decline, "step": step})
 
 
 def _attempt_row(found: Row[Any]) -> AttemptRow:
     values = dict(found._mapping)  # noqa: SLF001 - the documented way to a row's columns
     del values["attempt_id"]
     return AttemptRow(**{**values, "state": PaymentState(values["state"])})
+
+
+def _step_row(found: Row[Any]) -> StepRow:
+    values = dict(found._mapping)  # noqa: SLF001 - the documented way to a row's columns
+    del values["step_id"]
+    return StepRow(**{**values, "name": StepName(values["name"]), "state": StepState(values["state"])})
+
+
+def position_of(row: PaymentRow) -> str:
+    """Where a payment stands among all, for `Search.before`."""
+    return row.created_at + row.payment_id
+
+
+def _position() -> Any:
+    return PAYMENTS.c.created_at + PAYMENTS.c.payment_id
