@@ -5,11 +5,13 @@ collection, or nowhere, and that none is kept from one side of a mode switch to 
 """
 
 import socket
+from math import inf
 from typing import Final
 
 from vault.door import Refused
 from vault.media.collection import Outcome
 from vault.media.gate import DELAY_FRAMES
+from vault.media.leg import Role
 from vault.media.noise import key_beep
 from vault.media.party import Party
 from vault.media.player import Playing
@@ -21,6 +23,9 @@ from vault.media.shield import HOLD_MS, MODE_OF, TALK_MS_MAX, Guard, Turn, turn
 
 KEYING_TOLD_MS: Final = 1000.0
 """At most one alarm a second and leg: it lights a lamp, it does not count presses."""
+GUARDED_PORT_MS: Final = 30_000.0
+"""So long a port on which a capture was cut off opens SECURE: whoever keyed there may still be keying, and
+must not be heard by a leg that the app has put in the old one's place. The broker lets an innocent one go."""
 TALK_SETTLE_MS: Final = REORDER_MS + FRAME_MS + DELAY_FRAMES * FRAME_MS
 """What was heard before a pause began has left the reorder buffer and the gate's delay line by then."""
 
@@ -32,6 +37,8 @@ class Capturing:
         self._relay = relay
         self._prompting = prompting
         self._guarded: dict[Party, None] = {}
+        self._cut_off: dict[int, float] = {}
+        """Port -> when a guarded leg was closed there."""
         self._beep = key_beep()
         relay.on_key = self.key
 
@@ -64,8 +71,17 @@ class Capturing:
             party.talk_from_ms = self._relay.now_ms + TALK_SETTLE_MS
             party.talk_until_ms = self._relay.now_ms + TALK_MS_MAX
 
+    def open_leg(self, leg_id: str, role: Role, port: int | None, *, resume: bool) -> int:
+        """A new leg and its RTP port; SECURE when it resumes, or when a capture was cut off on its port."""
+        opened = self._relay.open_leg(leg_id, role, port, resume=resume)
+        if role is Role.CALLER and self._relay.now_ms - self._cut_off.get(opened, -inf) < GUARDED_PORT_MS:
+            self._relay.party(leg_id).guard = Guard.STRANDED
+        return opened
+
     def close(self, party: Party) -> None:
         """The leg is going: its pipe ends, and the broker hears of it."""
+        if party.guard is not Guard.OPEN:
+            self._cut_off[party.leg.port] = self._relay.now_ms
         self._guarded.pop(party, None)
         self._prompting.stop(party)
         self._prompting.end_collection(party, Outcome.STOPPED)
@@ -171,6 +187,7 @@ class Capturing:
                 self._alarm(party, now_ms)
             return
         party.last_key_ms = now_ms
+        party.run.spend(now_ms)
         if party.guard is Guard.TALKING and party.ear is not None:
             self._relay.ears.gate.key(party.ear.row)
         if party.guard is Guard.CAPTURING:

@@ -48,6 +48,11 @@ class Run:
         self._count += key < STAR
         return self._count <= OPEN_DIGITS_MAX
 
+    def spend(self, now_ms: float) -> None:
+        """A key of a capture: what is keyed on without a pause is a card's, whatever the mode is by then."""
+        self._count = OPEN_DIGITS_MAX
+        self._key_ms = now_ms
+
 
 class Collection:
     """One running collection; `digits` is what the flow may have, after the end."""

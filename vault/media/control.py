@@ -213,7 +213,7 @@ class AppDesk(Desk):
         port = request.number("port", 1024, 65_535) if request.has("port") else None
         role = Role(request.choice("role", tuple(Role)))
         resume = request.flag("resume", default=False)
-        return {"port": self._relay.open_leg(request.name("leg_id"), role, port, resume=resume)}
+        return {"port": self._capturing.open_leg(request.name("leg_id"), role, port, resume=resume)}
 
     def _set_remote(self, request: Request, _fds: list[int]) -> Reply:
         remote = Remote(
@@ -225,6 +225,8 @@ class AppDesk(Desk):
             direction=request.choice("direction", ("sendrecv", "sendonly", "recvonly", "inactive")),
             source_ip=request.ipv4("source_ip") if request.has("source_ip") else "",
         )
+        if remote.payload_type in {kind for kind, _ in remote.event_types}:
+            raise Refused(BAD_MESSAGE, "A payload type is audio or telephone-event, not both.")
         self._relay.set_remote(self._party(request), remote)
         return {}
 
