@@ -24,6 +24,7 @@ from vault import kernel
 from vault.brands import PAN_DIGITS_MIN, BrandTable
 from vault.capture import Capture, Limits
 from vault.card import Card, last4
+from vault.fingerprint import KEYS_MARK, Fingerprints
 from vault.posture import Needs, harden
 from vault.progress import (
     Authorise,
@@ -106,7 +107,7 @@ def run(assignment: Assignment, key_pipe: int, report: int) -> Never:
         posture, page = harden(assignment.parent_pid, needs, assignment.without)
         card = Card(page)
         capture = Capture(card, assignment.brands, today, assignment.limits, time.monotonic())
-        cell = _Cell(capture, provider, page.take(1))
+        cell = _Cell(capture, provider, page.take(1), Fingerprints(page))
         cell.tell(PostureTold(posture.as_json(), posture.weak))
         cell.live()
     except BaseException:  # noqa: BLE001 - whatever it is, it ends here, and nobody reads it
@@ -139,11 +140,14 @@ def _adopt(fd: int) -> socket.socket:
 class _Cell:
     """The loop; `key` is one byte of the secret page, into which the kernel writes every key."""
 
-    def __init__(self, capture: Capture, provider: CellProvider, key: memoryview) -> None:
+    def __init__(
+        self, capture: Capture, provider: CellProvider, key: memoryview, fingerprints: Fingerprints
+    ) -> None:
         self._capture = capture
         self._card = capture.card
         self._provider = provider
         self._key = key
+        self._fingerprints = fingerprints
         self._report = _adopt(_REPORT)
         self._report.settimeout(SEND_TIMEOUT_S)
         self._pipe: socket.socket | None = _adopt(_KEYS)
@@ -211,10 +215,13 @@ class _Cell:
     def _read_command(self) -> None:
         try:
             message, fds, _flags, _address = socket.recv_fds(self._report, REPORT_MAX + 1, 1)
+            if message.startswith(KEYS_MARK):
+                self._fingerprints.load(message)
+                return
             command = decode_command(message) if message else None
         except OSError:
             command = None
-        except ReportError:
+        except (ReportError, ValueError):
             self._leave(EXIT_BAD_COMMAND)
         if command is None:
             self._leave(EXIT_BROKER_GONE)
@@ -282,7 +289,9 @@ class _Cell:
         if first or refused:
             self._capture.wipe_cvv()
         if not refused:
-            self.tell(Ready(brand.name, last4(self._card.pan), result.token))
+            pan = self._card.pan
+            prints, bins = self._fingerprints.of_card(pan), self._fingerprints.of_bin(pan)
+            self.tell(Ready(brand.name, last4(pan), result.token, fingerprints=prints, bins=bins))
             return
         self.tell(TokeniseFailed(_plain(result.code), result.problem_field))
         if result.problem_field is not None:
@@ -310,7 +319,7 @@ class _Cell:
             if not poll.poll(ceil((deadline - time.monotonic()) * 1000)):
                 break
             self._read_command()
-            match self._commands[-1]:
+            match self._commands[-1] if self._commands else None:
                 case (ProviderReply(self._call_id, reply), None):
                     self._commands.pop()
                     return dict(reply)

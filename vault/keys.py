@@ -29,14 +29,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from vault.door import VaultError
+from vault.fingerprint import VERSIONS_MAX, letters
 
 HMAC_NAME = "vault-hmac"
 HMAC_BYTES = 32
 """As long as the hash itself (RFC 2104 §3): longer adds nothing."""
 SECRET_BYTES_MAX = 4096
 """A provider's secret is a line; a certificate chain by mistake is longer."""
-VERSIONS_MAX = 4
-"""Versions of one name valid at once: each costs a cell one more hash, and a webhook one more check."""
 VERSION_MAX = 999_999
 """No rotation schedule comes near."""
 NAMES_MAX = 2_000
@@ -48,7 +47,6 @@ CHECK_LETTERS = 8
 
 _NAME = re.compile(r"[a-z][a-z0-9_\-]{0,47}(?:(?:\.[a-z0-9][a-z0-9_\-]{0,39})?\.[a-z][a-z_\-]{0,31})?")
 _FILE = re.compile(rf"(?P<name>{_NAME.pattern})(?:\.(?P<version>[0-9]{{1,6}}))?")
-_LETTERS = bytes.maketrans(b"0123456789abcdef", b"abcdefghijklmnop")
 
 
 class KeyFault(VaultError):
@@ -348,11 +346,6 @@ class Keys:
 
 def _read_only() -> KeyFault:
     return KeyFault("key_source_read_only", "This key comes from the unit. Change its credentials there.")
-
-
-def letters(digest: bytes) -> str:
-    """A digest as letters a-p, two per byte: no digit, so that it can never look like a PAN."""
-    return digest.hex().encode().translate(_LETTERS).decode()
 
 
 def _expanded(root: Secret, info: bytes) -> Secret:

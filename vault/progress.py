@@ -100,6 +100,10 @@ class Ready:
     last4: str
     token: str | None = None
     expiry_known: bool = True
+    fingerprints: tuple[str, ...] = ()
+    """Keyed hashes of the PAN, one per version of the key, newest first (vault/fingerprint.py)."""
+    bins: tuple[str, ...] = ()
+    """The same of its first digits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,12 @@ import stat
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from audit.outbox import holds_pan
+from vault.fingerprint import VERSIONS_MAX
 from vault.keys import (
     HMAC_BYTES,
     HMAC_NAME,
     SECRET_BYTES_MAX,
-    VERSIONS_MAX,
     Credentials,
     KeyFault,
     KeyFiles,
@@ -23,7 +20,6 @@ from vault.keys import (
     Purpose,
     Secret,
     key_provider,
-    letters,
 )
 
 
@@ -230,14 +226,3 @@ def test_derivation_follows_rfc_5869(folder):
     extracted = hmac.digest(bytes(32), root, "sha256")
     expected = hmac.digest(extracted, b"pay-ivr/fingerprint/demo\x01", "sha256")
     assert expected == Keys(KeyFiles(folder)).derived(Purpose.FINGERPRINT, "demo")[0][1].reveal()
-
-
-@given(st.binary(min_size=16, max_size=32))
-def test_letters_never_look_like_a_pan(digest):
-    """Two letters a-p per byte, reversible, no digit."""
-    text = letters(digest)
-    assert 2 * len(digest) == len(text)
-    assert not holds_pan(text)
-    assert digest == bytes(
-        16 * (ord(a) - 97) + ord(b) - 97 for a, b in zip(text[::2], text[1::2], strict=True)
-    )

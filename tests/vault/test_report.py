@@ -49,7 +49,8 @@ def test_the_wire_is_as_agreed() -> None:
     assert b'{"r":"opened","field":"pan"}' == encode_fact(Opened(Field.PAN))
     assert b'{"r":"complete","field":"cvv","digits":3}' == encode_fact(Complete(Field.CVV, 3))
     told = {"r": "ready", "brand": "visa", "last4": "4242", "token": "tok_x", "expiry_known": True}
-    assert told == json.loads(encode_fact(Ready("visa", "4242", "tok_x")))
+    told |= {"fingerprints": ["fp_1_a"], "bins": []}
+    assert told == json.loads(encode_fact(Ready("visa", "4242", "tok_x", fingerprints=("fp_1_a",))))
     assert b'{"r":"tokenise_failed","code":"no_token"}' == encode_fact(TokeniseFailed("no_token"))
     assert b'{"c":"open","field":"expiry"}' == encode_command(Open(Field.EXPIRY))
 
