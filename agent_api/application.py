@@ -17,7 +17,7 @@ from agent_api.routes import ROUTES
 from agent_api.stream import Streams
 from pay_ivr.catalogue import Catalogue
 from pay_ivr.codes import PaymentCodes
-from pay_ivr.store import Store
+from pay_ivr.store import Agent, Store
 
 if TYPE_CHECKING:
     from pay_ivr.switchboard import Switchboard
@@ -43,12 +43,7 @@ def setup(
         catalogue=catalogue,
         tenants=tenants,
         settings=settings,
-        doorman=Doorman(
-            store,
-            passwords,
-            settings,
-            on_live_call=lambda agent: bool(switchboard.calls_of(agent.tenant, agent.agent_id)),
-        ),
+        doorman=_doorman(store, passwords, settings, switchboard),
         streams=Streams(),
         idempotency=Idempotency(),
         requests=Buckets(settings.requests_per_s, settings.requests_burst),
@@ -56,22 +51,40 @@ def setup(
         openapi=openapi.as_bytes(ROUTES),
         now=now,
     )
+    app = _routed(desk)
+    app.cleanup_ctx.append(lambda _app: _watching(desk, passwords))
+    return app
 
-    async def watching(_app: web.Application) -> AsyncIterator[None]:
-        unwatch = switchboard.watch(lambda fact: desk.streams.tell(desk, fact))
-        yield
-        unwatch()
-        passwords.close()
 
-    async def closing(_app: web.Application) -> None:
-        await desk.streams.close()
+def _doorman(
+    store: Store, passwords: Passwords, settings: DeskSettings, switchboard: "Switchboard"
+) -> Doorman:
+    """It takes a live call for a sign of life of its agent."""
 
+    def on_live_call(agent: Agent) -> bool:
+        return bool(switchboard.calls_of(agent.tenant, agent.agent_id))
+
+    return Doorman(store, passwords, settings, on_live_call)
+
+
+def _routed(desk: Desk) -> web.Application:
+    """Every route behind the entrance, the console beside them, streams closed before the sockets."""
     app = web.Application(middlewares=[problems], client_max_size=BODY_BYTES_MAX)
     app[DESK] = desk
     for route in ROUTES:
         app.router.add_route(route.method, route.path, entrance(route))
     add_console(app)
-    app.cleanup_ctx.append(watching)
+
+    async def closing(_app: web.Application) -> None:
+        await desk.streams.close()
+
     app.on_shutdown.append(closing)
     app.on_response_prepare.append(set_headers)
     return app
+
+
+async def _watching(desk: Desk, passwords: Passwords) -> AsyncIterator[None]:
+    unwatch = desk.switchboard.watch(lambda fact: desk.streams.tell(desk, fact))
+    yield
+    unwatch()
+    passwords.close()

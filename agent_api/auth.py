@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
@@ -119,13 +119,16 @@ class Doorman:
         if claimed is None:
             raise DeskError("login_refused")
         if not fits or claimed.locked:
-            reason = "locked" if claimed.locked else "wrong_password"
-            await self._store.refuse_login(claimed.agent, reason, now_ms, origin)
-            raise DeskError("login_refused")
+            await self._refuse(claimed, "locked" if claimed.locked else "wrong_password", now_ms, origin)
         new_hash = await self._changed_password(claimed, password, new_password)
         login_id = secrets.token_urlsafe(SECRET_BYTES)
-        await self._store.accept_login(claimed.agent, _sha256(login_id), now_ms, origin, new_hash)
+        if not await self._store.accept_login(claimed, _sha256(login_id), now_ms, origin, new_hash):
+            await self._refuse(claimed, "wrong_password", now_ms, origin)  # it was right a moment ago
         return NewLogin(claimed.agent, login_id)
+
+    async def _refuse(self, claimed: Try, reason: str, now_ms: int, origin: str) -> NoReturn:
+        await self._store.refuse_login(claimed.agent, reason, now_ms, origin)
+        raise DeskError("login_refused")
 
     async def _changed_password(self, claimed: Try, password: str, new_password: str | None) -> str | None:
         if new_password is None:

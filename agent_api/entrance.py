@@ -108,10 +108,13 @@ async def _asker(desk: Desk, route: Route, request: web.Request) -> Asker | None
         if route.changes:
             desk.doorman.check_origin(request)
         return None
+    # Wrong credentials are counted by address, and an address that has used up its share is not looked up.
+    address = f"address:{request[ORIGIN]}"
+    _limit(desk, address, desk.requests.wait_s)
     try:
         asker = await desk.doorman.asker(request, desk.now_ms)
     except DeskError:
-        _limit(desk, f"address:{request[ORIGIN]}")
+        _limit(desk, address)
         raise
     _limit(desk, asker.name)
     _check_access(route, asker)
@@ -132,8 +135,8 @@ async def _record(desk: Desk, asker: Asker | None, error: DeskError) -> None:
         await desk.store.note_denied(asker.tenant, asker.name, error.on_record, desk.now_ms)
 
 
-def _limit(desk: Desk, name: str) -> None:
-    wait_s = desk.requests.take(name, desk.now())
+def _limit(desk: Desk, name: str, ask: Callable[[str, float], int | None] | None = None) -> None:
+    wait_s = (ask or desk.requests.take)(name, desk.now())
     if wait_s is not None:
         raise DeskError("rate_limited", retry_after_s=wait_s)
 

@@ -37,13 +37,28 @@ class Buckets:
 
     def take(self, name: str, now: float) -> int | None:
         """None when a token was there, otherwise the seconds until the next one (at least 1)."""
-        bucket = self._buckets.pop(name, None) or _Bucket(float(self._burst), now)
-        gained = max(0.0, now - bucket.filled_at) * self._rate
-        bucket.tokens, bucket.filled_at = min(float(self._burst), bucket.tokens + gained), now
+        bucket = self._filled(name, now)
         self._buckets[name] = bucket
+        self._buckets.move_to_end(name)
         if len(self._buckets) > BUCKETS_MAX:
             self._buckets.popitem(last=False)
-        if bucket.tokens >= 1.0:
+        wait_s = self._missing(bucket)
+        if wait_s is None:
             bucket.tokens -= 1.0
+        return wait_s
+
+    def wait_s(self, name: str, now: float) -> int | None:
+        """As `take`, but the token stays where it is."""
+        return self._missing(self._filled(name, now))
+
+    def _filled(self, name: str, now: float) -> _Bucket:
+        before = self._buckets.get(name)
+        if before is None:
+            return _Bucket(float(self._burst), now)
+        gained = max(0.0, now - before.filled_at) * self._rate
+        return _Bucket(min(float(self._burst), before.tokens + gained), now)
+
+    def _missing(self, bucket: _Bucket) -> int | None:
+        if bucket.tokens >= 1.0:
             return None
         return max(1, round((1.0 - bucket.tokens) / self._rate + 0.5))

@@ -2,14 +2,15 @@
 
 A code moves open → taken → used, and back to open when the payment failed or the caller gave up. It is no
 secret of its own: whoever guesses one may pay somebody else's bill. So guessing is made slow (tries per
-caller) and thin (few codes open among a hundred million), and one code is never two payments at a time.
+caller and per tenant) and thin (few codes open among a hundred million), and one code is never two payments
+at a time.
 """
 
 import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, case, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit import outbox
@@ -30,6 +31,9 @@ TRIES_WINDOW_MS = 3_600_000
 """An hour, counted from the first wrong code."""
 ANONYMOUS_TRIES_MAX = 60
 """Callers without a number share one count per tenant: more than a number's, or one joker locks out all."""
+TENANT_TRIES_MAX = 500
+"""Wrong codes of all callers of one tenant in TRIES_WINDOW_MS, because numbers can be forged. With OPEN_MAX
+codes open a guess then hits once in twenty hours, and the callers of a whole bill run may still mistype."""
 DRAWS_MAX = 20
 """Draws for a free code; with OPEN_MAX taken values the chance to need even three is 10^-8."""
 TAKEN_MS_MAX = 20 * 60_000
@@ -100,11 +104,13 @@ class PaymentCodes:
     async def take(self, code: str, caller: str, now_ms: int, *, tenant: str) -> PreparedPayment | None:
         """The prepared payment, now held for this caller; None when the code is unknown, run out or in use.
 
-        CallError("tries_exceeded") when this caller's number has guessed too often. A right code does not
-        reset the count: otherwise one own code would buy endless guesses.
+        CallError("tries_exceeded") when this caller's number has guessed too often, or all callers of the
+        tenant together. A right code does not reset the count: otherwise one own code would buy endless
+        guesses.
         """
         async with self._store.engine.begin() as conn:
-            if await _tries(conn, tenant, caller, now_ms) >= _tries_max(caller):
+            await _forget_tries(conn, now_ms)
+            if await _guessed_too_often(conn, tenant, caller):
                 raise CallError("tries_exceeded", "Too many wrong payment codes; call again in an hour.")
             row = (await conn.execute(_takeable(code, tenant, now_ms))).one_or_none()
             if row is None:
@@ -166,7 +172,13 @@ def code_after(payment: Payment, *, call_over: bool) -> bool | None:
 
 _PAID = frozenset({PaymentState.AUTHORISED, PaymentState.SETTLED, PaymentState.REFUNDED})
 _UNPAID = frozenset(
-    {PaymentState.CANCELLED, PaymentState.EXPIRED, PaymentState.NEEDS_ACTION, PaymentState.VOIDED}
+    {
+        PaymentState.CANCELLED,
+        PaymentState.EXPIRED,
+        PaymentState.NEEDS_ACTION,
+        PaymentState.VOIDED,
+        PaymentState.CHECKED,
+    }
 )
 """A charge of unknown outcome may be found voided: the bill is still open, and so is its code."""
 
@@ -193,7 +205,7 @@ async def _forget_old(conn: AsyncConnection, now_ms: int) -> None:
     """Codes that ran out go; a taken one stays until its payment has an end."""
     column = payment_codes.c
     await conn.execute(delete(payment_codes).where(column.expires_at_ms <= now_ms, column.state != "taken"))
-    await conn.execute(delete(code_tries).where(code_tries.c.since_ms <= now_ms - TRIES_WINDOW_MS))
+    await _forget_tries(conn, now_ms)
 
 
 async def _open_count(conn: AsyncConnection, tenant: str) -> int:
@@ -211,20 +223,21 @@ async def _free_code(conn: AsyncConnection) -> str:
     raise CallError("codes_exceeded", "No free payment code was found; try again.", retryable=True)
 
 
-async def _tries(conn: AsyncConnection, tenant: str, caller: str, now_ms: int) -> int:
-    query = select(code_tries.c.tries).where(
-        code_tries.c.tenant == tenant,
-        code_tries.c.caller == caller,
-        code_tries.c.since_ms > now_ms - TRIES_WINDOW_MS,
-    )
-    return int((await conn.execute(query)).scalar_one_or_none() or 0)
+async def _forget_tries(conn: AsyncConnection, now_ms: int) -> None:
+    """With this the table never holds more than TENANT_TRIES_MAX callers of a tenant."""
+    await conn.execute(delete(code_tries).where(code_tries.c.since_ms <= now_ms - TRIES_WINDOW_MS))
+
+
+async def _guessed_too_often(conn: AsyncConnection, tenant: str, caller: str) -> bool:
+    """True when the caller, or the tenant's callers together, have no try left in this window."""
+    mine = case((code_tries.c.caller == caller, code_tries.c.tries), else_=0)
+    query = select(func.sum(mine), func.sum(code_tries.c.tries)).where(code_tries.c.tenant == tenant)
+    of_caller, of_tenant = (await conn.execute(query)).one()
+    return (of_caller or 0) >= _tries_max(caller) or (of_tenant or 0) >= TENANT_TRIES_MAX
 
 
 async def _count_try(conn: AsyncConnection, tenant: str, caller: str, now_ms: int) -> None:
-    tries = await _tries(conn, tenant, caller, now_ms)
     mine = (code_tries.c.tenant == tenant, code_tries.c.caller == caller)
-    if tries:
-        await conn.execute(update(code_tries).where(*mine).values(tries=tries + 1))
-        return
-    await conn.execute(delete(code_tries).where(*mine))
-    await conn.execute(insert(code_tries).values(tenant=tenant, caller=caller, tries=1, since_ms=now_ms))
+    again = update(code_tries).where(*mine).values(tries=code_tries.c.tries + 1)
+    if (await conn.execute(again)).rowcount == 0:
+        await conn.execute(insert(code_tries).values(tenant=tenant, caller=caller, tries=1, since_ms=now_ms))

@@ -315,18 +315,25 @@ class Store:
 
     async def accept_login(
         self,
-        agent: Agent,
+        claimed: Try,
         login_sha256: bytes,
         now_ms: int,
         origin: str,
         new_password_hash: str | None = None,
-    ) -> None:
-        """A right password: tries forgotten, login stored, the password replaced when a new one is given."""
+    ) -> bool:
+        """A right password: tries forgotten, login stored, the password replaced when a new one is given.
+
+        False, and nothing changed, when the hash that was proven is no longer the agent's: a reset, a removal
+        or another change of the password has come while it was being proven.
+        """
+        agent = claimed.agent
         changes: dict[str, object] = {"tries": 0, "locked_until_ms": 0}
         if new_password_hash is not None:
             changes |= {"password_hash": new_password_hash, "must_change": False}
+        proven = (agents.c.agent_id == agent.agent_id, agents.c.password_hash == claimed.password_hash)
         async with self.engine.begin() as conn:
-            await conn.execute(update(agents).where(agents.c.agent_id == agent.agent_id).values(changes))
+            if (await conn.execute(update(agents).where(*proven).values(changes))).rowcount != 1:
+                return False
             if new_password_hash is not None:
                 await conn.execute(delete(logins).where(logins.c.agent_id == agent.agent_id))
                 await _note(conn, "agent.password.changed", agent, now_ms, origin=origin)
@@ -340,6 +347,7 @@ class Store:
                 )
             )
             await _note(conn, "agent.login.succeeded", agent, now_ms, origin=origin)
+        return True
 
     async def _make_room(self, conn: AsyncConnection, agent_id: str, now_ms: int) -> None:
         """Old logins of everybody go; of this agent the oldest as well when there are too many."""

@@ -95,6 +95,30 @@ async def test_a_reset_ends_logins_and_asks_for_a_new_password(house: DeskHouse)
     assert (await log_in(house, "agent1", one_time, PASSWORD)).status == 200
 
 
+async def test_a_login_on_its_way_does_not_outlive_a_reset(
+    house: DeskHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old password was right when it was hashed; the reset came before its login was stored."""
+    await house.log_in()
+    agent, passwords = await house.store.agent("agent1"), Passwords()
+    assert agent is not None
+    fits = Passwords.fits
+
+    async def slowly(self: Passwords, password_hash: str | None, password: str) -> bool:
+        fitted = await fits(self, password_hash, password)
+        await reset_agent(
+            house.store, passwords, agent, sip_realm="pay-ivr", sip_password="another-secret", now_ms=0
+        )
+        return fitted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Passwords, "fits", slowly)
+        await problem(await log_in(house, "agent1", PASSWORD, "a quite new password"), 401, "login_refused")
+    passwords.close()
+    for known in (PASSWORD, "a quite new password"):
+        await problem(await log_in(house, "agent1", known), 401, "login_refused")
+
+
 async def test_a_login_ends_after_fifteen_idle_minutes(house: DeskHouse) -> None:
     """Used or not used decides, not when it was made."""
     await house.log_in()

@@ -15,6 +15,7 @@ from agent_api.limits import BODY_BYTES_MAX
 from agent_api.problems import DeskError
 from agent_api.route import Access
 from agent_api.routes import ROUTES
+from pay_ivr.store import Store
 from tests.agent_api.conftest import BODY, DeskHouse, problem
 
 FILLED = {"{call_id}": "call_x", "{payment_id}": "pay_x", "{language}": "en-US"}
@@ -144,6 +145,29 @@ async def test_requests_above_the_rate_are_refused_with_a_time(strict_house: Des
     assert document["retryable"] is True
     strict_house.clock.now += int(refused.headers["Retry-After"])
     assert (await strict_house.http.get(url, headers=headers)).status == 200
+
+
+async def test_wrong_credentials_beyond_the_rate_are_not_looked_up(
+    strict_house: DeskHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One address guesses: after its share the database is not asked, and a right key has to wait too."""
+    asked: list[str] = []
+    lookup = Store.access_key
+
+    async def counted(self: Store, prefix: str) -> object:
+        asked.append(prefix)
+        return await lookup(self, prefix)
+
+    monkeypatch.setattr(Store, "access_key", counted)
+    right = await strict_house.key()
+    wrong = {"Authorization": "Bearer pik_00000000_" + "x" * 43}
+    url = strict_house.url + "/v1/calls"
+    answers = [(await strict_house.http.get(url, headers=wrong)).status for _ in range(45)]
+    assert ([401] * 40 + [429] * 5, 40) == (answers, len(asked))
+    refused = await strict_house.http.get(url, headers=right)
+    await problem(refused, 429, "rate_limited")
+    strict_house.clock.now += int(refused.headers["Retry-After"])
+    assert (await strict_house.http.get(url, headers=right)).status == 200
 
 
 async def test_login_tries_of_one_address_are_slowed(strict_house: DeskHouse) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from pay_ivr import codes as codes_module
 from pay_ivr.call import ANONYMOUS
@@ -17,7 +18,7 @@ from pay_ivr.codes import (
     code_after,
 )
 from pay_ivr.facts import CallError
-from pay_ivr.store import Store
+from pay_ivr.store import Store, code_tries
 from tests.support.line import a_payment
 from vault import PaymentState
 
@@ -121,6 +122,30 @@ async def test_guessing_is_stopped_per_number_for_an_hour(
     assert await codes.take(code, "4940111", NOW_MS, tenant="demo") is not None
     await codes.close(code, paid=False)
     assert await codes.take(code, caller, NOW_MS + TRIES_WINDOW_MS, tenant="demo") is not None
+
+
+async def test_guessing_with_forged_numbers_is_stopped_per_tenant(
+    codes: PaymentCodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each number guesses once; then nobody's code is taken for an hour. Other tenants notice nothing."""
+    monkeypatch.setattr(codes_module, "TENANT_TRIES_MAX", 20)
+    code, other = await issue(codes), await issue(codes, "other")
+    for number in range(20):
+        assert await codes.take(wrong(code), f"49{number}", NOW_MS, tenant="demo") is None
+    with pytest.raises(CallError) as refused:
+        await codes.take(code, CALLER, NOW_MS, tenant="demo")
+    assert refused.value.code == "tries_exceeded"
+    assert await codes.take(other, CALLER, NOW_MS, tenant="other") is not None
+    assert await codes.take(code, CALLER, NOW_MS + TRIES_WINDOW_MS, tenant="demo") is not None
+
+
+async def test_tries_are_forgotten_without_anybody_issuing_a_code(codes: PaymentCodes) -> None:
+    """The table holds the numbers of the last hour only."""
+    for number in range(20):
+        await codes.take("00000000", f"49{number}", NOW_MS, tenant="demo")
+    await codes.take("00000000", CALLER, NOW_MS + TRIES_WINDOW_MS, tenant="demo")
+    async with codes._store.engine.connect() as conn:
+        assert [CALLER] == [row.caller for row in await conn.execute(select(code_tries))]
 
 
 async def test_a_right_code_does_not_buy_more_guesses(codes: PaymentCodes) -> None:

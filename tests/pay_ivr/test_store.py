@@ -21,12 +21,14 @@ from pay_ivr.store import (
     NewAgent,
     SipSecret,
     Store,
+    Try,
     utc_of,
 )
 
 ANNA = Agent("anna", "demo", "de-DE")
 SECRET = SipSecret.of("anna", "pay-ivr", "phone")
 NEW = NewAgent(ANNA, password_hash="hash", must_change=True, sip=SECRET)
+PROVEN = Try(ANNA, "hash", must_change=True, locked=False)
 CALL = CallView(
     call_id="call_abc",
     tenant="demo",
@@ -78,7 +80,7 @@ async def test_an_agent_is_found_by_his_id_and_exists_once(store: Store) -> None
 
 async def test_a_reset_changes_both_passwords_and_ends_every_login(store: Store) -> None:
     """A lock is gone as well; the registrar gets the new hashes, never a password."""
-    await store.accept_login(ANNA, b"l" * 32, 0, "127.0.0.1", "chosen")
+    await store.accept_login(PROVEN, b"l" * 32, 0, "127.0.0.1", "chosen")
     for _ in range(TRIES_MAX):
         await store.claim_try("anna", 1000)
     other = SipSecret.of("anna", "pay-ivr", "another")
@@ -94,12 +96,25 @@ async def test_a_reset_changes_both_passwords_and_ends_every_login(store: Store)
     assert (await names(store))[-1] == "agent.password.reset"
 
 
+async def test_a_login_needs_the_hash_that_was_proven(store: Store) -> None:
+    """A reset, a removal or a new password in between wins: no login, no new password, no entry."""
+    await store.reset_agent(replace(NEW, password_hash="one-time"), 1000, "system:operator")
+    before = await names(store)
+
+    assert not await store.accept_login(PROVEN, b"l" * 32, 2000, "127.0.0.1", "chosen")
+    await store.remove_agent(ANNA, 3000, "system:operator")
+    assert not await store.accept_login(PROVEN, b"l" * 32, 4000, "127.0.0.1")
+
+    assert await store.login(b"l" * 32) is None
+    assert [*before, "agent.user.removed"] == await names(store)
+
+
 async def test_a_removed_agent_leaves_only_his_record(store: Store) -> None:
     """No try, no login, no phone; others stay. The same name can come back, without the old logins."""
     ben = replace(NEW, agent=replace(ANNA, agent_id="ben"))
     await store.add_agent(ben, 0, "system:operator")
-    await store.accept_login(ANNA, b"a" * 32, 0, "127.0.0.1")
-    await store.accept_login(ben.agent, b"b" * 32, 0, "127.0.0.1")
+    await store.accept_login(PROVEN, b"a" * 32, 0, "127.0.0.1")
+    await store.accept_login(replace(PROVEN, agent=ben.agent), b"b" * 32, 0, "127.0.0.1")
 
     await store.remove_agent(ANNA, 1000, "system:operator")
 
@@ -125,10 +140,10 @@ async def test_the_tenth_try_locks_and_the_lock_ends(store: Store) -> None:
 async def test_an_agent_keeps_his_newest_logins(store: Store) -> None:
     """The eleventh login ends the first; old ones of everybody go."""
     for at in range(LOGINS_PER_AGENT_MAX + 2):
-        await store.accept_login(ANNA, bytes([at]) * 32, at, "127.0.0.1")
+        await store.accept_login(PROVEN, bytes([at]) * 32, at, "127.0.0.1")
     assert await store.login(bytes([0]) * 32) is None
     assert await store.login(bytes([2]) * 32) is not None
-    await store.accept_login(ANNA, b"n" * 32, LOGIN_AGE_MS_MAX + 100, "127.0.0.1")
+    await store.accept_login(PROVEN, b"n" * 32, LOGIN_AGE_MS_MAX + 100, "127.0.0.1")
     assert await count(store, "logins") == 1
 
 
@@ -168,7 +183,7 @@ async def test_a_store_keeps_everything_over_a_restart(tmp_path: Path) -> None:
     """Closed and opened again, the agent is there and his login too."""
     first = await Store.open(tmp_path / "app.db")
     await first.add_agent(NEW, 0, "system:operator")
-    await first.accept_login(ANNA, b"l" * 32, 5, "127.0.0.1")
+    await first.accept_login(PROVEN, b"l" * 32, 5, "127.0.0.1")
     await first.close()
     second = await Store.open(tmp_path / "app.db")
     login = await second.login(b"l" * 32)
