@@ -12,6 +12,8 @@ from vault import Payment, PaymentState, Refused, Why
 OVER = frozenset(
     {
         PaymentState.AUTHORISED,
+        PaymentState.SETTLED,
+        PaymentState.CHECKED,
         PaymentState.UNKNOWN,
         PaymentState.NEEDS_ACTION,
         PaymentState.CANCELLED,
@@ -22,7 +24,14 @@ OVER = frozenset(
 
 
 async def finish_alone(line: Line, payment: Payment) -> Payment:
-    """The payment in its last state of this call."""
+    """The payment in its last state of this call; the caller has heard one farewell."""
+    payment = await _finished(line, payment)
+    declined = payment.state is PaymentState.DECLINED
+    await line.say(Sentence(Key.NOT_CHARGED_GOODBYE if declined else Key.GOODBYE))
+    return payment
+
+
+async def _finished(line: Line, payment: Payment) -> Payment:
     if payment.state is PaymentState.READY:
         payment = await line.ask_confirm(payment.payment_id)
     elif payment.state is PaymentState.DECLINED and not await _tries_again(line, payment):
@@ -40,12 +49,10 @@ async def finish_alone(line: Line, payment: Payment) -> Payment:
 
 
 async def _tries_again(line: Line, payment: Payment) -> bool:
-    if payment.decline is not None and payment.decline.retry_allowed and payment.attempts_left > 0:
-        try:
-            await line.start_capture(payment.payment_id)
-        except Refused:
-            pass  # no cell is free, or the machine may not: for the caller the same as no retry
-        else:
-            return True
-    await line.say(Sentence(Key.NOT_CHARGED_GOODBYE))
-    return False
+    if payment.decline is None or not payment.decline.retry_allowed or payment.attempts_left == 0:
+        return False
+    try:
+        await line.start_capture(payment.payment_id)
+    except Refused:
+        return False  # no cell is free, or the machine may not: for the caller the same as no retry
+    return True

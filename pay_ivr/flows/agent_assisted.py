@@ -4,10 +4,8 @@ The desk starts captures and charges; this flow rings, bridges, and stays for th
 """
 
 from pay_ivr.call import EndReason
-from pay_ivr.catalogue import Key
 from pay_ivr.checkout import finish_alone
 from pay_ivr.flow import Line
-from pay_ivr.payment_voice import Sentence
 from vault import PaymentState
 
 
@@ -21,5 +19,4 @@ async def run(line: Line) -> None:
         line.hang_up(EndReason.AGENT_HUNG_UP)
         return
     await finish_alone(line, payment)
-    await line.say(Sentence(Key.GOODBYE))
     line.hang_up(EndReason.FLOW_FINISHED)

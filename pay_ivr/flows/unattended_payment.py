@@ -56,4 +56,3 @@ async def _take(line: Line, prepared: PreparedPayment) -> None:
         await finish_alone(line, await line.pay(prepared))
     except Refused:
         await line.say(Sentence(Key.NOT_CHARGED_GOODBYE))
-    await line.say(Sentence(Key.GOODBYE))

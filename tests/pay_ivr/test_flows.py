@@ -98,7 +98,7 @@ async def test_a_decline_is_retried_while_attempts_are_left() -> None:
     await unattended_payment.run(line)
 
     assert ["answer", "pay 1995 EUR", "capture"] == line.did
-    assert ["not_charged_goodbye", "goodbye"] == line.said[-2:]
+    assert ["code_confirm", "not_charged_goodbye"] == line.said[-2:]
 
 
 async def test_a_decline_that_forbids_a_retry_ends_the_payment() -> None:
@@ -141,7 +141,7 @@ async def test_a_refused_capture_charges_nothing_and_says_so() -> None:
 
     await unattended_payment.run(line)
 
-    assert ["not_charged_goodbye", "goodbye"] == line.said[-2:]
+    assert ["code_confirm", "not_charged_goodbye"] == line.said[-2:]
 
 
 async def test_an_agent_lost_after_a_decline_leaves_a_retry_to_the_caller() -> None:
@@ -162,15 +162,15 @@ async def test_an_agent_lost_after_a_last_decline_ends_the_call() -> None:
 
     await agent_assisted.run(line)
 
-    assert (["not_charged_goodbye", "goodbye"], EndReason.FLOW_FINISHED) == (line.said, line.ended)
+    assert (["not_charged_goodbye"], EndReason.FLOW_FINISHED) == (line.said, line.ended)
 
 
 async def test_a_retry_that_is_refused_is_not_passed_over_in_silence() -> None:
-    """The caller hears that nothing was charged."""
+    """The caller hears that nothing was charged, and one farewell."""
     line = ScriptedLine()
     line.refuse_capture = True
     line.lose_agent(a_payment(PaymentState.DECLINED, decline=a_decline(), attempt=1, attempts_left=2))
 
     await agent_assisted.run(line)
 
-    assert ["not_charged_goodbye", "goodbye"] == line.said
+    assert ["not_charged_goodbye"] == line.said
