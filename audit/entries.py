@@ -101,6 +101,10 @@ CATALOGUE: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
         "agent.access.denied": _REASON,
         "key.access.issued": {},
         "key.access.revoked": {},
+        # The money books.
+        "books.day.closed": {"items": Kind.COUNT},
+        "books.item.explained": {"reason": Kind.WORD, "match": Kind.WORD},
+        "books.run.finished": {"matched": Kind.COUNT, "differences": Kind.COUNT, "orphans": Kind.COUNT},
         # The machine's own state.
         "posture.zone.probed": {"weak": Kind.WORDS},
         "posture.tenant.refused": _REASON,
