@@ -26,7 +26,7 @@ proof: tools .venv/.dev         ## the long runs: full counts, long timers, big 
 bench: tools .venv/.dev         ## ratios only, each measured in one run -> var/bench/
 	$(BIN)/python tests/bench/media.py --install-rtpengine
 
-tools:                          ## foreign programs for tests: sipp, baresip, chromium, iptables, ip, multimon-ng, gcc
+tools:                          ## foreign programs for tests: sipp, baresip, chromium, iptables, ip, multimon-ng, sipvicious, gcc
 	sh infra/setup/tools.sh
 
 .venv/.runtime: requirements.lock pyproject.toml

@@ -1,6 +1,7 @@
 """Telephones and programs that other people wrote, as callers and as agents of a whole node."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -41,6 +42,9 @@ PYVOIP, BARESIP, RINGING = 2, 3, 4
 WITHOUT_PHONE = (PYVOIP, BARESIP, RINGING)
 PCMU, SILENCE_MAX = 0, 64
 CALLER = str(CALLER_BASE)
+NOBODIES = ("nobody", "root", "1000")
+SCAN_S = 30.0
+"""The slowest scan waits 2 s for each answer that it cannot use, and 3 s at its end."""
 
 
 @pytest.fixture
@@ -268,6 +272,59 @@ async def test_a_law_caller_talks_and_pays_with_a_mu_law_agent(place: Place) -> 
         await talk.start()
         await talk.key_card()
         assert "authorised" == (await talk.charge())["state"]
+
+
+# -- a scanner
+
+
+class Scanner:
+    """SIPVicious at the node, as anybody on the internet runs it."""
+
+    def __init__(self, node: Node, folder: Path) -> None:
+        self._node = node
+        self._folder = folder
+        (folder / "words").write_text("\n".join([agent_of(1), agent_of(RINGING), *NOBODIES]) + "\n")
+
+    async def run(self, program: str, *options: str) -> str:
+        """What it printed, tables and warnings, when it has given up."""
+        port = () if program == "svcrash" else ("-P", str(sipp.free_port()), "127.0.0.1")
+        process = await asyncio.create_subprocess_exec(
+            *(program, "-p", str(self._node.sip_port), *options, *port),
+            cwd=self._folder,
+            env=os.environ | {"HOME": str(self._folder)},  # it keeps its finds there
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            said, _ = await asyncio.wait_for(process.communicate(), SCAN_S)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return said.decode()
+
+
+@pytest.mark.tool("svmap")
+async def test_a_scanner_learns_no_user_and_no_version(node: Node, place: Place, tmp_path: Path) -> None:
+    """It sees that SIP is spoken here and no more; the packets that crash others change nothing."""
+    scanner = Scanner(node, tmp_path)
+    words = ("-d", str(tmp_path / "words"))
+    device, asked, forced, options, calls, password, crash = await asyncio.gather(
+        scanner.run("svmap"),
+        scanner.run("svwar", *words, "-m", "REGISTER"),
+        scanner.run("svwar", *words, "-m", "REGISTER", "--force"),
+        scanner.run("svwar", *words, "-m", "OPTIONS"),
+        scanner.run("svwar", *words, "-m", "INVITE"),
+        scanner.run("svcrack", "-u", agent_of(RINGING), "-r", "1-2"),
+        scanner.run("svcrash", "-d", "127.0.0.1"),
+    )
+    assert f"127.0.0.1:{node.sip_port} | unknown" in device
+    assert "authentication request for an unknown extension" in asked
+    assert ["found nothing"] * 5 == [said.strip()[-13:] for said in (asked, forced, options, calls, password)]
+    assert f"127.0.0.1:{node.sip_port}" in crash
+    async with place.call():
+        pass  # the agent's phone is still registered, rings and is bridged
 
 
 async def test_nothing_is_left_of_all_these_calls(node: Node) -> None:
