@@ -17,6 +17,7 @@ from vault.currency import MINOR_DIGITS
 from vault.door import Refused, VaultError
 from vault.payment import AMOUNT_MAX_MINOR, Terms
 from vault.providers.base import provider_names
+from vault.velocity import DO_NOT_TRY_AGAIN_DAYS_MAX, Velocity
 
 TENANTS_MAX = 1_000
 """Tenant files read at start; more than any node serves, fewer than a mistaken folder holds."""
@@ -28,8 +29,41 @@ Purpose = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,31}$")]
 """As long as the desk's API takes it: a longer one could be configured and never used."""
 
 
+_USUAL = Velocity()
+_Most = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
 class TenantError(VaultError):
     """A tenant's file that cannot be used; the sentence names file and place."""
+
+
+class LimitsSection(BaseModel):
+    """`[payment.limits]` of a tenant's file: how often is too often (`vault/velocity.py`); 0: no limit.
+
+    A live tenant has the defaults without this section. One that is not live has no limits without it: the
+    published test cards are the same few for everybody.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+    card_attempts_per_day: _Most = _USUAL.card_attempts_per_day
+    """Attempts with one card."""
+    card_declines_per_month: _Most = _USUAL.card_declines_per_month
+    """Attempts with one card that were not approved, in 30 days; card networks fine more than 15."""
+    caller_attempts_per_hour: _Most = _USUAL.caller_attempts_per_hour
+    """Attempts from one caller's number."""
+    caller_cards_per_day: _Most = _USUAL.caller_cards_per_day
+    """Different cards from one caller's number."""
+    bin_declines_per_hour: _Most = _USUAL.bin_declines_per_hour
+    """Attempts with cards of one issuer's range (eight digits) that were not approved."""
+    tenant_attempts_per_hour: _Most = _USUAL.tenant_attempts_per_hour
+    """Attempts of the whole tenant."""
+    tenant_declines_per_hour: _Most = _USUAL.tenant_declines_per_hour
+    """Attempts of the whole tenant that were not approved."""
+    do_not_try_again_days: Annotated[int, Field(ge=0, le=DO_NOT_TRY_AGAIN_DAYS_MAX)] = (
+        _USUAL.do_not_try_again_days
+    )
+    """How long a card is not sent again after its issuer advised so."""
 
 
 class PaymentSection(BaseModel):
@@ -55,6 +89,8 @@ class PaymentSection(BaseModel):
     """Who accepted to run on a weak posture, and when; wanted of a live tenant on such a machine."""
     canary: bool = False
     """The sandbox also takes the canary range (`verify` uses it); never for a live tenant."""
+    limits: LimitsSection | None = None
+    """How often is too often; see `[payment.limits]`."""
 
     @field_validator("provider")
     @classmethod
@@ -102,6 +138,9 @@ class Tenant:
             section.sca_agent,
             section.unattended,
         )
+        limits = section.limits or (LimitsSection() if live else None)
+        self.velocity = Velocity(**dict(limits)) if limits else None
+        """None: nothing is counted against this tenant."""
 
     def check_posture(self, weak: tuple[str, ...]) -> None:
         """`Refused` when a live tenant may not run on this machine's posture."""

@@ -10,7 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from pay_ivr.settings import FILE_VARIABLE, PREFIX, Settings
 from pay_ivr.tenants import Did, Telephony
-from vault.tenant import PaymentSection
+from vault.tenant import LimitsSection, PaymentSection
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
 
@@ -39,6 +39,7 @@ def document() -> str:
         "### `[telephony]`\n\n" + _table(Telephony, leave_out=("did",)),
         "### `[[telephony.did]]`, one per number\n\n" + _table(Did),
         "### `[payment]`\n\n" + _table(PaymentSection),
+        "### `[payment.limits]`\n\n" + _table(LimitsSection),
     ]
     return "\n\n".join(sections) + "\n"
 
