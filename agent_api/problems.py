@@ -122,6 +122,35 @@ PROBLEMS: dict[str, Problem] = {
         409, "This tenant takes no payment without an agent.", "Connect an agent, then create the payment."
     ),
     "conflict": Problem(409, "The payment contradicts another one.", "Create a new payment."),
+    "being_checked": Problem(
+        409, "The outcome of the charge is being checked.", "Do not retry; wait for the result."
+    ),
+    "links_off": Problem(409, "This tenant sends no payment links.", "Choose another way to pay."),
+    "mit_off": Problem(409, "Nobody may pay without the customer here.", "Call the customer."),
+    "customer_malformed": Problem(422, "The customer's id has a wrong shape.", "Use the merchant's own id."),
+    "customer_missing": Problem(422, "The customer is not named.", "Name the customer whose card it is."),
+    "mandate_malformed": Problem(
+        422, "The mandate's id has a wrong shape.", "Use lower-case letters, digits, - and _."
+    ),
+    "card_unknown": Problem(404, "This card is not on file.", "List the customer's cards again."),
+    "card_missing": Problem(422, "No card is named.", "Name the kept card that pays."),
+    "options_contradict": Problem(422, "These options exclude each other.", "Leave one of them out."),
+    "not_settleable": Problem(409, "Only an authorised payment can be settled.", "Read the payment again."),
+    "not_voidable": Problem(409, "Only an authorised payment can be voided.", "Refund a settled one."),
+    "not_refundable": Problem(409, "Only a settled payment can be refunded.", "Void an authorised one."),
+    "step_under_way": Problem(409, "Another step of this payment is under way.", "Wait for its result."),
+    "steps_used": Problem(409, "This payment has too many steps.", "Do the rest at the provider."),
+    "ask_key_needed": Problem(
+        400, "The Idempotency-Key header is missing.", "Send a fresh key of letters and digits."
+    ),
+    "ask_key_reused": Problem(409, "This Idempotency-Key was used for another step.", "Use a fresh key."),
+    "reason_unknown": Problem(
+        422, "This reason is not known.", "Use requested, duplicate, mistake or fraud."
+    ),
+    "refund_too_large": Problem(409, "That is more than is left of the payment.", "Refund less."),
+    "settle_too_large": Problem(409, "That is more than was authorised.", "Settle less."),
+    "void_is_whole": Problem(422, "What is held is given back as a whole.", "Settle a part instead."),
+    "partial_settle_off": Problem(409, "The provider settles the whole amount only.", "Settle all of it."),
     "provider_unknown": Problem(
         409, "The tenant's provider is not loaded.", "Ask the operator to restart the node."
     ),

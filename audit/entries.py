@@ -54,6 +54,7 @@ _AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 _MONEY = {"amount_minor": Kind.COUNT, "currency": Kind.CODE}
 _ATTEMPT = {"attempt": Kind.COUNT, **_MONEY}
 _REASON = {"reason": Kind.WORD}
+_STEP = {"step": Kind.WORD, "number": Kind.COUNT, "reason": Kind.WORD, **_MONEY}
 
 CATALOGUE: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
     {
@@ -77,6 +78,19 @@ CATALOGUE: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
         "payment.card.kept": {"card": Kind.ID, "brand": Kind.WORD, "last4": Kind.LAST4},
         "card.file.forgotten": {"brand": Kind.WORD, "last4": Kind.LAST4},
         "card.file.erased": {},
+        "payment.card.checked": _ATTEMPT,
+        # Money steps, and what moved: the amounts of one payment's entries add up to what the customer paid.
+        "payment.step.sent": _STEP,
+        "payment.step.refused": _STEP,
+        "payment.step.lost": _STEP,
+        "payment.money.settled": _MONEY,
+        "payment.money.refunded": _MONEY,
+        "payment.hold.voided": _MONEY,
+        "payment.hold.lapsed": _MONEY,
+        # The provider holds something else as true than we do.
+        "payment.standing.differed": {"finding": Kind.WORD},
+        "payment.orphan.voided": _MONEY,
+        "payment.orphan.noticed": {"finding": Kind.WORD},
         # What happened around a capture: who could hear what, when.
         "capture.cell.opened": {"field": Kind.WORD},
         "capture.cell.restarted": _REASON,

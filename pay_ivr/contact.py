@@ -50,6 +50,7 @@ FINAL = frozenset(
         PaymentState.SETTLED,
         PaymentState.VOIDED,
         PaymentState.REFUNDED,
+        PaymentState.CHECKED,
     }
 )
 """A payment in one of these needs nothing more from the caller."""

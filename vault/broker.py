@@ -23,10 +23,12 @@ from vault.captures import Captures
 from vault.charges import Charges
 from vault.door import PaymentChanged, Refused, VaultError, Why
 from vault.door_server import DoorServer
+from vault.inquiry import Inquiry
 from vault.logs import LEVELS, set_up
 from vault.posture import die_with_parent, make_private
 from vault.providers.base import Provider, load_provider
 from vault.register import BROKER, Register
+from vault.steps import Steps
 from vault.store import Store
 from vault.tenant import Tenant, TenantError, read_tenants
 from vault.till import Till
@@ -60,7 +62,9 @@ class Broker:
             on_spawner_up=lambda: self._spawn(self._probe()),
         )
         self._captures = Captures(self._register, self._zone, tenants, providers, self._spawn)
-        self._charges = Charges(self._register, self._captures, providers, self._spawn)
+        self._steps = Steps(self._register, providers, self._spawn)
+        self._charges = Charges(self._register, self._captures, self._steps, providers, self._spawn)
+        self._inquiry = Inquiry(self._register, providers, self._charges, self._steps, self._spawn)
         till = Till(self._register, self._captures, self._charges, tenants)
         self._door = DoorServer(run_dir / "vault.sock", till, lambda: self._register.seq)
         self._outbox = OutboxDoor(store.engine, run_dir / "outbox-vault.sock")
@@ -69,15 +73,17 @@ class Broker:
         """Recovers what the run before left, then opens the door."""
         await self._outbox.start()
         await self._charges.recover()
+        await self._steps.recover()
         self._zone.start()
         self._spawn(self._captures.sweep())
+        self._spawn(self._inquiry.sweep())
         self._door.start()
         log.info("vault.broker.started", tenants=len(self._tenants))
 
     async def stop(self) -> None:
         """Closes the door, gives work under way `STOP_GRACE_S`, and lets go of everything."""
         await self._door.stop()
-        await self._charges.finish(STOP_GRACE_S)
+        await asyncio.gather(self._charges.finish(STOP_GRACE_S), self._steps.finish(STOP_GRACE_S))
         for task in tuple(self._work):
             task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)

@@ -4,6 +4,7 @@
 |---|---|
 | a definite answer | a second commit: authorised, declined or needs_action |
 | anything else | unknown; the attempt is fetched after 1, 3, 8 and 20 s, then every 5 minutes |
+| fetched: nothing known | until 20 s the same attempt is sent again, if it needs no card: its key runs once |
 | fetched: never executed | after 20 s it is fenced, so that it can never run; then declined as temporary |
 
 While an attempt is under way there is no other one of its payment (a unique index says so too). After a
@@ -11,15 +12,15 @@ restart of the broker every attempt that was under way is unknown.
 """
 
 import asyncio
-import itertools
 import secrets
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import structlog
 
 from vault.captures import Captures
-from vault.door import Payment, PaymentState, Refused, Why
+from vault.door import PAID, Payment, PaymentState, Refused, StepName, VaultError, Why
+from vault.lookups import FETCH_TIMEOUT_S, LOOK_AFTER_S, age_s, lookup_times
 from vault.payment import (
     ATTEMPTS_MAX,
     UNRESOLVED,
@@ -30,20 +31,25 @@ from vault.payment import (
     move_of,
     receipt_number,
 )
-from vault.providers.base import UNKNOWN, AttemptRequest, Order, Outcome, OutcomeKind, Provider
+from vault.providers.base import (
+    NEVER_SENT,
+    UNKNOWN,
+    AttemptRequest,
+    NotSentError,
+    Order,
+    Outcome,
+    OutcomeKind,
+    Provider,
+)
 from vault.register import BROKER, Register, Slot
+from vault.step import SALE, Ask, utc
+from vault.steps import Steps
 from vault.store import AttemptRow, Change, PaymentRow
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("vault.charges")
 
-FETCH_AFTER_S = (1.0, 3.0, 8.0, 20.0)
-"""When a lost attempt is fetched: soon for the caller on the line, late enough for the slowest provider."""
-RECONCILE_EVERY_S = 300.0
-"""How often an attempt still unknown after that is fetched, until somebody knows."""
 AUTHORISE_TIMEOUT_S = 60.0
 """The slowest issuer answers in 40 s; after this nobody waits on the telephone."""
-FETCH_TIMEOUT_S = 10.0
-"""A question about an id has no reason to take longer."""
 PREPARE_TIMEOUT_S = 10.0
 """As above; nothing is charged by preparing."""
 RECEIPT_TRIES = 20
@@ -54,7 +60,10 @@ _TOLD = {
     Move.DECLINE: ("payment.attempt.declined", Why.DECLINED),
     Move.REFER: ("payment.attempt.referred", Why.NEEDS_ACTION),
     Move.DOUBT: ("payment.attempt.lost", Why.UNKNOWN),
+    Move.CHECK: ("payment.card.checked", Why.CHECKED),
 }
+_OVER = frozenset({Move.AUTHORISE, Move.REFER, Move.CHECK})
+"""Moves after which nobody keys any more."""
 
 
 class Charges:
@@ -64,18 +73,20 @@ class Charges:
         self,
         register: Register,
         captures: Captures,
-        providers: dict[str, Provider],
+        steps: Steps,
+        providers: Mapping[str, Provider],
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
         self._register = register
         self._captures = captures
+        self._steps = steps
         self._providers = providers
         self._spawn = spawn
         self._sending: set[asyncio.Task[None]] = set()
 
     async def charge(self, slot: Slot) -> Payment:
         """The attempt committed and on its way; the slot's lock is held. Pressed twice it is one attempt."""
-        if slot.row.state in {*UNRESOLVED, PaymentState.AUTHORISED}:
+        if slot.row.state in {*UNRESOLVED, *PAID, PaymentState.CHECKED}:
             return slot.snapshot()
         after(slot.row.state, Move.CHARGE)
         if slot.row.provider not in self._providers:
@@ -84,6 +95,8 @@ class Charges:
             raise Refused("attempts_used", "All attempts are used. Offer another way to pay.")
         if self._captures.confirming(slot):
             raise Refused("not_confirmed", "The caller has been asked to press 1. Wait for the answer.")
+        if slot.row.step is not None:
+            raise Refused("step_under_way", "Another step of this payment is under way. Wait for its result.")
         reference = slot.row.provider_ref or await self._prepare(slot.row)
         attempt = slot.row.attempt + 1
         request = self._request(slot.row, reference, attempt)
@@ -91,7 +104,7 @@ class Charges:
             "payment.attempt.sent", slot.who(), sca_basis=slot.row.sca_basis, **_sums(slot, attempt)
         )
         await self._register.move(
-            slot, Move.CHARGE, entry, _starting(request), attempt=attempt, provider_ref=reference
+            slot, Move.CHARGE, entry, _starting(request), attempt=attempt, provider_ref=reference or None
         )
         payment = self._register.tell(slot, Why.CHARGING)
         sending = self._spawn(self._send(slot, request))
@@ -113,12 +126,23 @@ class Charges:
             self._register.tell(slot, Why.EXPIRED)
         for row in await self._register.store.in_state(*UNRESOLVED):
             slot = self._register.slot_of(row)
-            await self._conclude(slot, UNKNOWN)
-            self._spawn(self._resolve(slot))
+            await self._conclude(slot, row.attempt, UNKNOWN)
+            self._spawn(self._resolve(slot, row.attempt))
 
     async def _prepare(self, row: PaymentRow) -> str:
-        """The provider's reference; no money moves, so a failure is a refusal."""
-        order = Order(row.payment_id, row.tenant, row.amount_minor, row.currency, row.sca_basis)
+        """The provider's reference; no money moves, so a failure is a refusal. An account check has none."""
+        if row.check_only:
+            return ""
+        order = Order(
+            row.payment_id,
+            row.tenant,
+            row.amount_minor,
+            row.currency,
+            row.sca_basis,
+            settle_later=row.settle_later,
+            keep_card=bool(row.mandate),
+            customer_ref=row.customer_ref,
+        )
         try:
             return await asyncio.wait_for(self._providers[row.provider].prepare(order), PREPARE_TIMEOUT_S)
         except Exception as error:  # noqa: BLE001 - nothing is charged by preparing, so any failure is a refusal
@@ -136,41 +160,79 @@ class Charges:
             amount_minor=row.amount_minor,
             currency=row.currency,
             sca_basis=row.sca_basis,
+            settle_later=row.settle_later,
+            keep_card=bool(row.mandate),
+            off_line=row.off_line,
         )
+
+    async def look(self, slot: Slot) -> None:
+        """Fetches once more what became of an attempt under way, if its answer was lost."""
+        attempt = slot.row.attempt
+        if slot.row.state is PaymentState.UNKNOWN:
+            await self._conclude_locked(slot, attempt, await self._fetch(slot.row, fencing=False))
 
     async def _send(self, slot: Slot, request: AttemptRequest) -> None:
         """Calls the provider once and stores what is known then."""
-        provider = self._providers[slot.row.provider]
-        if provider.abilities.tokenise_first:
-            sending = provider.authorise(request)
-        else:
-            sending = self._captures.authorise(slot, request)
+        outcome = await self._outcome(slot, request)
+        await self._conclude_locked(slot, request.attempt, outcome)
+        if outcome.kind is OutcomeKind.UNKNOWN:
+            self._spawn(self._resolve(slot, request.attempt))
+
+    async def _outcome(self, slot: Slot, request: AttemptRequest) -> Outcome:
+        """What one call says; anything but a definite answer is UNKNOWN."""
         try:
-            outcome = await asyncio.wait_for(sending, AUTHORISE_TIMEOUT_S)
+            return await asyncio.wait_for(self._sending_of(slot, request), AUTHORISE_TIMEOUT_S)
+        except NotSentError:
+            return NEVER_SENT
         except Exception as error:  # noqa: BLE001 - whatever happened after the first byte, the outcome is unknown
             log.warning("payment.attempt.failed", payment_id=slot.row.payment_id, error=type(error).__name__)
-            outcome = UNKNOWN
-        async with slot.lock:
-            await self._conclude(slot, outcome)
-        if outcome.kind is OutcomeKind.UNKNOWN:
-            self._spawn(self._resolve(slot))
+            return UNKNOWN
 
-    async def _resolve(self, slot: Slot) -> None:
-        """Fetches until the outcome is known; `_send` is never called again for this attempt."""
-        for waited_s, pause_s in _fetch_times():
+    def _sending_of(self, slot: Slot, request: AttemptRequest) -> Coroutine[Any, Any, Outcome]:
+        """Who sends the attempt: the broker with a token, or the cell with the card."""
+        provider = self._providers[slot.row.provider]
+        if not provider.abilities.tokenise_first and not slot.row.card_id:
+            return self._captures.authorise(slot, request)
+        return provider.verify_card(request) if slot.row.check_only else provider.authorise(request)
+
+    async def _resolve(self, slot: Slot, attempt: int) -> None:
+        """Fetches until the outcome is known; what the provider does not know is sent again, same key."""
+        for waited_s, pause_s in lookup_times():
             await asyncio.sleep(pause_s)
-            outcome = await self._fetch(slot, fencing=waited_s >= FETCH_AFTER_S[-1])
-            if outcome.kind is OutcomeKind.UNKNOWN:
-                continue
-            async with slot.lock:
-                await self._conclude(slot, outcome)
-            return
+            row = slot.row
+            if row.attempt != attempt or row.state not in UNRESOLVED:
+                return
+            outcome = await self._fetch(row, fencing=waited_s >= LOOK_AFTER_S[-1])
+            if outcome.kind is OutcomeKind.UNKNOWN and waited_s < LOOK_AFTER_S[-1]:
+                outcome = await self._again(row)
+            if outcome.kind is not OutcomeKind.UNKNOWN:
+                await self._conclude_locked(slot, attempt, outcome)
+                return
 
-    async def _fetch(self, slot: Slot, *, fencing: bool) -> Outcome:
+    async def _again(self, row: PaymentRow) -> Outcome:
+        """The same attempt sent again: a token and an old key cannot charge twice; a card is gone."""
+        provider = self._providers[row.provider]
+        if row.token is None or row.check_only or not await self._is_young(row, provider):
+            return UNKNOWN
+        request = self._request(row, row.provider_ref or "", row.attempt)
+        try:
+            outcome = await asyncio.wait_for(provider.authorise(request), AUTHORISE_TIMEOUT_S)
+        except Exception as error:  # noqa: BLE001 - as for the first time
+            log.warning("payment.attempt.failed", payment_id=row.payment_id, error=type(error).__name__)
+            return UNKNOWN
+        return UNKNOWN if outcome.kind is OutcomeKind.NEVER_SENT else outcome
+
+    async def _is_young(self, row: PaymentRow, provider: Provider) -> bool:
+        """True while the attempt's key cannot execute a second time."""
+        attempts = await self._register.store.attempts(row.payment_id)
+        return age_s(attempts[-1].started_at) < provider.abilities.key_window_s
+
+    async def _fetch(self, row: PaymentRow, *, fencing: bool) -> Outcome:
         """What the provider says about the attempt; "never executed" counts only once it is fenced."""
-        row = slot.row
         provider, key = self._providers[row.provider], attempt_key(row.payment_id, row.attempt)
         reference = row.provider_ref or ""
+        if row.check_only:
+            return NEVER_SENT  # no money moves in an account check: a lost one is simply done again
         try:
             outcome = await asyncio.wait_for(provider.fetch(reference, key), FETCH_TIMEOUT_S)
             if outcome.kind is OutcomeKind.NEVER_SENT and fencing:
@@ -180,27 +242,50 @@ class Charges:
             return UNKNOWN
         return UNKNOWN if outcome.kind is OutcomeKind.NEVER_SENT else outcome
 
-    async def _conclude(self, slot: Slot, outcome: Outcome) -> None:
+    async def _conclude_locked(self, slot: Slot, attempt: int, outcome: Outcome) -> None:
+        async with slot.lock:
+            await self._conclude(slot, attempt, outcome)
+
+    async def _conclude(self, slot: Slot, attempt: int, outcome: Outcome) -> None:
         """Stores what an attempt came to, once; the slot's lock is held."""
-        row, move = slot.row, move_of(outcome)
-        if row.state not in UNRESOLVED or (move is Move.DOUBT and row.state is PaymentState.UNKNOWN):
+        row, move = slot.row, _move_of(slot.row, outcome)
+        if row.state not in UNRESOLVED or row.attempt != attempt:
+            return
+        if move is Move.DOUBT and row.state is PaymentState.UNKNOWN:
             return
         name, why = _TOLD[move]
         data: dict[str, int | str] = _sums(slot, row.attempt)
         values: dict[str, Any] = {}
+        moves, entries = [move], []
         if move is Move.DECLINE:
-            raw_code = "never_sent" if outcome.kind is OutcomeKind.NEVER_SENT else outcome.raw_code
+            unsent = outcome.kind in {OutcomeKind.NEVER_SENT, OutcomeKind.UNKNOWN}
+            raw_code = "never_sent" if unsent else outcome.raw_code
             decline = decline_of(raw_code, outcome.advice, row.attempt)
             values = {"decline": decline, "token": None}
             data |= {"reason": decline.reason.value, "next_step": decline.next_step.value}
         if move is Move.AUTHORISE:
-            values = {"receipt": await self._receipt(row.tenant)}
-        await self._register.move(slot, move, slot.entry(name, BROKER, **data), _ending(outcome), **values)
-        if move in {Move.AUTHORISE, Move.REFER} or (slot.row.decline and not slot.row.decline.retry_allowed):
+            values = {"receipt": await self._receipt(row.tenant), "charge_ref": outcome.step_ref}
+            values |= {"hold_until": utc(outcome.hold_until)}
+            if outcome.settled:
+                values |= {"settled_minor": row.amount_minor, "hold_until": ""}
+                moves.append(Move.SETTLE)
+                entries.append(slot.entry("payment.money.settled", BROKER, **_money(row)))
+        entries.insert(0, slot.entry(name, BROKER, **data))
+        await self._register.move(slot, moves, entries, _ending(outcome), **values)
+        if move in _OVER or (slot.row.decline and not slot.row.decline.retry_allowed):
             await self._captures.end(slot)
         else:
             await self._captures.keep_for_retry(slot)
         self._register.tell(slot, why)
+        if slot.row.state is PaymentState.AUTHORISED and not row.settle_later:
+            await self._settle_sale(slot)
+
+    async def _settle_sale(self, slot: Slot) -> None:
+        """A sale that the provider has only authorised is settled by us."""
+        try:
+            await self._steps.ask(slot, Ask(StepName.SETTLE, None, BROKER, SALE, SALE))
+        except VaultError as error:
+            log.warning("payment.sale.unsettled", payment_id=slot.row.payment_id, code=error.code)
 
     async def _receipt(self, tenant: str) -> str:
         """A receipt number that no payment of the tenant has; the unique index guards the rest."""
@@ -213,29 +298,40 @@ class Charges:
 
 def _starting(request: AttemptRequest) -> Callable[[Change, PaymentRow], Coroutine[Any, Any, None]]:
     async def insert(change: Change, row: PaymentRow) -> None:
-        at = row.updated_at
-        await change.insert_attempt(
-            AttemptRow(row.payment_id, request.attempt, request.attempt_key, row.state, started_at=at)
+        attempt = AttemptRow(
+            row.payment_id,
+            request.attempt,
+            request.attempt_key,
+            row.state,
+            started_at=row.updated_at,
+            provider=row.provider,
+            provider_ref=request.provider_ref,
+            sca_basis=row.sca_basis,
         )
+        await change.insert_attempt(attempt)
 
     return insert
 
 
 def _ending(outcome: Outcome) -> Callable[[Change, PaymentRow], Coroutine[Any, Any, None]]:
     async def end(change: Change, row: PaymentRow) -> None:
-        await change.end_attempt(row.payment_id, row.attempt, row.state, outcome.raw_code, row.updated_at)
+        await change.end_attempt(row, outcome.raw_code, outcome.advice)
 
     return end
 
 
+def _move_of(row: PaymentRow, outcome: Outcome) -> Move:
+    """What an outcome means for this payment."""
+    if row.check_only and outcome.kind is OutcomeKind.AUTHORISED:
+        return Move.CHECK
+    if row.check_only and outcome.kind is OutcomeKind.UNKNOWN:
+        return Move.DECLINE
+    return move_of(outcome)
+
+
 def _sums(slot: Slot, attempt: int) -> dict[str, int | str]:
-    return {"attempt": attempt, "amount_minor": slot.row.amount_minor, "currency": slot.row.currency}
+    return {"attempt": attempt, **_money(slot.row)}
 
 
-def _fetch_times() -> Iterator[tuple[float, float]]:
-    """Pairs of seconds since the answer was lost, and seconds to wait until then."""
-    later = itertools.count(FETCH_AFTER_S[-1] + RECONCILE_EVERY_S, RECONCILE_EVERY_S)
-    before = 0.0
-    for moment in itertools.chain(FETCH_AFTER_S, later):
-        yield moment, moment - before
-        before = moment
+def _money(row: PaymentRow) -> dict[str, int | str]:
+    return {"amount_minor": row.amount_minor, "currency": row.currency}

@@ -27,6 +27,7 @@ _FINAL = frozenset(
         PaymentState.SETTLED,
         PaymentState.VOIDED,
         PaymentState.REFUNDED,
+        PaymentState.CHECKED,
     }
 )
 _WHY_OF_STATE = {
@@ -41,8 +42,9 @@ _WHY_OF_STATE = {
     PaymentState.CANCELLED: Why.CANCELLED,
     PaymentState.EXPIRED: Why.EXPIRED,
     PaymentState.SETTLED: Why.AUTHORISED,
-    PaymentState.VOIDED: Why.CANCELLED,
-    PaymentState.REFUNDED: Why.AUTHORISED,
+    PaymentState.VOIDED: Why.VOIDED,
+    PaymentState.REFUNDED: Why.REFUNDED,
+    PaymentState.CHECKED: Why.CHECKED,
 }
 """What a snapshot tells after facts were missed."""
 

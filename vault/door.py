@@ -24,6 +24,28 @@ class PaymentState(StrEnum):
     SETTLED = "settled"
     VOIDED = "voided"
     REFUNDED = "refunded"
+    CHECKED = "checked"
+
+
+PAID = frozenset({PaymentState.AUTHORISED, PaymentState.SETTLED})
+"""The bank has said yes and the money has not gone back: what everybody means by "it worked"."""
+
+
+class StepName(StrEnum):
+    """A money step after the authorisation."""
+
+    SETTLE = "settle"
+    VOID = "void"
+    REFUND = "refund"
+
+
+class StepState(StrEnum):
+    """How far a money step is."""
+
+    UNDER_WAY = "under_way"
+    UNKNOWN = "unknown"
+    DONE = "done"
+    REFUSED = "refused"
 
 
 class Field(StrEnum):
@@ -104,6 +126,14 @@ class Why(StrEnum):
     NEEDS_ACTION = "needs_action"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+    CHECKED = "checked"
+    STEP_STARTED = "step_started"
+    STEP_REFUSED = "step_refused"
+    STEP_UNKNOWN = "step_unknown"
+    SETTLED = "settled"
+    VOIDED = "voided"
+    REFUNDED = "refunded"
+    HOLD_LAPSED = "hold_lapsed"
 
 
 @dataclass(frozen=True)
@@ -122,9 +152,21 @@ class NewPayment:
     purpose: str
     """One of the tenant's list."""
     sca_basis: str
-    """`moto_agent` or `moto_unattended`; an attempt without one is refused."""
+    """`moto_agent`, `moto_unattended`, `link_3ds` or `mit`; an attempt without one is refused."""
     agent_id: str | None = None
     """None when no agent is on the call."""
+    settle_later: bool = False
+    """True: a pre-authorisation; the money is held until it is settled, voided, or the hold lapses."""
+    check_only: bool = False
+    """True: an account check; `amount_minor` is 0 and no money moves."""
+    customer: str = ""
+    """The merchant's own name of the customer; needed to keep a card and to pay by a kept one."""
+    mandate: str = ""
+    """Id of the text that the customer agreed to; with it the card is kept when the bank says yes."""
+    card_id: str = ""
+    """A kept card pays: nothing is keyed. With `mit` nobody needs to be on the line."""
+    caller_number: str = ""
+    """As the trunk gave it, empty when withheld; counted as a keyed hash, never stored."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +222,85 @@ class Payment:
     """Receipt number, spoken digit by digit; set when authorised."""
     created_at: str = ""
     """UTC, ISO 8601 with milliseconds."""
+    sca_basis: str = ""
+    settle_later: bool = False
+    settled_minor: int = 0
+    """What the customer has really paid; below `amount_minor` after a partial settle."""
+    refunded_minor: int = 0
+    """What has gone back of it."""
+    hold_until: str = ""
+    """When an authorisation lapses, UTC, as the provider said; empty when it did not."""
+    step: StepName | None = None
+    """The money step under way; no other one is taken until it has ended."""
+    step_unknown: bool = False
+    """True while the step's outcome is being checked."""
+
+    @property
+    def paid(self) -> bool:
+        """True when the bank has said yes and the money, or a part of it, has stayed."""
+        return self.state in PAID
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at a payment, as its history shows it; the provider's raw codes stay in the vault."""
+
+    attempt: int
+    state: PaymentState
+    """What it came to."""
+    decline: DeclineReason | None
+    sca_basis: str
+    started_at: str
+    ended_at: str | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One money step of a payment, as its history shows it."""
+
+    name: StepName
+    number: int
+    """Counts the steps of this name, from 1."""
+    amount_minor: int
+    state: StepState
+    by: str
+    """Who asked for it: an agent's id, a key's id, or `system`."""
+    reason: str
+    started_at: str
+    ended_at: str | None
+
+
+@dataclass(frozen=True)
+class History:
+    """Everything that was tried with one payment, oldest first."""
+
+    payment: Payment
+    attempts: tuple[Attempt, ...]
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Search:
+    """Which payments of a tenant are looked for; empty texts ask for nothing."""
+
+    tenant: str
+    reference: str = ""
+    call_id: str = ""
+    receipt: str = ""
+    customer: str = ""
+    state: PaymentState | None = None
+    before: str = ""
+    """The `next` of the page before: the newest come first."""
+    limit: int = 20
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some payments, newest first."""
+
+    payments: tuple[Payment, ...]
+    next: str = ""
+    """For `Search.before`; empty when there are no more."""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ The way in is strict: a field too many, too few or of another type is `Refused`,
 wall is not to be trusted with more than it was given.
 """
 
-from dataclasses import asdict, fields
-from typing import Any, get_type_hints
+from dataclasses import MISSING, asdict, fields
+from typing import Any, get_args, get_type_hints
 
 from vault.door import (
     Decline,
@@ -20,6 +20,7 @@ from vault.door import (
     PaymentChanged,
     PaymentState,
     Refused,
+    StepName,
     Why,
 )
 
@@ -27,18 +28,16 @@ Json = dict[str, Any]
 
 _NEW_HINTS = get_type_hints(NewPayment)
 _NEW_NAMES = {each.name for each in fields(NewPayment)}
+_NEW_NEEDED = {each.name for each in fields(NewPayment) if each.default is MISSING}
 
 
 def new_payment_from_json(body: object) -> NewPayment:
     """The request to create a payment; `Refused` when it has not exactly its fields and types."""
-    if (
-        not isinstance(body, dict)
-        or not body.keys() <= _NEW_NAMES
-        or not _NEW_NAMES - {"agent_id"} <= body.keys()
-    ):
+    if not isinstance(body, dict) or not body.keys() <= _NEW_NAMES or not body.keys() >= _NEW_NEEDED:
         raise Refused("bad_request", "A new payment has other fields. Send those of NewPayment.")
     for name, value in body.items():
-        kinds = {str: (str,), int: (int,)}.get(_NEW_HINTS[name], (str, type(None)))
+        kind = _NEW_HINTS[name]
+        kinds = (kind,) if isinstance(kind, type) else get_args(kind)
         if type(value) not in kinds:
             raise Refused("bad_request", "A field of the new payment has another type.")
     return NewPayment(**body)
@@ -50,6 +49,7 @@ def payment_from_json(body: Json) -> Payment:
     values["state"] = PaymentState(values["state"])
     values["fields"] = tuple(map(_progress_from_json, values["fields"]))
     values["decline"] = _decline_from_json(values["decline"])
+    values["step"] = _maybe(StepName, values["step"])
     return Payment(**values)
 
 

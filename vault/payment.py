@@ -44,12 +44,19 @@ class Move(StrEnum):
     EXPIRE = "expire"
     SETTLE = "settle"
     VOID = "void"
+    LAPSE = "lapse"
+    """The hold of a pre-authorisation has run out at the bank."""
+    PART_REFUND = "part_refund"
     REFUND = "refund"
+    """All that was settled has gone back."""
+    CHECK = "check"
+    """The bank has said yes to an account check; no money moves."""
 
 
 TABLE: Mapping[tuple[PaymentState, Move], PaymentState] = MappingProxyType(
     {
         (S.CREATED, Move.CAPTURE): S.CAPTURING,
+        (S.CREATED, Move.COMPLETE): S.READY,
         (S.CREATED, Move.CANCEL): S.CANCELLED,
         (S.CREATED, Move.EXPIRE): S.EXPIRED,
         (S.CAPTURING, Move.REKEY): S.CAPTURING,
@@ -64,6 +71,7 @@ TABLE: Mapping[tuple[PaymentState, Move], PaymentState] = MappingProxyType(
         (S.AUTHORISING, Move.DECLINE): S.DECLINED,
         (S.AUTHORISING, Move.DOUBT): S.UNKNOWN,
         (S.AUTHORISING, Move.REFER): S.NEEDS_ACTION,
+        (S.AUTHORISING, Move.CHECK): S.CHECKED,
         (S.UNKNOWN, Move.AUTHORISE): S.AUTHORISED,
         (S.UNKNOWN, Move.DECLINE): S.DECLINED,
         (S.UNKNOWN, Move.REFER): S.NEEDS_ACTION,
@@ -72,8 +80,9 @@ TABLE: Mapping[tuple[PaymentState, Move], PaymentState] = MappingProxyType(
         (S.DECLINED, Move.REKEY): S.CAPTURING,
         (S.AUTHORISED, Move.SETTLE): S.SETTLED,
         (S.AUTHORISED, Move.VOID): S.VOIDED,
+        (S.AUTHORISED, Move.LAPSE): S.VOIDED,
+        (S.SETTLED, Move.PART_REFUND): S.SETTLED,
         (S.SETTLED, Move.REFUND): S.REFUNDED,
-        (S.REFUNDED, Move.REFUND): S.REFUNDED,
     }
 )
 
@@ -87,13 +96,21 @@ _ILLEGAL: Mapping[Move, tuple[str, str]] = {
     Move.REKEY: ("not_rekeyable", "There is no field to key again now. Look at the payment's state first."),
     Move.CHARGE: ("not_ready", "Charge is possible when all fields are complete. Wait for the state ready."),
     Move.CANCEL: ("not_cancellable", "The charge is under way or done. Wait for the result."),
+    Move.SETTLE: ("not_settleable", "Only an authorised payment can be settled. Look at its state."),
+    Move.VOID: ("not_voidable", "Only an authorised payment can be voided. Refund a settled one."),
+    Move.PART_REFUND: ("not_refundable", "Only a settled payment can be refunded. Void an authorised one."),
+    Move.REFUND: ("not_refundable", "Only a settled payment can be refunded. Void an authorised one."),
 }
+_NEW_ATTEMPT = frozenset({Move.CAPTURE, Move.REKEY, Move.CHARGE, Move.CANCEL})
+"""What an agent might press while the outcome of a charge is unknown."""
 
 
 def after(state: PaymentState, move: Move) -> PaymentState:
     """The state after `move`; `Refused` when the table does not know the pair."""
     found = TABLE.get((state, move))
     if found is None:
+        if state is S.UNKNOWN and move in _NEW_ATTEMPT:
+            raise Refused("being_checked", "The outcome is being checked. Do not retry; wait for the result.")
         code, sentence = _ILLEGAL.get(move, ("illegal_move", "The payment's state does not allow this."))
         raise Refused(code, sentence)
     return found
@@ -121,11 +138,18 @@ class Terms:
     purposes: tuple[str, ...]
     sca_agent: str
     unattended: bool
+    merchant_initiated: bool = False
+    """Payments by a kept card with nobody on the line (`mit`)."""
+    links: bool = False
+    """Payments by a link, where the bank asks the customer itself (`link_3ds`)."""
 
 
 _CALL_ID = re.compile(r"call_[A-Za-z0-9_\-]{1,64}")
 _LEG_ID = re.compile(r"leg_[A-Za-z0-9_\-]{1,64}")
 _AGENT_ID = re.compile(r"[A-Za-z0-9_.@\-]{1,64}")
+_CUSTOMER = re.compile(r"[A-Za-z0-9_.@\-]{1,64}")
+_MANDATE = re.compile(r"[a-z][a-z0-9_\-]{0,47}")
+_CARD_ID = re.compile(r"card_[a-z]{1,64}")
 
 
 def check_new(new: NewPayment, terms: Terms | None) -> None:
@@ -136,9 +160,13 @@ def check_new(new: NewPayment, terms: Terms | None) -> None:
     _check_amount(new, terms)
     _check_reference(new, terms)
     _check_basis(new, terms)
+    _check_card(new)
 
 
 def _check_ids(new: NewPayment) -> None:
+    nobody_on_the_line = new.sca_basis == "mit" and not new.call_id and not new.leg_id
+    if nobody_on_the_line:
+        return
     if not _CALL_ID.fullmatch(new.call_id) or not _LEG_ID.fullmatch(new.leg_id):
         raise Refused("id_malformed", "Name the call and the caller's leg by their ids.")
     agent_id = new.agent_id
@@ -153,7 +181,9 @@ def _check_amount(new: NewPayment, terms: Terms) -> None:
         raise Refused("currency_not_offered", "This tenant does not take that currency. Choose another.")
     if type(new.amount_minor) is not int:
         raise Refused("amount_malformed", "Give the amount as an integer of the currency's minor unit.")
-    if new.amount_minor == 0:
+    if new.check_only and new.amount_minor != 0:
+        raise Refused("amount_malformed", "An account check has the amount zero.")
+    if new.amount_minor == 0 and not new.check_only:
         raise Refused("amount_zero", "Enter an amount above zero.")
     if new.amount_minor < 0:
         raise Refused("amount_negative", "Enter an amount above zero; money goes back as a refund.")
@@ -174,12 +204,32 @@ def _check_reference(new: NewPayment, terms: Terms) -> None:
 
 
 def _check_basis(new: NewPayment, terms: Terms) -> None:
-    if new.sca_basis not in {terms.sca_agent, "moto_unattended"}:
+    if new.sca_basis not in {terms.sca_agent, "moto_unattended", "link_3ds", "mit"}:
         raise Refused("sca_basis_missing", "Name the basis on which strong authentication is not asked for.")
     if new.sca_basis == "moto_unattended" and not terms.unattended:
         raise Refused("unattended_off", "This tenant takes no payment without an agent. Connect an agent.")
+    if new.sca_basis == "link_3ds" and not terms.links:
+        raise Refused("links_off", "This tenant sends no payment links. Choose another way to pay.")
+    if new.sca_basis == "mit" and not terms.merchant_initiated:
+        raise Refused("mit_off", "This tenant takes no payment without the customer. Call the customer.")
     if new.sca_basis == "moto_agent" and new.agent_id is None:
         raise Refused("agent_missing", "Name the agent who is on the call.")
+
+
+def _check_card(new: NewPayment) -> None:
+    """Keeping a card, and paying by a kept one."""
+    if new.customer and (not _CUSTOMER.fullmatch(new.customer) or holds_pan(new.customer)):
+        raise Refused("customer_malformed", "Name the customer by the merchant's own id.")
+    if (new.mandate or new.card_id) and not new.customer:
+        raise Refused("customer_missing", "Name the customer whose card it is.")
+    if new.mandate and not _MANDATE.fullmatch(new.mandate):
+        raise Refused("mandate_malformed", "Name the text that the customer agreed to by its id.")
+    if new.card_id and not _CARD_ID.fullmatch(new.card_id):
+        raise Refused("card_unknown", "No such card. List the customer's cards.")
+    if new.sca_basis == "mit" and not new.card_id:
+        raise Refused("card_missing", "Name the kept card that pays.")
+    if (new.card_id and new.mandate) or (new.check_only and (new.settle_later or new.card_id)):
+        raise Refused("options_contradict", "These options exclude each other. Leave one of them out.")
 
 
 _FUNDS = (DeclineReason.FUNDS, NextStep.OTHER_CARD)

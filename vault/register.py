@@ -5,7 +5,7 @@ its commit, and facts are numbered in the order they are told.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -82,19 +82,25 @@ class Register:
     async def move(
         self,
         slot: Slot,
-        move: Move,
-        entry: Entry,
+        moves: Move | Sequence[Move],
+        entries: Entry | Sequence[Entry],
         also: Callable[[Change, PaymentRow], Awaitable[None]] | None = None,
         **values: Any,
     ) -> None:
-        """Stores the state after `move` with `values`, the entry, and what `also` does, in one commit."""
-        state = after(slot.row.state, move)
+        """Stores the state after `moves` with `values`, the entries, and what `also` does, in one commit.
+
+        Without a move only the values change. The lock of the slot is held.
+        """
+        state = slot.row.state
+        for move in (moves,) if isinstance(moves, Move) else moves:
+            state = after(state, move)
         row = replace(slot.row, state=state, version=slot.row.version + 1, updated_at=stamp(), **values)
         async with self.store.changing() as change:
             await change.update(row)
             if also is not None:
                 await also(change, row)
-            await change.tell(entry)
+            for entry in (entries,) if isinstance(entries, Entry) else entries:
+                await change.tell(entry)
         slot.row = row
 
     async def note(self, entry: Entry) -> None:

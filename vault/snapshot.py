@@ -135,4 +135,11 @@ def snapshot(
         decline=row.decline,
         receipt=row.receipt,
         created_at=row.created_at,
+        sca_basis=row.sca_basis,
+        settle_later=row.settle_later,
+        settled_minor=row.settled_minor,
+        refunded_minor=row.refunded_minor,
+        hold_until=row.hold_until,
+        step=row.step,
+        step_unknown=row.step_unknown,
     )

@@ -33,6 +33,7 @@ from sqlalchemy import (
     UniqueConstraint,
     insert,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -107,6 +108,7 @@ PAYMENTS = Table(
     ),
     UniqueConstraint("provider", "provider_ref"),
     UniqueConstraint("tenant", "receipt"),
+    Index("payments_of_a_tenant_by_age", "tenant", "created_at", "payment_id"),
 )
 Index(
     "one_payment_holds_a_reference",
@@ -337,8 +339,10 @@ class Store:
         if wanted.state is not None:
             query = query.where(column.state == wanted.state.value)
         if wanted.before:
-            query = query.where(_position() < wanted.before)
-        return await self._payments(query.order_by(_position().desc()).limit(wanted.limit))
+            made, _, payment_id = wanted.before.partition("/")
+            query = query.where(tuple_(column.created_at, column.payment_id) < tuple_(made, payment_id))
+        newest = (column.created_at.desc(), column.payment_id.desc())
+        return await self._payments(query.order_by(*newest).limit(wanted.limit))
 
     async def holds_ending(self, before: str) -> tuple[PaymentRow, ...]:
         """Authorised payments whose hold has run out by then, UTC ISO 8601."""
@@ -476,8 +480,4 @@ def _step_row(found: Row[Any]) -> StepRow:
 
 def position_of(row: PaymentRow) -> str:
     """Where a payment stands among all, for `Search.before`."""
-    return row.created_at + row.payment_id
-
-
-def _position() -> Any:
-    return PAYMENTS.c.created_at + PAYMENTS.c.payment_id
+    return f"{row.created_at}/{row.payment_id}"

@@ -1,6 +1,7 @@
 """The till: what the door may ask for, each under the payment's lock; a refusal changes nothing."""
 
 import re
+from dataclasses import fields
 
 from audit.outbox import stamp
 from vault.captures import Captures
@@ -15,6 +16,8 @@ from vault.tenant import Tenant
 PAYMENTS_PER_CALL_MAX = 50
 """More payments than any call brings; a flow in a loop stops here."""
 
+_STORED = frozenset(each.name for each in fields(PaymentRow))
+"""What of a new payment is stored as it came; the caller's number is not."""
 _BY = re.compile(r"[A-Za-z0-9_.@\-]{1,64}")
 _PARTIES = {"caller": "caller", "flow": "system:flow", "system": "system:broker"}
 """Who may cancel besides an agent, and how the log names him."""
@@ -37,15 +40,19 @@ class Till:
         check_new(new, tenant.terms if tenant else None)
         assert tenant is not None
         if len(await self._register.store.of_call(new.call_id)) >= PAYMENTS_PER_CALL_MAX:
-            raise Refused("payments_used", "This call has too many payments. Finish one of them.")
+            raise Refused(
+                "payments_used",
+                "This call has too many payments. Go on with one of them, or hang up and call again.",
+            )
         now = stamp()
+        stored = {name: value for name, value in vars(new).items() if name in _STORED}
         row = PaymentRow(
             payment_id=new_id("pay"),
             state=PaymentState.CREATED,
             provider=tenant.section.provider,
             created_at=now,
             updated_at=now,
-            **vars(new),
+            **stored,
         )
         return await self._register.create(row)
 

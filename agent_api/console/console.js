@@ -6,8 +6,8 @@ import { drawFields, make } from "./fields.js";
 import { Stream } from "./stream.js";
 import { clock, has, languageName, minorUnits, money, say, speak } from "./words.js";
 
-const FINAL = ["authorised", "declined", "unknown", "needs_action", "cancelled", "expired", "settled", "voided", "refunded"];
-const MARKS = { authorised: "✓", settled: "✓", declined: "✕", unknown: "?", needs_action: "↗" };
+const FINAL = ["authorised", "declined", "unknown", "needs_action", "cancelled", "expired", "settled", "voided", "refunded", "checked"];
+const MARKS = { authorised: "✓", settled: "✓", checked: "✓", declined: "✕", unknown: "?", needs_action: "↗" };
 const TICK_MS = 250;
 
 const state = {
@@ -191,7 +191,7 @@ function renderResult(payment) {
 
 function reasonText(payment) {
   if (payment.state === "declined") return payment.decline.reason_text;
-  if (payment.state === "authorised") return payment.receipt ? say("ui_receipt", { receipt: payment.receipt }) : "";
+  if (payment.state === "authorised" || payment.state === "settled") return payment.receipt ? say("ui_receipt", { receipt: payment.receipt }) : "";
   return has(`ui_about_${payment.state}`) ? say(`ui_about_${payment.state}`) : "";
 }
 

@@ -74,9 +74,10 @@ desk_state_unknown = Wird geprüft
 desk_state_needs_action = Online-Bestätigung nötig
 desk_state_cancelled = Abgebrochen
 desk_state_expired = Zeit abgelaufen
-desk_state_settled = Ausgezahlt
+desk_state_settled = Bezahlt
 desk_state_voided = Storniert
 desk_state_refunded = Erstattet
+desk_state_checked = Karte geprüft
 
 desk_decline_funds = Kartenlimit oder Deckung
 desk_decline_pan_wrong = Kartennummer nicht angenommen

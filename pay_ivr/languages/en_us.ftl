@@ -74,9 +74,10 @@ desk_state_unknown = Being checked
 desk_state_needs_action = Online confirmation needed
 desk_state_cancelled = Cancelled
 desk_state_expired = Timed out
-desk_state_settled = Paid out
+desk_state_settled = Paid
 desk_state_voided = Voided
 desk_state_refunded = Refunded
+desk_state_checked = Card checked
 
 desk_decline_funds = Card limit or funds
 desk_decline_pan_wrong = Card number not accepted

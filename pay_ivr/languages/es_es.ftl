@@ -74,9 +74,10 @@ desk_state_unknown = En comprobación
 desk_state_needs_action = Falta confirmación en línea
 desk_state_cancelled = Cancelado
 desk_state_expired = Tiempo agotado
-desk_state_settled = Liquidado
+desk_state_settled = Pagado
 desk_state_voided = Anulado
 desk_state_refunded = Reembolsado
+desk_state_checked = Tarjeta comprobada
 
 desk_decline_funds = Límite o saldo de la tarjeta
 desk_decline_pan_wrong = Número de tarjeta no aceptado

@@ -74,9 +74,10 @@ desk_state_unknown = En vérification
 desk_state_needs_action = Confirmation en ligne requise
 desk_state_cancelled = Annulé
 desk_state_expired = Temps écoulé
-desk_state_settled = Versé
+desk_state_settled = Payé
 desk_state_voided = Annulé après accord
 desk_state_refunded = Remboursé
+desk_state_checked = Carte vérifiée
 
 desk_decline_funds = Plafond ou solde de la carte
 desk_decline_pan_wrong = Numéro de carte refusé

@@ -39,6 +39,13 @@ purposes = ["booking", "invoice", "deposit"]
 unattended = true
 canary = {canary}
 """
+RESULTS = (
+    PaymentState.AUTHORISED,
+    PaymentState.SETTLED,
+    PaymentState.DECLINED,
+    PaymentState.NEEDS_ACTION,
+    PaymentState.CHECKED,
+)
 VISA = "4242424242424242"
 EXPIRY = "1231"
 CVV = "123"
@@ -296,7 +303,11 @@ class Desk:
         """A payment whose charge has come to its result."""
         ready = await self.ready(pan, **changes)
         await self.door.charge(ready.payment_id)
-        return await self.state(PaymentState.AUTHORISED, PaymentState.DECLINED, PaymentState.NEEDS_ACTION)
+        return await self.result()
+
+    async def result(self, within_s: float = WAIT_S) -> Payment:
+        """The first snapshot from now on whose attempt has come to its result."""
+        return await self.state(*RESULTS, within_s=within_s)
 
 
 def new_payment(**changes: Any) -> NewPayment:

@@ -67,7 +67,7 @@ async def test_caller_keys_and_agent_charges(zone, desk):
     assert ("visa", "4242", False) == (ready.brand, ready.last4, ready.secure)
     charging = await desk.door.charge(created.payment_id)
     assert (PaymentState.AUTHORISING, 1) == (charging.state, charging.attempt)
-    paid = await desk.state(PaymentState.AUTHORISED)
+    paid = await desk.result()
     assert paid.receipt is not None
     assert paid.receipt.isdigit()
     assert (1, False) == (zone.times_charged(paid.payment_id), paid.capture_live)
@@ -152,7 +152,7 @@ async def test_retry_asks_only_for_what_is_needed(zone, desk, pan, reason, step,
     await desk.press(again)
     await desk.state(PaymentState.READY)
     await desk.door.charge(declined.payment_id)
-    paid = await desk.state(PaymentState.AUTHORISED)
+    paid = await desk.result()
     assert (2, 1, 1) == (paid.attempt, paid.attempts_left, zone.times_charged(paid.payment_id))
 
 
@@ -269,7 +269,7 @@ async def test_caller_confirms_in_place_of_a_lost_agent(zone, desk):
     confirmed = (await desk.why(Why.CONFIRMED)).payment
     assert (PaymentState.READY, False) == (confirmed.state, confirmed.secure)
     await desk.door.charge(ready.payment_id)
-    await desk.state(PaymentState.AUTHORISED)
+    await desk.result()
     assert zone.times_charged(ready.payment_id) == 1
 
 
@@ -342,7 +342,7 @@ async def test_charge_pressed_twice_is_one_attempt(zone, desk):
     assert "not_cancellable" == await refusal(desk.door.cancel(ready.payment_id, "agent1"))
     assert "not_capturable" == await refusal(desk.door.open_capture(ready.payment_id))
     assert "not_rekeyable" == await refusal(desk.door.rekey(ready.payment_id, Field.PAN))
-    paid = await desk.state(PaymentState.AUTHORISED)
+    paid = await desk.result()
     assert paid == await desk.door.charge(ready.payment_id)
     assert (1, 1) == (paid.attempt, zone.times_charged(paid.payment_id))
 
@@ -393,7 +393,7 @@ async def test_end_of_call_lets_a_charge_come_to_its_result(zone, desk):
     ready = await desk.ready(amount_minor=1971)
     await desk.door.charge(ready.payment_id)
     await desk.door.end_call(desk.call_id)
-    assert PaymentState.AUTHORISED is (await desk.state(PaymentState.AUTHORISED)).state
+    assert (await desk.result()).paid
     assert zone.times_charged(ready.payment_id) == 1
 
 
@@ -425,8 +425,8 @@ async def test_lost_answer_is_fetched_and_never_sent_again(zone, desk, tenant):
     ready = await desk.ready(amount_minor=1972, tenant=tenant)
     await desk.door.charge(ready.payment_id)
     unknown = await desk.state(PaymentState.UNKNOWN)
-    assert "not_capturable" == await refusal(desk.door.open_capture(unknown.payment_id))
-    paid = await desk.state(PaymentState.AUTHORISED)
+    assert "being_checked" == await refusal(desk.door.open_capture(unknown.payment_id))
+    paid = await desk.result()
     provider = {"demo": "sandbox", "direct": "sandbox_direct"}[tenant]
     assert (1, 1) == (paid.attempt, zone.times_charged(paid.payment_id, provider))
 
@@ -436,7 +436,7 @@ async def test_late_result_is_waited_for(zone, desk):
     ready = await desk.ready(amount_minor=1973)
     await desk.door.charge(ready.payment_id)
     await desk.state(PaymentState.UNKNOWN)
-    await desk.state(PaymentState.AUTHORISED)
+    await desk.result()
     assert zone.times_charged(ready.payment_id) == 1
 
 
@@ -456,7 +456,7 @@ async def test_lost_request_is_fenced_before_a_retry(zone, desk):
     await desk.press(CVV)
     await desk.state(PaymentState.READY)
     await desk.door.charge(declined.payment_id)
-    await desk.state(PaymentState.AUTHORISED)
+    await desk.result()
     assert zone.times_charged(ready.payment_id) == 1
 
 
@@ -477,5 +477,5 @@ async def test_provider_without_tokens_is_charged_by_the_cell(zone, desk):
     await desk.press(CVV)
     await desk.state(PaymentState.READY)
     await desk.door.charge(declined.payment_id)
-    paid = await desk.state(PaymentState.AUTHORISED)
+    paid = await desk.result()
     assert zone.times_charged(paid.payment_id, "sandbox_direct") == 1

@@ -56,7 +56,7 @@ async def test_broker_killed_after_the_execution_charges_once(zone, desk, amount
     await desk.door.charge(ready.payment_id)
     await desk.eventually(lambda: zone.times_charged(ready.payment_id) == 1)
     restart_broker(zone)
-    paid = await desk.state(PaymentState.AUTHORISED)
+    paid = await desk.result()
     assert (1, 1) == (paid.attempt, zone.times_charged(paid.payment_id))
 
 
@@ -76,14 +76,14 @@ async def test_broker_killed_at_any_moment_of_a_charge_never_charges_twice(zone,
         for desk, payment in pairs:
             known = await settled(desk, payment.payment_id)
             charged = zone.times_charged(payment.payment_id)
-            assert charged == (known.state is PaymentState.AUTHORISED)
+            assert charged == known.paid
 
 
 async def settled(desk: Desk, payment_id: str) -> Payment:
     """The payment once its attempt is known: authorised, declined as never sent, or never begun."""
     while True:
         payment = await desk.door.payment(payment_id)
-        if payment.state in {PaymentState.AUTHORISED, PaymentState.DECLINED, PaymentState.READY}:
+        if payment.state in {PaymentState.SETTLED, PaymentState.DECLINED, PaymentState.READY}:
             return payment
         await asyncio.sleep(0.1)
 
@@ -102,7 +102,7 @@ async def test_broker_killed_before_the_request_ran_fences_it(zone, desk):
     await desk.press(f"{VISA}#{EXPIRY}{CVV}")
     await desk.state(PaymentState.READY)
     await desk.door.charge(declined.payment_id)
-    await desk.state(PaymentState.AUTHORISED)
+    await desk.result()
     assert zone.times_charged(ready.payment_id) == 1
 
 
@@ -128,7 +128,7 @@ async def test_ready_payment_survives_the_broker(zone, desk):
     again = await desk.door.payment(ready.payment_id)
     assert (PaymentState.READY, False, "4242") == (again.state, again.capture_live, again.last4)
     await desk.door.charge(ready.payment_id)
-    await desk.state(PaymentState.AUTHORISED)
+    await desk.result()
     assert zone.times_charged(ready.payment_id) == 1
 
 
@@ -246,7 +246,7 @@ async def test_ready_payment_survives_the_loss_of_its_cell(zone, desk):
     ready = await desk.ready()
     zone.kill("spawner")
     await desk.door.charge(ready.payment_id)
-    paid = await desk.state(PaymentState.AUTHORISED)
+    paid = await desk.result()
     assert zone.times_charged(paid.payment_id) == 1
 
 
@@ -260,7 +260,7 @@ async def test_ready_payment_without_a_token_is_keyed_again(zone, desk):
     await desk.press(f"{VISA}#{EXPIRY}{CVV}")
     again = await desk.state(PaymentState.READY)
     await desk.door.charge(again.payment_id)
-    await desk.state(PaymentState.AUTHORISED)
+    await desk.result()
 
 
 async def test_cell_killed_in_its_own_charge_leaves_no_doubt_unfetched(zone, desk):
@@ -271,7 +271,7 @@ async def test_cell_killed_in_its_own_charge_leaves_no_doubt_unfetched(zone, des
     (cell,) = zone.cells()
     os.kill(cell, signal.SIGKILL)
     await desk.state(PaymentState.UNKNOWN)
-    paid = await desk.state(PaymentState.AUTHORISED)
+    paid = await desk.result()
     assert (1, 1) == (paid.attempt, zone.times_charged(paid.payment_id, "sandbox_direct"))
 
 

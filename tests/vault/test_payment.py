@@ -84,7 +84,7 @@ def test_refusals_of_the_desk_have_codes_of_their_own():
         Move.REKEY: "not_rekeyable",
         Move.CHARGE: "not_ready",
         Move.CANCEL: "not_cancellable",
-        Move.SETTLE: "illegal_move",
+        Move.SETTLE: "not_settleable",
     }
 
 

@@ -129,7 +129,7 @@ async def test_one_attempt_is_under_way(store):
         async with store.changing() as change:
             await change.insert_attempt(second)
     async with store.changing() as change:
-        await change.end_attempt("pay_a", 1, PaymentState.DECLINED, "lost_card", stamp())
+        await change.end_attempt(replace(ROW, attempt=1, state=PaymentState.DECLINED), "lost_card")
         await change.insert_attempt(second)
     first, _ = await store.attempts("pay_a")
     assert (PaymentState.DECLINED, "lost_card") == (first.state, first.raw_code)
