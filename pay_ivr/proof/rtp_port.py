@@ -84,6 +84,7 @@ class RtpPort:
         self.received_rtcp: list[Datagram] = []
         self.sent_samples: list[Samples] = []
         self.sent_at: list[float] = []
+        """When each of them was about to leave."""
         self.pressed: list[tuple[float, str]] = []
         """When each key went down (monotonic seconds) and which it was."""
         self.sent_events: list[Datagram] = []
@@ -184,9 +185,9 @@ class RtpPort:
             samples = slot.samples
             if samples is None and slot.event is None:
                 samples = self._speak()
+            self._note(samples)
             if samples is not None:
                 self._send(encode(samples, self.codec), self.payload_type, self._timestamp)
-            self._note(samples)
             self._timestamp = (self._timestamp + FRAME) & 0xFFFFFFFF
             due += 0.02
             await asyncio.sleep(max(0.0, due - time.monotonic()))
