@@ -18,8 +18,10 @@ The canary range (16 digits from 999900, valid by Luhn) is authorised where the 
 
 import hmac
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vault.card import last4
 from vault.door import Field
 from vault.providers.base import TokenResult
 
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
 
 HASH_KEY = b"pay-ivr sandbox: published test cards"
 """Not a secret, see above."""
-TOKEN_LETTERS = 24
-"""Random letters of a token: 112 bits, and no digit, so that no token can look like a PAN."""
+ID_LETTERS = 24
+"""Random letters of an id: 112 bits, and no digit, so that no id can look like a PAN."""
+_CENTURY = 2000
 
 APPROVED = "approved"
 CANARY = "canary"
@@ -52,18 +55,55 @@ LABELS = {
 """Keyed hash of a PAN -> what becomes of it: `approved` or the raw decline code."""
 
 
+_MASTERCARD = "1f54ba11140dcc4194cf71eff1b9d1bcc4abc606a572aac32ef73a1d0651ce4e"
+_AMEX = "7630927f45b6000fe26c635d74274af2388633b48bb0153373503343c8142664"
+_BRANDS = {_MASTERCARD: "mastercard", _AMEX: "amex"}
+"""Brands of the test cards that are not Visa."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """What the sandbox's host may know of a card: what becomes of it, and what people are shown."""
+
+    label: str
+    """`approved`, `canary`, the raw decline code, or `invalid_token`."""
+    brand: str = ""
+    last4: str = ""
+    expiry_month: int = 0
+    expiry_year: int = 0
+
+    @property
+    def token(self) -> str:
+        """A new token that says all this, with no two digits of the card but the last four in it."""
+        shown = f"{self.brand}_{self.last4}_{self.expiry_month}_{self.expiry_year}"
+        return f"sbx_{self.label}_{shown}_{letters()}"
+
+
+INVALID = Face("invalid_token")
+"""The face of a token that is none of ours."""
+
+
 class SandboxCards:
     """Recognises test cards inside a cell; keeps nothing."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._canary = config.get("canary") is True
 
-    def label(self, card: "Card") -> str | None:
-        """What becomes of the card; None when it is no test card."""
+    def face(self, card: "Card") -> Face | None:
+        """What may be said of the card; None when it is no test card."""
+        label, brand = self._known(card)
+        if label is None:
+            return None
+        month, year = (card.expiry.digit(at) * 10 + card.expiry.digit(at + 1) for at in (0, 2))
+        return Face(label, brand, last4(card.pan), month, _CENTURY + year)
+
+    def _known(self, card: "Card") -> tuple[str | None, str]:
+        """Label and brand."""
         with card.pan.view() as pan:
             if self._canary and len(pan) == _CANARY_DIGITS and pan[: len(_CANARY_PREFIX)] == _CANARY_PREFIX:
-                return CANARY
-            return LABELS.get(hmac.digest(HASH_KEY, pan, "sha256").hex())
+                return CANARY, CANARY
+            key = hmac.digest(HASH_KEY, pan, "sha256").hex()
+            return LABELS.get(key), _BRANDS.get(key, "visa")
 
 
 def refused() -> TokenResult:
@@ -71,15 +111,16 @@ def refused() -> TokenResult:
     return TokenResult(None, Field.PAN, "pan_not_allowed")
 
 
-def token_for(label: str) -> str:
-    """A new token that says to the sandbox's host what becomes of the card, and nothing about its digits."""
-    letters = "".join(chr(97 + byte % 26) for byte in os.urandom(TOKEN_LETTERS))
-    return f"sbx_{label}_{letters}"
+def letters() -> str:
+    """`ID_LETTERS` random lower-case letters."""
+    return "".join(chr(97 + byte % 26) for byte in os.urandom(ID_LETTERS))
 
 
-def label_of(token: str) -> str:
-    """What becomes of the card behind a token; an unknown token is declined as invalid."""
-    parts = token.split("_")
-    label = "_".join(parts[1:-1])
-    known = parts[0] == "sbx" and (label == CANARY or label in LABELS.values())
-    return label if known else "invalid_token"
+def face_of(token: str) -> Face:
+    """The face behind a token; `INVALID` when it is none of ours."""
+    match token.split("_"):
+        case ["sbx", *label, brand, last_digits, month, year, _] if month.isdecimal() and year.isdecimal():
+            face = Face("_".join(label), brand, last_digits, int(month), int(year))
+            known = face.label == CANARY or face.label in LABELS.values()
+            return face if known else INVALID
+    return INVALID

@@ -1,31 +1,57 @@
 """The sandbox's host: decides like a bank, keeps its own books, and fails in all the ways a network can.
 
-The books are a file of their own with their own commits, as a provider's are. One attempt key is executed
-once: the answer is stored in the transaction of the execution and given again. Every execution is a row of
-its own, so that a double one cannot hide behind a key (`times_charged`).
-
-The last two digits of the amount choose what goes wrong, on the first attempt of a payment only:
+The last two digits of the amount choose what goes wrong, on the first attempt of a payment, and the first
+time a settle, void or refund is sent:
 
 | amount ends in | what happens |
 |---|---|
 | 71 | executed at once, answered after 3 s |
-| 72 | executed, the answer is lost; `fetch` finds it |
-| 73 | executed, the answer is lost; `fetch` finds it after 5 s |
-| 74 | lost before it is executed; `fetch` says so |
+| 72 | executed, the answer is lost; `fetch` or `standing` finds it |
+| 73 | executed, the answer is lost; `fetch` or `standing` finds it after 5 s |
+| 74 | lost before it is executed; `fetch` says so, `standing` does not know the step |
 | 75 | never sent: the connection was refused |
+| 76, 77 | authorised, and charged back later: lost, won (`_sandbox_feed.py`) |
 """
 
 import asyncio
-import os
+import math
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
-from vault.providers._sandbox_cards import APPROVED, CANARY
-from vault.providers.base import NEVER_SENT, UNKNOWN, AttemptRequest, Order, Outcome, OutcomeKind
+from vault.providers import _sandbox_books as books_of
+from vault.providers import _sandbox_links as links_of
+from vault.providers._sandbox_books import Account, Execution
+from vault.providers._sandbox_cards import APPROVED, CANARY, Face, face_of
+from vault.providers._sandbox_feed import Movement, feed
+from vault.providers._sandbox_links import LinkAnswer, LinkPage, LinkState
+from vault.providers.base import (
+    NEVER_SENT,
+    STEP_NEVER_SENT,
+    STEP_UNKNOWN,
+    UNKNOWN,
+    AttemptRequest,
+    FeedEntry,
+    FeedKind,
+    Link,
+    LinkOrder,
+    Notice,
+    NotSentError,
+    Order,
+    Outcome,
+    OutcomeKind,
+    Standing,
+    StandingState,
+    StepOutcome,
+    StepRequest,
+)
 
 SLOW_ANSWER_S = 3.0
 """Amounts ending in 71: long enough to see `authorising` and to kill something meanwhile."""
@@ -34,66 +60,166 @@ LATE_RESULT_S = 5.0
 SLOW, ANSWER_LOST, RESULT_LATE, REQUEST_LOST, REFUSED = 71, 72, 73, 74, 75
 PASSES_LATER = frozenset({"expired_card", "incorrect_cvc", "processing_error"})
 """Declined on the first attempt only: what a caller can put right by keying again."""
-FENCED = "fenced"
+HOLD_S = 7 * 86_400
+"""How long an authorisation holds: what card schemes give a payment that its customer began."""
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS orders (
-    provider_ref TEXT PRIMARY KEY, payment_id TEXT NOT NULL UNIQUE,
-    amount_minor INTEGER NOT NULL, currency TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS answers (
-    attempt_key TEXT PRIMARY KEY, provider_ref TEXT NOT NULL, kind TEXT NOT NULL, raw_code TEXT NOT NULL,
-    visible_at REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS executions (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, provider_ref TEXT NOT NULL, attempt_key TEXT NOT NULL,
-    kind TEXT NOT NULL);
-"""
+_LABELS = {LinkAnswer.APPROVE: APPROVED, LinkAnswer.DECLINE: "generic_decline"}
 Result = TypeVar("Result")
 
 
 class SandboxHost:
-    """The provider's side of the sandbox; its books are one SQLite file used by one thread."""
+    """The provider's side of the sandbox for one tenant; its books are one SQLite file used by one thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        tenant: str = "",
+        *,
+        hold_s: int = HOLD_S,
+        unreachable: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.clock = clock
+        """Seconds of the epoch; holds, chargebacks and payouts come with it."""
+        self.unreachable = unreachable
+        """True: every connection is refused."""
+        self._tenant = tenant
+        """Whose settlements are told; empty: everybody's."""
+        self._hold_s = hold_s
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-books")
-        self._books = self._thread.submit(_open, path).result()
+        self._books = self._thread.submit(books_of.opened, path).result()
 
     async def close(self) -> None:
         """Closes the books."""
-        await self._on_books(self._books.close)
+        await self._on_books(sqlite3.Connection.close)
         self._thread.shutdown()
+
+    # --- attempts -----------------------------------------------------------------------------------------
 
     async def prepare(self, order: Order) -> str:
         """The reference of the payment; the same payment id gives the same one."""
-        return await self._on_books(lambda: _order(self._books, order))
+        self._connect()
+        return await self._on_books(books_of.order, order)
 
-    async def authorise(self, request: AttemptRequest, label: str) -> Outcome:
-        """One attempt with the card behind `label`, with the troubles that the amount asks for."""
-        trouble = request.amount_minor % 100 if request.attempt == 1 else 0
-        if trouble == REFUSED:
+    async def authorise(self, request: AttemptRequest, *, checking: bool = False) -> Outcome:
+        """One attempt with the card behind the token; `checking`: an account check.
+
+        The troubles that the amount asks for befall the first attempt.
+        """
+        trouble = request.amount_minor % 100 if request.attempt == 1 and not checking else 0
+        if trouble == REFUSED or self.unreachable:
             return NEVER_SENT
         if trouble == REQUEST_LOST:
             return UNKNOWN
-        visible_at = time.time() + (LATE_RESULT_S if trouble == RESULT_LATE else 0.0)
-        outcome = decided(label, request.attempt)
-        outcome = await self._on_books(lambda: _execute(self._books, request, outcome, visible_at))
+        face = await self._face(request.token or "")
+        now = self.clock()
+        execution = Execution(
+            replace(request, token=None),
+            decided(face.label, request.attempt),
+            face,
+            now,
+            visible_at=now + (LATE_RESULT_S if trouble == RESULT_LATE else 0.0),
+            hold_until=now + self._hold_s if request.settle_later else 0.0,
+            counts=not checking,
+        )
+        outcome = await self._on_books(books_of.execute, execution)
         if trouble == SLOW:
             await asyncio.sleep(SLOW_ANSWER_S)
         return UNKNOWN if trouble in {ANSWER_LOST, RESULT_LATE} else outcome
 
+    async def _face(self, token: str) -> Face:
+        if token.startswith(books_of.CARD_ON_FILE):
+            return await self._on_books(books_of.kept_face, token)
+        return face_of(token)
+
     async def fetch(self, attempt_key: str) -> Outcome:
         """What the books say about an attempt; NEVER_SENT when they have none."""
-        return await self._on_books(lambda: _answer(self._books, attempt_key)) or NEVER_SENT
+        self._connect()
+        return await self._on_books(books_of.visible, attempt_key, self.clock()) or NEVER_SENT
 
     async def fence(self, provider_ref: str, attempt_key: str) -> Outcome:
         """Writes a refusal under the key, unless there is an answer already, which is then given."""
-        return await self._on_books(lambda: _fence(self._books, provider_ref, attempt_key))
+        self._connect()
+        return await self._on_books(books_of.fence, provider_ref, attempt_key, self.clock())
 
     async def times_charged(self, provider_ref: str) -> int:
         """How often money moved for a payment: 0 or 1, or the design is broken."""
-        return await self._on_books(lambda: _times_charged(self._books, provider_ref))
+        return await self._on_books(books_of.times_charged, provider_ref)
 
-    async def _on_books(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    # --- steps --------------------------------------------------------------------------------------------
+
+    async def take_step(self, step: str, request: StepRequest) -> StepOutcome:
+        """One settle, void or refund, with the troubles that the amount asks for on the first try."""
+        if self.unreachable:
+            return STEP_NEVER_SENT
+        first = await self._on_books(books_of.first_try, request.step_key)
+        trouble = request.amount_minor % 100 if first else 0
+        if trouble == REFUSED:
+            return STEP_NEVER_SENT
+        if trouble == REQUEST_LOST:
+            return STEP_UNKNOWN
+        now = self.clock()
+        visible_at = now + (LATE_RESULT_S if trouble == RESULT_LATE else 0.0)
+        outcome = await self._on_books(books_of.take_step, step, request, now, visible_at)
+        if trouble == SLOW:
+            await asyncio.sleep(SLOW_ANSWER_S)
+        return STEP_UNKNOWN if trouble in {ANSWER_LOST, RESULT_LATE} else outcome
+
+    async def standing(self, provider_ref: str) -> Standing:
+        """What the books say about a payment now."""
+        self._connect()
+        now = self.clock()
+        seen = await self._on_books(books_of.account, provider_ref, now)
+        held = await self._on_books(books_of.account, provider_ref, math.inf)
+        return standing_of(seen, now, under_way=seen.charge_ref != held.charge_ref)
+
+    # --- kept cards and links -----------------------------------------------------------------------------
+
+    async def forget(self, customer_ref: str, token_ref: str) -> None:
+        """The card is on file no more."""
+        self._connect()
+        await self._on_books(books_of.forget, customer_ref, token_ref)
+
+    async def open_link(self, wanted: LinkOrder) -> Link:
+        """A page that can be paid once."""
+        provider_ref = await self.prepare(wanted.order)
+        return await self._on_books(links_of.open_link, wanted, provider_ref)
+
+    async def close_link(self, link_ref: str) -> None:
+        """Nothing can be pressed any more."""
+        self._connect()
+        await self._on_books(links_of.close_link, link_ref)
+
+    async def link_page(self, token: str) -> LinkPage | None:
+        """What the page of a link shows now; None when there is no such link."""
+        return await self._on_books(links_of.page, token, self.clock())
+
+    async def answer_link(self, token: str, answer: LinkAnswer) -> LinkPage | None:
+        """What somebody pressed on a page, and the page after it; nothing happens unless it is open."""
+        return await self._on_books(_answer_link, token, answer, self.clock(), self._hold_s)
+
+    # --- settlement and events ----------------------------------------------------------------------------
+
+    async def settlements(self, since: str, until: str) -> AsyncIterator[FeedEntry]:
+        """The entries of a window, oldest first."""
+        self._connect()
+        first, end = (datetime.fromisoformat(bound) for bound in (since, until))
+        now = datetime.fromtimestamp(self.clock(), UTC)
+        for entry in feed(await self._on_books(_movements, self._tenant), now, self._tenant):
+            if first <= datetime.fromisoformat(entry.made_at) < end:
+                yield entry
+
+    async def events(self, after: int) -> Sequence[tuple[int, Notice]]:
+        """Number and notice of every event after number `after`, to be sent as webhooks."""
+        return await self._on_books(books_of.events, after)
+
+    def _connect(self) -> None:
+        if self.unreachable:
+            raise NotSentError
+
+    async def _on_books(self, work: Callable[..., Result], *details: object) -> Result:
+        task = partial(work, self._books, *details)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, task)
 
 
 def decided(label: str, attempt: int) -> Outcome:
@@ -106,71 +232,71 @@ def decided(label: str, attempt: int) -> Outcome:
     return Outcome(OutcomeKind.DECLINED, label, advice)
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    books = sqlite3.connect(path, isolation_level=None)
-    books.execute("PRAGMA journal_mode=WAL")
-    books.execute("PRAGMA synchronous=FULL")
-    books.executescript(_SCHEMA)
-    return books
+def standing_of(seen: Account, now: float, *, under_way: bool) -> Standing:
+    """A payment as a provider tells it; amounts are of what can be seen now."""
+    lapsed = 0 < seen.hold_until <= now and not seen.is_settled
+    if under_way:
+        state = StandingState.UNDER_WAY
+    elif seen.is_settled:
+        state = StandingState.SETTLED
+    elif seen.has("void") or lapsed:
+        state = StandingState.VOIDED
+    else:
+        state = _UNSETTLED.get(seen.last_kind, StandingState.OPEN)
+    return Standing(
+        state,
+        seen.authorised,
+        seen.settled,
+        seen.sum_of("refund"),
+        books_of.iso(seen.hold_until) if state is StandingState.AUTHORISED else "",
+        MappingProxyType({step_key: step_ref for _, step_key, _, step_ref in seen.done}),
+    )
 
 
-def _order(books: sqlite3.Connection, order: Order) -> str:
-    provider_ref = f"sbx_ref_{order.payment_id}"
-    values = (provider_ref, order.payment_id, order.amount_minor, order.currency)
-    books.execute("INSERT OR IGNORE INTO orders VALUES (?, ?, ?, ?)", values)
-    return provider_ref
+_UNSETTLED = {
+    OutcomeKind.AUTHORISED.value: StandingState.AUTHORISED,
+    OutcomeKind.DECLINED.value: StandingState.DECLINED,
+    OutcomeKind.REQUIRES_ACTION.value: StandingState.NEEDS_ACTION,
+}
 
 
-def _execute(
-    books: sqlite3.Connection, request: AttemptRequest, outcome: Outcome, visible_at: float
-) -> Outcome:
-    with _Transaction(books):
-        if (known := _stored(books, request.attempt_key)) is not None:
-            return known
-        reference, key, kind = request.provider_ref, request.attempt_key, outcome.kind.value
-        books.execute("INSERT INTO executions VALUES (NULL, ?, ?, ?)", (reference, key, kind))
-        answer = (key, reference, kind, outcome.raw_code, visible_at)
-        books.execute("INSERT INTO answers VALUES (?, ?, ?, ?, ?)", answer)
-    return outcome
+def _answer_link(
+    books: sqlite3.Connection, token: str, answer: LinkAnswer, now: float, hold_s: int
+) -> LinkPage | None:
+    page = links_of.page(books, token, now)
+    if page is None or page.state is not LinkState.OPEN:
+        return page
+    links_of.press(books, token)
+    request = AttemptRequest(
+        provider_ref=page.provider_ref,
+        attempt_key=f"{page.link_key}:{page.answers + 1}",
+        attempt=page.answers + 1,
+        token=None,
+        amount_minor=page.amount_minor,
+        currency=page.currency,
+        sca_basis="link_3ds",
+        settle_later=page.settle_later,
+    )
+    face = Face(_LABELS.get(answer, "authentication_required"))
+    hold_until = now + hold_s if page.settle_later else 0.0
+    outcome = decided(face.label, request.attempt)
+    books_of.execute(books, Execution(request, outcome, face, now, now, hold_until))
+    return links_of.page(books, token, now)
 
 
-def _stored(books: sqlite3.Connection, attempt_key: str) -> Outcome | None:
-    wanted = "SELECT kind, raw_code FROM answers WHERE attempt_key = ?"
-    found = books.execute(wanted, (attempt_key,)).fetchone()
-    return None if found is None else Outcome(OutcomeKind(found[0]), found[1])
-
-
-def _answer(books: sqlite3.Connection, attempt_key: str) -> Outcome | None:
-    wanted = "SELECT visible_at FROM answers WHERE attempt_key = ?"
-    found = books.execute(wanted, (attempt_key,)).fetchone()
-    if found is not None and found[0] > time.time():
-        return UNKNOWN
-    return _stored(books, attempt_key)
-
-
-def _fence(books: sqlite3.Connection, provider_ref: str, attempt_key: str) -> Outcome:
-    with _Transaction(books):
-        if (known := _stored(books, attempt_key)) is not None:
-            return known
-        answer = (attempt_key, provider_ref, OutcomeKind.NEVER_SENT.value, FENCED, time.time())
-        books.execute("INSERT INTO answers VALUES (?, ?, ?, ?, ?)", answer)
-    return Outcome(OutcomeKind.NEVER_SENT, FENCED)
-
-
-def _times_charged(books: sqlite3.Connection, provider_ref: str) -> int:
-    wanted = "SELECT count(*) FROM executions WHERE provider_ref = ? AND kind = 'authorised'"
-    return int(books.execute(wanted, (provider_ref,)).fetchone()[0])
-
-
-class _Transaction:
-    """BEGIN IMMEDIATE … COMMIT, or ROLLBACK."""
-
-    def __init__(self, books: sqlite3.Connection) -> None:
-        self._books = books
-
-    def __enter__(self) -> None:
-        self._books.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._books.execute("COMMIT" if kind is None else "ROLLBACK")
+def _movements(books: sqlite3.Connection, tenant: str) -> list[Movement]:
+    """Settled and refunded money of a tenant, in the order of the books."""
+    rows = books.execute(
+        "SELECT 'charge', e.provider_ref, e.charge_ref, e.amount_minor, o.currency, e.made_at"
+        " FROM executions AS e JOIN orders AS o USING (provider_ref)"
+        " WHERE e.kind = 'authorised' AND e.settled = 1 AND ? IN ('', o.tenant)"
+        " UNION ALL"
+        " SELECT CASE s.step WHEN 'settle' THEN 'charge' ELSE s.step END, s.provider_ref, s.step_ref,"
+        " s.amount_minor, o.currency, s.made_at FROM steps AS s JOIN orders AS o USING (provider_ref)"
+        " WHERE s.kind = 'done' AND s.step IN ('settle', 'refund') AND ? IN ('', o.tenant)",
+        (tenant, tenant),
+    ).fetchall()
+    return [
+        Movement(FeedKind(kind), provider_ref, step_ref, amount, currency, datetime.fromtimestamp(at, UTC))
+        for kind, provider_ref, step_ref, amount, currency, at in rows
+    ]

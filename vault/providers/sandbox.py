@@ -8,20 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vault.providers._sandbox_cards import SandboxCards, label_of, refused, token_for
-from vault.providers.base import (
-    Abilities,
-    AttemptRequest,
-    CellProvider,
-    Order,
-    Outcome,
-    Provider,
-    TokenResult,
-)
+from vault.providers._sandbox_cards import SandboxCards, refused
+from vault.providers._sandbox_side import KEY_WINDOW_S, OPTIONS, SandboxSide, host_options
+from vault.providers.base import Abilities, AttemptRequest, CellProvider, Outcome, Provider, TokenResult
 
 if TYPE_CHECKING:
     from vault.card import Card
-    from vault.providers._sandbox_host import SandboxHost
+
+__all__ = ["OPTIONS", "Sandbox", "SandboxCell", "cell_provider", "provider"]
 
 
 class SandboxCell:
@@ -34,8 +28,8 @@ class SandboxCell:
 
     def tokenise(self, card: "Card") -> TokenResult:
         """A token for a test card, `pan_not_allowed` for any other."""
-        label = self._cards.label(card)
-        return refused() if label is None else TokenResult(token_for(label))
+        face = self._cards.face(card)
+        return refused() if face is None else TokenResult(face.token)
 
     def authorise(
         self, card: "Card", request: dict[str, Any], call: Callable[[dict[str, Any]], dict[str, Any]]
@@ -45,49 +39,33 @@ class SandboxCell:
         return {"kind": "never_sent"}
 
 
-class Sandbox:
+class Sandbox(SandboxSide):
     """The broker's side: ids and amounts only."""
 
     name = "sandbox"
     abilities = Abilities(
         tokenise_first=True,
         moto=True,
-        settle_later=False,
-        partial_settle=False,
-        keeps_cards=False,
-        links=False,
-        settlement_feed=False,
-        key_window_s=82_800,
+        settle_later=True,
+        partial_settle=True,
+        keeps_cards=True,
+        links=True,
+        settlement_feed=True,
+        key_window_s=KEY_WINDOW_S,
     )
-
-    def __init__(self, host: "SandboxHost") -> None:
-        self.host = host
-
-    async def prepare(self, order: Order) -> str:
-        """The reference of the payment."""
-        return await self.host.prepare(order)
 
     async def authorise(self, request: AttemptRequest) -> Outcome:
         """One attempt with a token."""
-        return await self.host.authorise(request, label_of(request.token or ""))
+        return await self.host.authorise(request)
 
-    async def fetch(self, provider_ref: str, attempt_key: str) -> Outcome:
-        """What became of an attempt."""
-        del provider_ref
-        return await self.host.fetch(attempt_key)
-
-    async def fence(self, provider_ref: str, attempt_key: str) -> Outcome:
-        """The attempt can never execute any more, or its result."""
-        return await self.host.fence(provider_ref, attempt_key)
+    async def verify_card(self, request: AttemptRequest) -> Outcome:
+        """An account check of a token."""
+        return await self.host.authorise(request, checking=True)
 
     async def wire(self, body: dict[str, Any]) -> dict[str, Any]:
         """A cell of this provider calls nobody."""
         del body
         return {"kind": "never_sent"}
-
-    async def close(self) -> None:
-        """Closes the books."""
-        await self.host.close()
 
 
 def cell_provider(config: dict[str, Any]) -> CellProvider:
@@ -97,7 +75,6 @@ def cell_provider(config: dict[str, Any]) -> CellProvider:
 
 def provider(data_dir: Path, config: Mapping[str, Any]) -> Provider:
     """The broker's side with its books in `data_dir`."""
-    del config
     from vault.providers._sandbox_host import SandboxHost
 
-    return Sandbox(SandboxHost(data_dir / "sandbox.db"))
+    return Sandbox(SandboxHost(data_dir / "sandbox.db", **host_options(config)))

@@ -1,21 +1,21 @@
 """The sandbox as a provider that knows no tokens: the card itself goes with every attempt, sent by its cell.
 
 Adyen's raw-card payments and Braintree's sale work like this. PAN and CVV stay in the cell until
-`authorise`; the cell tells the host which test card it is, never its digits. Everything else is the
-sandbox's.
+`authorise`; the cell tells the host which test card it is, never its digits. A card that was kept once is
+charged by id, by the broker. Everything else is the sandbox's.
 """
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vault.providers._sandbox_cards import SandboxCards, refused
+from vault.providers._sandbox_cards import INVALID, SandboxCards, refused
+from vault.providers._sandbox_side import KEY_WINDOW_S, OPTIONS, SandboxSide, host_options
 from vault.providers.base import (
     NEVER_SENT,
     Abilities,
     AttemptRequest,
     CellProvider,
-    Order,
     Outcome,
     Provider,
     TokenResult,
@@ -24,7 +24,8 @@ from vault.providers.base import (
 
 if TYPE_CHECKING:
     from vault.card import Card
-    from vault.providers._sandbox_host import SandboxHost
+
+__all__ = ["OPTIONS", "DirectCell", "SandboxDirect", "cell_provider", "provider"]
 
 
 class DirectCell:
@@ -37,60 +38,42 @@ class DirectCell:
 
     def tokenise(self, card: "Card") -> TokenResult:
         """No token; `pan_not_allowed` for a card that is no test card."""
-        return refused() if self._cards.label(card) is None else TokenResult(None)
+        return refused() if self._cards.face(card) is None else TokenResult(None)
 
     def authorise(
         self, card: "Card", request: dict[str, Any], call: Callable[[dict[str, Any]], dict[str, Any]]
     ) -> dict[str, Any]:
-        """One attempt; the host's answer as it is."""
-        return call({**request, "label": self._cards.label(card) or "invalid_card"})
+        """One attempt, an account check when the amount is 0; the host's answer as it is."""
+        return call({**request, "token": (self._cards.face(card) or INVALID).token})
 
 
-class SandboxDirect:
-    """The broker's side: it can prepare, fetch and fence, but only a cell can authorise."""
+class SandboxDirect(SandboxSide):
+    """The broker's side: only a cell can authorise a card that is keyed."""
 
     name = "sandbox_direct"
     abilities = Abilities(
         tokenise_first=False,
         moto=True,
-        settle_later=False,
-        partial_settle=False,
-        keeps_cards=False,
-        links=False,
-        settlement_feed=False,
-        key_window_s=82_800,
+        settle_later=True,
+        partial_settle=True,
+        keeps_cards=True,
+        links=True,
+        settlement_feed=True,
+        key_window_s=KEY_WINDOW_S,
     )
 
-    def __init__(self, host: "SandboxHost") -> None:
-        self.host = host
-
-    async def prepare(self, order: Order) -> str:
-        """The reference of the payment."""
-        return await self.host.prepare(order)
-
     async def authorise(self, request: AttemptRequest) -> Outcome:
-        """Without a card nothing can be sent."""
-        del request
-        return NEVER_SENT
+        """One attempt with a kept card; without a card nothing can be sent."""
+        return await self.host.authorise(request) if request.off_line else NEVER_SENT
 
-    async def fetch(self, provider_ref: str, attempt_key: str) -> Outcome:
-        """What became of an attempt."""
-        del provider_ref
-        return await self.host.fetch(attempt_key)
-
-    async def fence(self, provider_ref: str, attempt_key: str) -> Outcome:
-        """The attempt can never execute any more, or its result."""
-        return await self.host.fence(provider_ref, attempt_key)
+    async def verify_card(self, request: AttemptRequest) -> Outcome:
+        """An account check of a kept card; one that is keyed is checked by its cell, with the amount 0."""
+        return await self.host.authorise(request, checking=True) if request.off_line else NEVER_SENT
 
     async def wire(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The call of a cell: one attempt."""
-        values = dict(body)
-        label = str(values.pop("label", "invalid_card"))
-        return outcome_as_json(await self.host.authorise(AttemptRequest(token=None, **values), label))
-
-    async def close(self) -> None:
-        """Closes the books."""
-        await self.host.close()
+        """The call of a cell: one attempt or account check."""
+        request = AttemptRequest(**body)
+        return outcome_as_json(await self.host.authorise(request, checking=request.amount_minor == 0))
 
 
 def cell_provider(config: dict[str, Any]) -> CellProvider:
@@ -100,7 +83,6 @@ def cell_provider(config: dict[str, Any]) -> CellProvider:
 
 def provider(data_dir: Path, config: Mapping[str, Any]) -> Provider:
     """The broker's side with its books in `data_dir`."""
-    del config
     from vault.providers._sandbox_host import SandboxHost
 
-    return SandboxDirect(SandboxHost(data_dir / "sandbox_direct.db"))
+    return SandboxDirect(SandboxHost(data_dir / "sandbox_direct.db", **host_options(config)))

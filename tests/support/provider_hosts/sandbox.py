@@ -1,0 +1,7 @@
+"""The rig of `vault/providers/sandbox.py`."""
+
+from functools import partial
+
+from tests.support.provider_hosts._sandbox import rig_of_sandbox
+
+rig = partial(rig_of_sandbox, "sandbox")
