@@ -6,6 +6,7 @@ an entry, or to write into a day that is closed: what becomes known later is wri
 day after it. `book` runs inside the caller's transaction, so a payment's change and its entry are one commit.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -25,7 +26,6 @@ from sqlalchemy import (
     insert,
     select,
 )
-from sqlalchemy.dialects.sqlite import insert as insert_once
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.outbox import stamp
@@ -102,6 +102,9 @@ for _table in (DAYS, ENTRIES, LINES):
 _after_create(ENTRIES, _OPEN_DAYS)
 _after_create(LINES, _POSTINGS)
 
+_MONEY = ("kind", "tenant", "currency", "gross_minor", "fee_minor")
+"""What a source stands for; told again with anything else, it is another fact."""
+
 
 @dataclass(frozen=True)
 class EntryRow(Fact):
@@ -116,22 +119,45 @@ async def book(change: Change, fact: Fact) -> bool:
 
     `BooksError` when the source is known with other money: two facts must never share one key.
     """
-    return await write(change.conn, fact)
+    return await write(change.conn, fact) == 1
 
 
-async def write(conn: AsyncConnection, fact: Fact) -> bool:
-    """As `book`, on the connection of a transaction."""
-    lines = lines_of(fact)
-    values = {each.name: getattr(fact, each.name) for each in fields(Fact)}
-    values |= {"kind": fact.kind.value, "day": await open_day(conn, fact), "written_at": stamp()}
-    wanted = insert_once(ENTRIES).values(**values).on_conflict_do_nothing(index_elements=["source"])
-    entry_id = (await conn.execute(wanted.returning(ENTRIES.c.entry_id))).scalar_one_or_none()
-    if entry_id is None:
-        await _check_same(conn, fact)
-        return False
-    if lines:
-        await conn.execute(insert(LINES), [_line_values(entry_id, line) for line in lines])
-    return True
+async def write(conn: AsyncConnection, *facts: Fact) -> int:
+    """As `book` for many facts at once, on the connection of a transaction; how many were new."""
+    told: dict[str, Fact] = {}
+    for fact in facts:
+        _check_same(told.setdefault(fact.source, fact), fact)
+    known = await _known(conn, list(told))
+    for source, fact in known.items():
+        _check_same(fact, told.pop(source))
+    lines = {source: lines_of(fact) for source, fact in told.items()}
+    if told:
+        await _insert(conn, list(told.values()), lines)
+    return len(told)
+
+
+async def _insert(
+    conn: AsyncConnection, facts: Sequence[Fact], lines: Mapping[str, tuple[Line, ...]]
+) -> None:
+    closed = {tenant: await last_closed(conn, tenant) for tenant in {fact.tenant for fact in facts}}
+    values = []
+    for fact in facts:
+        day = open_day(fact.at, closed[fact.tenant])
+        values.append({**_fact_values(fact), "day": day, "written_at": stamp()})
+    made = await conn.execute(insert(ENTRIES).returning(ENTRIES.c.entry_id, ENTRIES.c.source), values)
+    rows = [_line_values(row.entry_id, line) for row in made for line in lines[row.source]]
+    if rows:
+        await conn.execute(insert(LINES), rows)
+
+
+async def _known(conn: AsyncConnection, sources: Sequence[str]) -> dict[str, EntryRow]:
+    return {entry.source: entry for entry in await entries_where(conn, ENTRIES.c.source.in_(sources))}
+
+
+def _check_same(known: Fact, told: Fact) -> None:
+    pairs = ((getattr(known, name), getattr(told, name)) for name in _MONEY)
+    if any(one != other for one, other in pairs):
+        raise BooksError("the books know this source with other money")
 
 
 def settled(row: PaymentRow, amount_minor: int, step_key: str, step_ref: str = "") -> Fact:
@@ -220,19 +246,15 @@ def moment(text: str) -> datetime:
     return found.astimezone(UTC)
 
 
-async def open_day(conn: AsyncConnection, fact: Fact) -> str:
-    """The day that a fact counts for: its own, or the first open one when that is closed."""
-    day = moment(fact.at).date().isoformat()
-    closed = await last_closed(conn, fact.tenant)
+def open_day(at: str, closed: str) -> str:
+    """The day that a fact of `at` counts for: its own, or the first after `closed`, the last closed one."""
+    day = moment(at).date().isoformat()
     return day if day > closed else day_after(closed)
 
 
-async def _check_same(conn: AsyncConnection, fact: Fact) -> None:
-    wanted = select(ENTRIES).where(ENTRIES.c.source == fact.source)
-    known = (await conn.execute(wanted)).one()
-    ours = (fact.kind, fact.tenant, fact.currency, fact.gross_minor, fact.fee_minor)
-    if ours != (known.kind, known.tenant, known.currency, known.gross_minor, known.fee_minor):
-        raise BooksError("the books know this source with other money")
+def _fact_values(fact: Fact) -> dict[str, Any]:
+    values = {each.name: getattr(fact, each.name) for each in fields(Fact)}
+    return {**values, "kind": fact.kind.value}
 
 
 def _line_values(entry_id: int, line: Line) -> dict[str, Any]:

@@ -6,13 +6,13 @@ is the tenant's whose feed it stood in. What a stored entry says about money is 
 states other money under the same id is a difference to be looked at (`restated`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, String, Table, func, select, update
+from sqlalchemy import BigInteger, Boolean, Column, Index, String, Table, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_once
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -63,6 +63,7 @@ CURSORS = Table(
     Column("provider", String(48), primary_key=True),
     Column("read_until", String(24), nullable=False),
 )
+_MONEY = ("kind", "gross_minor", "fee_minor", "currency")
 
 
 @dataclass(frozen=True)
@@ -161,15 +162,50 @@ def _checked(entry: FeedEntry) -> FeedEntry:
     return replace(entry, made_at=stamp(journal.moment(entry.made_at)))
 
 
-async def _store(store: Store, feed: Feed, batch: list[FeedEntry]) -> int:
+async def _store(store: Store, feed: Feed, batch: Sequence[FeedEntry]) -> int:
+    """How many of the entries were new; the others may have learnt their payout."""
     if not batch:
         return 0
     async with store.changing() as change:
-        owners = await _owners(change.conn, feed, {entry.provider_ref for entry in batch})
-        return sum([await _store_one(change.conn, feed, entry, owners) for entry in batch])
+        conn = change.conn
+        owners = await _owners(conn, feed, {entry.provider_ref for entry in batch})
+        told = {entry.entry_id: _row(feed, entry, owners) for entry in batch}
+        same = (STATEMENT.c.provider == feed.name) & STATEMENT.c.entry_id.in_(list(told))
+        for known in await rows_where(conn, same):
+            await _learn(conn, known, told.pop(known.entry_id))
+        if told:
+            await _insert(conn, list(told.values()))
+        return len(told)
 
 
-async def _owners(conn: AsyncConnection, feed: Feed, references: Iterable[str]) -> dict[str, tuple[str, str]]:
+def _row(feed: Feed, entry: FeedEntry, owners: Mapping[str, tuple[str, str]]) -> StatementRow:
+    tenant, payment_id = owners.get(entry.provider_ref, (feed.tenant, ""))
+    return StatementRow(**vars(entry), provider=feed.name, tenant=tenant, payment_id=payment_id)
+
+
+async def _insert(conn: AsyncConnection, rows: Sequence[StatementRow]) -> None:
+    await journal.write(conn, *map(_fact, rows))
+    closed = {tenant: await journal.last_closed(conn, tenant) for tenant in {row.tenant for row in rows}}
+    values = []
+    for row in rows:
+        day = journal.open_day(row.made_at, closed[row.tenant])
+        values.append({**vars(row), "kind": row.kind.value, "day": day})
+    await conn.execute(insert(STATEMENT), values)
+
+
+async def _learn(conn: AsyncConnection, known: StatementRow, told: StatementRow) -> None:
+    """What may become known of a stored entry: its payout, its day at the bank, and that it was restated."""
+    restated = any(getattr(known, name) != getattr(told, name) for name in _MONEY)
+    values: dict[str, Any] = {"restated": known.restated or restated, "available_on": told.available_on}
+    values["payout_ref"] = told.payout_ref or known.payout_ref
+    if any(getattr(known, name) != value for name, value in values.items()):
+        same = (STATEMENT.c.provider == known.provider) & (STATEMENT.c.entry_id == known.entry_id)
+        await conn.execute(update(STATEMENT).where(same).values(**values))
+
+
+async def _owners(
+    conn: AsyncConnection, feed: Feed, references: Collection[str]
+) -> dict[str, tuple[str, str]]:
     """Provider reference -> tenant and payment, of those that any attempt of ours was made under."""
     same = (ATTEMPTS.c.provider == feed.name) & ATTEMPTS.c.provider_ref.in_(references)
     tried = (
@@ -179,35 +215,6 @@ async def _owners(conn: AsyncConnection, feed: Feed, references: Iterable[str]) 
     now = select(PAYMENTS.c.provider_ref, PAYMENTS.c.tenant, PAYMENTS.c.payment_id).where(same)
     found = [*await conn.execute(tried), *await conn.execute(now)]
     return {row.provider_ref: (row.tenant, row.payment_id) for row in found}
-
-
-async def _store_one(
-    conn: AsyncConnection, feed: Feed, entry: FeedEntry, owners: dict[str, tuple[str, str]]
-) -> int:
-    tenant, payment_id = owners.get(entry.provider_ref, (feed.tenant, ""))
-    row = StatementRow(**vars(entry), provider=feed.name, tenant=tenant, payment_id=payment_id)
-    if await _known(conn, row):
-        return 0
-    fact = _fact(row)
-    await journal.write(conn, fact)
-    values = {**vars(row), "kind": row.kind.value, "day": await journal.open_day(conn, fact)}
-    await conn.execute(insert_once(STATEMENT).values(**values))
-    return 1
-
-
-async def _known(conn: AsyncConnection, row: StatementRow) -> bool:
-    """True when the entry is stored; then only its payout and its day at the bank may have become known."""
-    same = (STATEMENT.c.provider == row.provider) & (STATEMENT.c.entry_id == row.entry_id)
-    found = (await conn.execute(select(STATEMENT).where(same))).first()
-    if found is None:
-        return False
-    money = (row.kind, row.gross_minor, row.fee_minor, row.currency)
-    restated = money != (found.kind, found.gross_minor, found.fee_minor, found.currency)
-    values: dict[str, Any] = {"restated": found.restated or restated, "available_on": row.available_on}
-    values["payout_ref"] = row.payout_ref or found.payout_ref
-    if any(getattr(found, name) != value for name, value in values.items()):
-        await conn.execute(update(STATEMENT).where(same).values(**values))
-    return True
 
 
 def _fact(row: StatementRow) -> Fact:
