@@ -25,6 +25,7 @@ from pay_ivr.codes import PaymentCodes
 from pay_ivr.ids import now_ms
 from pay_ivr.journal import Journal
 from pay_ivr.logs import log, start_logging
+from pay_ivr.phones import Phones
 from pay_ivr.settings import Settings
 from pay_ivr.sip.endpoint import SipEndpoint, SipSettings
 from pay_ivr.sip.registrar import Registrar
@@ -38,7 +39,8 @@ from pay_ivr.tones import hold_music
 from vault import Door, MediaClient, VaultError
 
 SECRETS_EVERY_S = 5.0
-"""How soon a new agent's phone can register; agents are added by a command in another process."""
+"""How soon a new agent's phone can register, and one that was reset or removed rings no more: agents are
+administered by commands in other processes."""
 TRACE_FILE = "sip-trace.jsonl"
 TOLD_AT_STOP = (
     "legs",
@@ -113,8 +115,8 @@ class App:
     async def _start_sip(self, store: Store, board: Switchboard) -> SipEndpoint:
         settings = self.settings
         self._secrets = await store.sip_secrets()
-        self._task(self._follow_secrets(store), "sip.secrets")
         registrar = Registrar(settings.sip_realm, ha1_of=self._ha1_of, allow_legacy=True)
+        await self._keep_phones(store, registrar)
         sip = SipEndpoint(
             SipSettings(
                 bind_ip=settings.bind_ip,
@@ -134,16 +136,27 @@ class App:
         self._on_stop(sip.stop)
         return sip
 
+    async def _keep_phones(self, store: Store, registrar: Registrar) -> None:
+        """Phones of the run before are back; those of agents who are reset or removed go at once."""
+        phones = Phones(store, registrar)
+        log.info("sip.phones.restored", phones=await phones.restore())
+        self._task(phones.run(), "sip.phones")
+        self._on_stop(phones.flush)
+        self._task(self._follow_secrets(store, registrar), "sip.secrets")
+
     def _ha1_of(self, user: str, algorithm: str) -> str | None:
         secret = self._secrets.get(user)
         if secret is None:
             return None
         return secret.ha1_md5 if algorithm.upper() == "MD5" else secret.ha1_sha256
 
-    async def _follow_secrets(self, store: Store) -> None:
+    async def _follow_secrets(self, store: Store, registrar: Registrar) -> None:
         while True:
             await asyncio.sleep(SECRETS_EVERY_S)
-            self._secrets = await store.sip_secrets()
+            before, self._secrets = self._secrets, await store.sip_secrets()
+            for user in before:
+                if before[user] != self._secrets.get(user):
+                    registrar.forget(user)
 
     async def _warm(self, speech: Speech, shelf: Shelf, tenants: Mapping[str, Tenant]) -> None:
         """What media must be able to play without us, then every fixed prompt of every language in use.

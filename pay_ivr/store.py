@@ -1,4 +1,4 @@
-"""app.db: agents, logins, access keys, payment codes, calls live and ended, and the outbox of the app.
+"""app.db: agents, their logins and phones, access keys, payment codes, calls, and the outbox of the app.
 
 One file, one writer (architecture §1). Every change that the audit log must know adds its outbox row in the
 same transaction, so that neither can exist without the other. Times are UTC milliseconds since 1970.
@@ -63,6 +63,18 @@ agents = Table(
     Column("sip_ha1_md5", String(32), nullable=False),
     Column("sip_ha1_sha256", String(64), nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
+)
+# The registrar's memory of the run before; `pay_ivr/phones.py` writes and reads it.
+phones = Table(
+    "phones",
+    metadata,
+    Column("agent_id", String(64), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("uri", String, nullable=False),
+    Column("ip", String(45), nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("instance", String),
+    Column("expires_at_ms", BigInteger, nullable=False),
 )
 logins = Table(
     "logins",
@@ -260,20 +272,20 @@ class Store:
         return {row.agent_id: SipSecret(row.sip_realm, row.sip_ha1_md5, row.sip_ha1_sha256) for row in rows}
 
     async def reset_agent(self, new: NewAgent, now_ms: int, by: str) -> None:
-        """Other passwords for console and phone; tries forgotten, every login ended."""
+        """Other passwords for console and phone; tries forgotten, every login and registration ended."""
         async with self.engine.begin() as conn:
             await conn.execute(
                 update(agents)
                 .where(agents.c.agent_id == new.agent.agent_id)
                 .values(tries=0, locked_until_ms=0, **_secrets_of(new))
             )
-            await conn.execute(delete(logins).where(logins.c.agent_id == new.agent.agent_id))
+            await _forget_ways_in(conn, new.agent)
             await _note(conn, "agent.password.reset", new.agent, now_ms, actor=by)
 
     async def remove_agent(self, agent: Agent, now_ms: int, by: str) -> None:
         """The agent is gone with his logins and the secret of his phone; what he did stays on record."""
         async with self.engine.begin() as conn:
-            await conn.execute(delete(logins).where(logins.c.agent_id == agent.agent_id))
+            await _forget_ways_in(conn, agent)
             await conn.execute(delete(agents).where(agents.c.agent_id == agent.agent_id))
             await _note(conn, "agent.user.removed", agent, now_ms, actor=by)
 
@@ -487,6 +499,12 @@ def _secrets_of(new: NewAgent) -> dict[str, Any]:
         "sip_ha1_md5": new.sip.ha1_md5,
         "sip_ha1_sha256": new.sip.ha1_sha256,
     }
+
+
+async def _forget_ways_in(conn: AsyncConnection, agent: Agent) -> None:
+    """Logins and registered phones: both were let in by passwords that are not good any more."""
+    for table in (logins, phones):
+        await conn.execute(delete(table).where(table.c.agent_id == agent.agent_id))
 
 
 def _call_values(call: CallView) -> dict[str, Any]:

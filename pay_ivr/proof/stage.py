@@ -33,10 +33,7 @@ class Stage:
             data_dir=folder / "data",
             run_dir=self._run_dir,
             tenants_dir=tenants_dir,
-            http_port=0,
-            sip_udp_port=0,
-            sip_tcp_port=0,
-            **settings,
+            **({"http_port": 0, "sip_udp_port": 0, "sip_tcp_port": 0} | settings),
         )
         self.logins: dict[str, NewAgentLogin] = {}
         self.access_key = ""

@@ -69,6 +69,8 @@ class Registrar:
         self._digest = DigestServer(realm, lookup, allow_legacy=allow_legacy, algorithms=algorithms)
         self._clock = clock
         self._bindings: dict[str, list[Contact]] = {}
+        self.on_change: Callable[[str], None] = _tell_nobody
+        """Told the user whose bindings are not what they were; must not block."""
 
     def size(self) -> int:
         """Bindings of all users, expired ones included until they are looked for."""
@@ -80,6 +82,15 @@ class Registrar:
         current = [contact for contact in self._bindings.get(user, []) if contact.expires_at > now]
         self._keep(user, current)
         return current[::-1]
+
+    def restore(self, user: str, contacts: Sequence[Contact]) -> None:
+        """Bindings of an earlier run, the oldest first; what has registered since then is newer and wins."""
+        if user not in self._bindings:
+            self._bindings[user] = list(contacts[-CONTACTS_MAX:])
+
+    def forget(self, user: str) -> None:
+        """No phone of that user is called any more: he is gone, or his password is another one now."""
+        self._keep(user, [])
 
     def knows_flow(self, source: Hop) -> bool:
         """True when a phone is registered on that flow."""
@@ -143,10 +154,13 @@ class Registrar:
 
     def _keep(self, user: str, contacts: list[Contact]) -> None:
         """Users without phones take no memory."""
+        if contacts == self._bindings.get(user, []):
+            return
         if contacts:
             self._bindings[user] = contacts
         else:
             self._bindings.pop(user, None)
+        self.on_change(user)
 
     def _listing(self, request: Request, user: str, now: float) -> Response:
         """200 with every current contact and its remaining seconds (§10.3 step 8)."""
@@ -191,3 +205,7 @@ def _address(uri: str) -> tuple[str, str, int | None, str]:
 
 def _nobody(_user: str) -> str | None:
     return None
+
+
+def _tell_nobody(_user: str) -> None:
+    pass

@@ -231,6 +231,10 @@ class Node:
         ]
         return names + waiting
 
+    def phones_stored(self) -> list[str]:
+        """Users of the registered phones that a restart of the app would put back."""
+        return _column(self.stage.folder / "data" / "app.db", "SELECT agent_id FROM phones ORDER BY agent_id")
+
     def payments_stored(self) -> list[tuple[Any, ...]]:
         """Every row of the vault's payments and attempts."""
         with _read_only(self.stage.folder / "data" / "vault.db") as books:
