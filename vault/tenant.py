@@ -8,21 +8,25 @@ without an acceptance on record, nothing unattended without a consent on record.
 import re
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from vault.currency import MINOR_DIGITS
 from vault.door import Refused, VaultError
 from vault.payment import AMOUNT_MAX_MINOR, Terms
-from vault.providers.base import provider_names
+from vault.providers.base import options_of, provider_names
 from vault.velocity import DO_NOT_TRY_AGAIN_DAYS_MAX, Velocity
 
 TENANTS_MAX = 1_000
 """Tenant files read at start; more than any node serves, fewer than a mistaken folder holds."""
 FILE_BYTES_MAX = 200_000
 """A tenant's file is a page or two; more is another file put there by mistake."""
+
+PROVIDERS_MAX = 5
+"""Providers of one tenant: nobody has more contracts, and a caller waits while each is tried."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_\-]{0,39}")
 Purpose = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,31}$")]
@@ -71,8 +75,12 @@ class PaymentSection(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
+    providers: tuple[str, ...] = Field(default=(), max_length=PROVIDERS_MAX, strict=False)
+    """Instead of `provider`: several, the preferred first. Another is taken only when nothing was sent."""
     provider: str
     """A file of vault/providers."""
+    cascade: bool = False
+    """A payment that was declined for a passing reason may be tried at the next provider, once."""
     currencies: tuple[str, ...] = Field(min_length=1, strict=False)
     """ISO 4217 codes."""
     amount_max_minor: int = Field(gt=0, le=AMOUNT_MAX_MINOR)
@@ -92,12 +100,46 @@ class PaymentSection(BaseModel):
     limits: LimitsSection | None = None
     """How often is too often; see `[payment.limits]`."""
 
+    options: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    """`[payment.<provider>]`, by the provider's name."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, values: Any) -> Any:
+        """`provider` as the first of `providers`; the tables of providers under `options`."""
+        if not isinstance(values, dict):
+            return values
+        if "options" in values:
+            raise ValueError("options of a provider stand in [payment.<provider>]")
+        tables = {name: values[name] for name in provider_names() if name in values}
+        values = {name: value for name, value in values.items() if name not in tables}
+        several = values.get("providers")
+        if several is not None and "provider" in values:
+            raise ValueError("name provider or providers, not both")
+        if isinstance(several, list) and several:
+            values["provider"] = several[0]
+        return {**values, "options": tables}
+
     @field_validator("provider")
     @classmethod
     def _provider_exists(cls, value: str) -> str:
         if value not in provider_names():
             raise ValueError("no such file in vault/providers")
         return value
+
+    @field_validator("providers")
+    @classmethod
+    def _providers_exist(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not set(value) <= set(provider_names()):
+            raise ValueError("one of them is no file in vault/providers")
+        if len(set(value)) < len(value):
+            raise ValueError("one of them stands there twice")
+        return value
+
+    @property
+    def route(self) -> tuple[str, ...]:
+        """The tenant's providers, the preferred one first."""
+        return self.providers or (self.provider,)
 
     @field_validator("currencies")
     @classmethod
@@ -117,7 +159,8 @@ class _File(BaseModel):
 
     @model_validator(mode="after")
     def _live_is_strict(self) -> "_File":
-        if self.live and (self.payment.provider.startswith("sandbox") or self.payment.canary):
+        sandboxed = any(name.startswith("sandbox") for name in self.payment.route)
+        if self.live and (sandboxed or self.payment.canary):
             raise ValueError("a live tenant cannot use a sandbox provider or the canary range")
         if self.live and self.payment.unattended and not self.payment.unattended_consent.strip():
             raise ValueError("a live tenant needs unattended_consent for unattended payments")
@@ -141,6 +184,12 @@ class Tenant:
         limits = section.limits or (LimitsSection() if live else None)
         self.velocity = Velocity(**dict(limits)) if limits else None
         """None: nothing is counted against this tenant."""
+
+    def config_of(self, provider: str) -> dict[str, Any]:
+        """What `load_provider` takes: the tenant's name and every option of the provider."""
+        given = self.section.options.get(provider, {})
+        options = {name: given.get(name, option.default) for name, option in options_of(provider).items()}
+        return {"tenant": self.name, **options}
 
     def check_posture(self, weak: tuple[str, ...]) -> None:
         """`Refused` when a live tenant may not run on this machine's posture."""
@@ -176,7 +225,29 @@ def read_tenant(path: Path) -> Tenant:
         names = [str(part) for part in first["loc"]]
         problem = first["msg"].removeprefix("Value error, ")
         raise TenantError("tenant_invalid", _sentence(path.name, text, names, problem)) from None
+    _check_options(path.name, text, file.payment)
     return Tenant(path.stem, file.live, file.payment)
+
+
+def _check_options(file: str, text: str, section: PaymentSection) -> None:
+    """`TenantError` for the first option that its provider does not take."""
+    for provider, table in section.options.items():
+        known = options_of(provider)
+        for name, value in table.items():
+            if name not in known:
+                raise _invalid(file, text, [provider, name], "the provider has no such option")
+            if type(value) is not known[name].kind:
+                raise _invalid(
+                    file, text, [provider, name], f"must be of the type {known[name].kind.__name__}"
+                )
+    for provider in section.route:
+        for name, option in options_of(provider).items():
+            if option.default is None and name not in section.options.get(provider, {}):
+                raise _invalid(file, text, [provider, name], "must be given")
+
+
+def _invalid(file: str, text: str, names: list[str], problem: str) -> TenantError:
+    return TenantError("tenant_invalid", _sentence(file, text, ["payment", *names], problem))
 
 
 def _text_of(path: Path) -> str:

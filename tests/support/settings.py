@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from pay_ivr.settings import FILE_VARIABLE, PREFIX, Settings
 from pay_ivr.tenants import Did, Telephony
+from vault.providers.base import Option, options_of, provider_names
 from vault.tenant import LimitsSection, PaymentSection
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
@@ -38,8 +40,9 @@ def document() -> str:
         TENANT_HEAD,
         "### `[telephony]`\n\n" + _table(Telephony, leave_out=("did",)),
         "### `[[telephony.did]]`, one per number\n\n" + _table(Did),
-        "### `[payment]`\n\n" + _table(PaymentSection),
+        "### `[payment]`\n\n" + _table(PaymentSection, leave_out=("options",)),
         "### `[payment.limits]`\n\n" + _table(LimitsSection),
+        *(f"### `[payment.{name}]`\n\n" + _options(options_of(name)) for name in provider_names()),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -65,6 +68,14 @@ def _table(model: type[BaseModel], leave_out: tuple[str, ...] = ()) -> str:
         for name, field in model.model_fields.items()
         if name not in leave_out
     ]
+    return "\n".join(rows)
+
+
+def _options(options: Mapping[str, Option]) -> str:
+    rows = ["| field | default | |", "|---|---|---|"]
+    for name, option in options.items():
+        default = "required" if option.default is None else _default(option.default)
+        rows.append(f"| `{name}` | {default} | {option.manual} |")
     return "\n".join(rows)
 
 

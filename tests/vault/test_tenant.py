@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from vault.door import Refused
+from vault.providers.base import Option
 from vault.tenant import FILE_BYTES_MAX, TenantError, read_tenant, read_tenants
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +60,14 @@ def test_defaults_are_the_careful_ones(tmp_path):
         ("live = false", 'live = "no"', "line 2, field live"),
         ('purposes = ["booking"]', 'purposes = ["booking"]\nsurprise = 1', "line 10, field payment.surprise"),
         ('provider = "sandbox"\n', "", "section [payment], field payment.provider"),
+        ('provider = "sandbox"', 'providers = ["sandbox", "nobody"]', "line 6, field payment.providers"),
+        ('provider = "sandbox"', 'providers = ["sandbox", "sandbox"]', "line 6, field payment.providers"),
+        ('provider = "sandbox"', "providers = []", "section [payment], field payment.provider"),
+        ('provider = "sandbox"', 'providers = ["sandbox"]\nprovider = "sandbox"', "section [payment], field"),
+        ('["booking"]', '["booking"]\noptions = {}', "section [payment], field payment: options"),
+        ('["booking"]', '["booking"]\n[payment.sandbox]\nholds = 1', "line 11, field payment.sandbox.holds"),
+        ('["booking"]', '["booking"]\nsandbox = {hold_s = "1"}', "section [payment], field payment.sandbox"),
+        ('["booking"]', '["booking"]\nsandbox = 1', "line 10, field payment.options.sandbox"),
         ("[payment]", "[payments]", "section [payment], field payment"),
     ],
 )
@@ -69,6 +78,44 @@ def test_wrong_line_is_named_without_its_value(tmp_path, old, new, place):
     assert wrong.value.sentence.startswith(f"demo.toml, {place}")
     for value in ("nobody", "EURO", "Booking!", "100000000", "5000.5"):
         assert value not in wrong.value.sentence
+
+
+def test_several_providers_stand_in_their_order(tmp_path):
+    """The first is the one that payments begin with; one alone is a route of one."""
+    several = GOOD.replace('provider = "sandbox"', 'providers = ["sandbox_direct", "sandbox"]')
+    section = read_tenant(written(tmp_path, several)).section
+    assert (("sandbox_direct", "sandbox"), "sandbox_direct") == (section.route, section.provider)
+    assert ("sandbox",) == read_tenant(written(tmp_path, GOOD)).section.route
+    assert section.cascade is False
+
+
+def test_options_of_a_provider_are_completed_with_their_defaults(tmp_path):
+    """What `load_provider` takes; other providers' options are not mixed in."""
+    text = GOOD + "[payment.sandbox]\nhold_s = 60\n[payment.sandbox_direct]\nunreachable = true\n"
+    tenant = read_tenant(written(tmp_path, text))
+    assert {"tenant": "demo", "hold_s": 60, "unreachable": False} == tenant.config_of("sandbox")
+    assert {"tenant": "demo", "hold_s": 604_800, "unreachable": True} == tenant.config_of("sandbox_direct")
+
+
+def test_option_that_must_be_given_is_asked_for(tmp_path, monkeypatch):
+    """Only of providers on the tenant's route."""
+    needed = {"account": Option(str, "The account.")}
+    monkeypatch.setattr("vault.tenant.options_of", lambda name: needed if name == "sandbox" else {})
+    with pytest.raises(TenantError) as wrong:
+        read_tenant(written(tmp_path, GOOD))
+    assert (
+        "demo.toml, section [payment], field payment.sandbox.account: must be given." == wrong.value.sentence
+    )
+    read_tenant(written(tmp_path, GOOD.replace('"sandbox"', '"sandbox_direct"')))
+
+
+def test_live_tenant_refuses_a_sandbox_anywhere_on_its_route(tmp_path, real_provider):
+    """Not even as the last resort."""
+    text = GOOD.replace("live = false", "live = true")
+    text = text.replace('provider = "sandbox"', 'providers = ["somebank", "sandbox"]')
+    with pytest.raises(TenantError) as wrong:
+        read_tenant(written(tmp_path, text))
+    assert "sandbox provider" in wrong.value.sentence
 
 
 def test_broken_toml_is_named_by_its_line(tmp_path):
@@ -116,6 +163,7 @@ def test_live_tenant_refuses_the_sandbox(tmp_path, more, word):
 def real_provider(monkeypatch):
     """A provider that is no sandbox, by name."""
     monkeypatch.setattr("vault.tenant.provider_names", lambda: ("sandbox", "somebank"))
+    monkeypatch.setattr("vault.tenant.options_of", lambda _: {})
 
 
 @pytest.mark.usefixtures("real_provider")
