@@ -65,7 +65,7 @@ class Broker:
         self._steps = Steps(self._register, providers, self._spawn)
         self._charges = Charges(self._register, self._captures, self._steps, providers, self._spawn)
         self._inquiry = Inquiry(self._register, providers, self._charges, self._steps, self._spawn)
-        till = Till(self._register, self._captures, self._charges, tenants)
+        till = Till(self._register, self._captures, self._charges, self._steps, tenants)
         self._door = DoorServer(run_dir / "vault.sock", till, lambda: self._register.seq)
         self._outbox = OutboxDoor(store.engine, run_dir / "outbox-vault.sock")
 

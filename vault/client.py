@@ -3,12 +3,26 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
-from vault.door import Field, NewPayment, Payment, PaymentChanged, PaymentState, Unreachable, VaultError, Why
-from vault.message import changed_from_json, payment_from_json
+from vault.door import (
+    Field,
+    History,
+    NewPayment,
+    Page,
+    Payment,
+    PaymentChanged,
+    PaymentState,
+    Search,
+    StepName,
+    Unreachable,
+    VaultError,
+    Why,
+)
+from vault.message import changed_from_json, history_from_json, payment_from_json
 from vault.wire import Line
 
 REDIAL_WAIT_S = 3.0
@@ -120,6 +134,44 @@ class Door:
         """Cancelled, the cell wiped; a declined payment stays declined. `by`: agent, caller or flow."""
         return await self._ask_payment("cancel", {"payment_id": payment_id, "by": by})
 
+    async def settle(
+        self, payment_id: str, *, ask_key: str, by: str, amount_minor: int | None = None
+    ) -> Payment:
+        """What is held is on its way to be taken, all or a part; the result comes as a fact.
+
+        `ask_key`: fresh for every press of a button, the same for a repetition: twice is once. `by`: as the
+        log names people, `agent:anna` or `key:shop`.
+        """
+        return await self._take_step(payment_id, StepName.SETTLE, amount_minor, ask_key, by, "requested")
+
+    async def void(self, payment_id: str, *, ask_key: str, by: str, reason: str = "requested") -> Payment:
+        """What is held is on its way back; as `settle`."""
+        return await self._take_step(payment_id, StepName.VOID, None, ask_key, by, reason)
+
+    async def refund(
+        self,
+        payment_id: str,
+        *,
+        ask_key: str,
+        by: str,
+        amount_minor: int | None = None,
+        reason: str = "requested",
+    ) -> Payment:
+        """Settled money is on its way back, all that is left or a part; as `settle`.
+
+        `reason`: requested, duplicate, mistake or fraud.
+        """
+        return await self._take_step(payment_id, StepName.REFUND, amount_minor, ask_key, by, reason)
+
+    async def history(self, payment_id: str) -> History:
+        """Everything that was tried with a payment, oldest first."""
+        return history_from_json((await self._ask("history", {"payment_id": payment_id}))["history"])
+
+    async def search(self, wanted: Search) -> Page:
+        """The payments of a tenant that fit, newest first, at most 30 a page."""
+        reply = await self._ask("search", {"search": asdict(wanted)})
+        return Page(tuple(payment_from_json(body) for body in reply["payments"]), reply["next"])
+
     async def end_call(self, call_id: str) -> None:
         """No capture lives on this call any more; a charge under way still comes to its result."""
         await self._ask("end_call", {"call_id": call_id})
@@ -129,6 +181,14 @@ class Door:
         reader = _Reader()
         self._readers.add(reader)
         return reader
+
+    async def _take_step(
+        self, payment_id: str, step: StepName, amount_minor: int | None, ask_key: str, by: str, reason: str
+    ) -> Payment:
+        values = {"payment_id": payment_id, "step": step.value, "amount_minor": amount_minor}
+        return await self._ask_payment(
+            "take_step", {**values, "ask_key": ask_key, "by": by, "reason": reason}
+        )
 
     async def _ask_payment(self, op: str, values: dict[str, Any]) -> Payment:
         return self._noted(payment_from_json((await self._ask(op, values))["payment"]))

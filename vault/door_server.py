@@ -8,14 +8,15 @@ costs nothing else.
 import asyncio
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from vault.door import Field, Payment, PaymentChanged, Refused, Unreachable, VaultError
-from vault.message import changed_as_json, new_payment_from_json, payment_as_json
+from vault.door import PaymentChanged, Refused, Unreachable, VaultError
+from vault.message import changed_as_json
+from vault.operations import TEXT_MAX, Operation, operations, text, unknown
 from vault.till import Till
 from vault.wire import Json, Link, close_all, decode, encode, listen, peer_is_ours
 
@@ -25,8 +26,6 @@ CONNECTIONS_MAX = 16
 """The app, its successor during a restart, `verify`, and room for a few more."""
 REQUESTS_MAX = 200
 """Requests under way per connection: more than the calls an app handles at one moment."""
-TEXT_MAX = 200
-"""Characters of an id in a request; ours have 24."""
 
 
 class DoorServer:
@@ -39,7 +38,7 @@ class DoorServer:
         self._peers: set[_Peer] = set()
         self._accepting: asyncio.Task[None] | None = None
         self._listener: socket.socket | None = None
-        self.operations = _operations(till)
+        self.operations = operations(till)
 
     def start(self) -> None:
         """Listens; ready for requests as soon as this returns."""
@@ -76,9 +75,6 @@ class DoorServer:
             peer.link.send(encode({"fact": "hello", "run": self._run, "seq": self._last_seq()}))
 
 
-Operation = Callable[[Json], Awaitable[Json]]
-
-
 class _Peer:
     """One connection of the door."""
 
@@ -105,7 +101,7 @@ class _Peer:
             self._refuse(None, Refused("bad_request", "A request has an integer id."))
             return
         try:
-            operation = self._operations.get(_text(body, "op"), _unknown)
+            operation = self._operations.get(text(body, "op"), unknown)
             self.link.send(encode({"id": number, "ok": True, **await operation(body)}))
         except VaultError as error:
             self._refuse(number, error)
@@ -121,64 +117,3 @@ class _Peer:
         if isinstance(error, Unreachable):
             body["unreachable"] = True
         self.link.send(encode(body))
-
-
-def _operations(till: Till) -> dict[str, Operation]:
-    """Every operation of the door by its name."""
-
-    async def of_call(body: Json) -> Json:
-        payments = await till.payments_of_call(_text(body, "call_id"))
-        return {"payments": [payment_as_json(each) for each in payments]}
-
-    async def end_call(body: Json) -> Json:
-        await till.end_call(_text(body, "call_id"))
-        return {}
-
-    return {
-        "create_payment": _one(lambda body: till.create_payment(new_payment_from_json(body.get("new")))),
-        "payment": _one(lambda body: till.payment(_payment_id(body))),
-        "payments_of_call": of_call,
-        "open_capture": _one(lambda body: till.open_capture(_payment_id(body))),
-        "rekey": _one(lambda body: till.rekey(_payment_id(body), _field(body))),
-        "talk": _one(lambda body: till.talk(_payment_id(body), on=_flag(body, "on"))),
-        "ask_confirm": _one(lambda body: till.ask_confirm(_payment_id(body))),
-        "charge": _one(lambda body: till.charge(_payment_id(body))),
-        "cancel": _one(lambda body: till.cancel(_payment_id(body), _text(body, "by"))),
-        "end_call": end_call,
-    }
-
-
-def _one(act: Callable[[Json], Awaitable[Payment]]) -> Operation:
-    async def operation(body: Json) -> Json:
-        return {"payment": payment_as_json(await act(body))}
-
-    return operation
-
-
-async def _unknown(_body: Json) -> Json:
-    raise Refused("unknown_op", "The door does not know this operation.")
-
-
-def _payment_id(body: Json) -> str:
-    return _text(body, "payment_id")
-
-
-def _text(body: Json, key: str) -> str:
-    value = body.get(key)
-    if not isinstance(value, str) or not 0 < len(value) <= TEXT_MAX or not value.isprintable():
-        raise Refused("bad_request", "The request lacks a text that it needs.")
-    return value
-
-
-def _flag(body: Json, key: str) -> bool:
-    value = body.get(key)
-    if not isinstance(value, bool):
-        raise Refused("bad_request", "The request lacks a true or false that it needs.")
-    return value
-
-
-def _field(body: Json) -> Field:
-    try:
-        return Field(_text(body, "field"))
-    except ValueError:
-        raise Refused("bad_request", "The field is pan, expiry, cvv or confirm.") from None

@@ -8,39 +8,79 @@ from dataclasses import MISSING, asdict, fields
 from typing import Any, get_args, get_type_hints
 
 from vault.door import (
+    Attempt,
     Decline,
     DeclineReason,
     Field,
     FieldProblem,
     FieldProgress,
     FieldState,
+    History,
     NewPayment,
     NextStep,
     Payment,
     PaymentChanged,
     PaymentState,
     Refused,
+    Search,
+    Step,
     StepName,
+    StepState,
     Why,
 )
 
 Json = dict[str, Any]
 
-_NEW_HINTS = get_type_hints(NewPayment)
-_NEW_NAMES = {each.name for each in fields(NewPayment)}
-_NEW_NEEDED = {each.name for each in fields(NewPayment) if each.default is MISSING}
-
 
 def new_payment_from_json(body: object) -> NewPayment:
     """The request to create a payment; `Refused` when it has not exactly its fields and types."""
-    if not isinstance(body, dict) or not body.keys() <= _NEW_NAMES or not body.keys() >= _NEW_NEEDED:
-        raise Refused("bad_request", "A new payment has other fields. Send those of NewPayment.")
+    return NewPayment(**_strictly(NewPayment, body))
+
+
+def search_from_json(body: object) -> Search:
+    """The request to look for payments; `Refused` when it has not exactly its fields and types."""
+    values = dict(body) if isinstance(body, dict) else {}
+    state = values.pop("state", None)
+    try:
+        return Search(**_strictly(Search, values), state=_maybe(PaymentState, state))
+    except ValueError:
+        raise Refused("bad_request", "There is no such state of a payment.") from None
+
+
+def history_as_json(history: History) -> Json:
+    """The JSON object of a history; enumerations are their words."""
+    return asdict(history)
+
+
+def history_from_json(body: Json) -> History:
+    """A history; KeyError, TypeError or ValueError when it is none."""
+    return History(
+        payment_from_json(body["payment"]),
+        tuple(map(_attempt_from_json, body["attempts"])),
+        tuple(map(_step_from_json, body["steps"])),
+    )
+
+
+def _attempt_from_json(body: Json) -> Attempt:
+    words = {"state": PaymentState(body["state"]), "decline": _maybe(DeclineReason, body["decline"])}
+    return Attempt(**{**body, **words})
+
+
+def _step_from_json(body: Json) -> Step:
+    return Step(**{**body, "name": StepName(body["name"]), "state": StepState(body["state"])})
+
+
+def _strictly(kind: type, body: object) -> Json:
+    """The values of a dataclass of plain fields, none too many, none of another type."""
+    hints = get_type_hints(kind)
+    needed = {each.name for each in fields(kind) if each.default is MISSING}
+    if not isinstance(body, dict) or not needed <= body.keys() <= hints.keys():
+        raise Refused("bad_request", f"The request has other fields. Send those of {kind.__name__}.")
     for name, value in body.items():
-        kind = _NEW_HINTS[name]
-        kinds = (kind,) if isinstance(kind, type) else get_args(kind)
+        kinds = (hints[name],) if isinstance(hints[name], type) else get_args(hints[name])
         if type(value) not in kinds:
-            raise Refused("bad_request", "A field of the new payment has another type.")
-    return NewPayment(**body)
+            raise Refused("bad_request", "A field of the request has another type.")
+    return body
 
 
 def payment_from_json(body: Json) -> Payment:

@@ -6,8 +6,18 @@ there is.
 
 from dataclasses import dataclass, replace
 
-from vault.door import Field, FieldProblem, FieldProgress, FieldState, Payment, PaymentState, Why
-from vault.payment import ATTEMPTS_MAX
+from vault.door import (
+    Attempt,
+    Field,
+    FieldProblem,
+    FieldProgress,
+    FieldState,
+    Payment,
+    PaymentState,
+    Step,
+    Why,
+)
+from vault.payment import ATTEMPTS_MAX, decline_of
 from vault.progress import (
     Cleared,
     Complete,
@@ -21,7 +31,7 @@ from vault.progress import (
     Ready,
     TimeWarning,
 )
-from vault.store import PaymentRow
+from vault.store import AttemptRow, PaymentRow, StepRow
 
 CARD_FIELDS = (Field.PAN, Field.EXPIRY, Field.CVV)
 
@@ -142,4 +152,25 @@ def snapshot(
         hold_until=row.hold_until,
         step=row.step,
         step_unknown=row.step_unknown,
+    )
+
+
+def attempt_of(row: AttemptRow) -> Attempt:
+    """One try as its history shows it: the reason as an agent may know it, never the provider's code."""
+    declined = row.state is PaymentState.DECLINED
+    reason = decline_of(row.raw_code, row.advice, row.attempt).reason if declined else None
+    return Attempt(row.attempt, row.state, reason, row.sca_basis, row.started_at, row.ended_at)
+
+
+def step_of(row: StepRow) -> Step:
+    """One money step as its history shows it."""
+    return Step(
+        row.name,
+        row.number,
+        row.amount_minor,
+        row.state,
+        row.by,
+        row.reason,
+        row.started_at,
+        row.ended_at,
     )

@@ -1,20 +1,26 @@
 """The till: what the door may ask for, each under the payment's lock; a refusal changes nothing."""
 
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from audit.outbox import stamp
 from vault.captures import Captures
 from vault.charges import Charges
-from vault.door import Field, NewPayment, Payment, PaymentState, Refused
+from vault.door import Field, History, NewPayment, Page, Payment, PaymentState, Refused, Search
 from vault.ids import new_id
 from vault.payment import check_new
 from vault.register import Register, Slot
-from vault.store import PaymentRow
+from vault.snapshot import attempt_of, step_of
+from vault.step import Ask
+from vault.steps import Steps
+from vault.store import PaymentRow, position_of
 from vault.tenant import Tenant
 
 PAYMENTS_PER_CALL_MAX = 50
 """More payments than any call brings; a flow in a loop stops here."""
+
+PAGE_MAX = 30
+"""Payments of one page: each takes some 1,300 bytes of a message."""
 
 _STORED = frozenset(each.name for each in fields(PaymentRow))
 """What of a new payment is stored as it came; the caller's number is not."""
@@ -27,11 +33,17 @@ class Till:
     """Creates, captures, charges and cancels the payments of this node."""
 
     def __init__(
-        self, register: Register, captures: Captures, charges: Charges, tenants: dict[str, Tenant]
+        self,
+        register: Register,
+        captures: Captures,
+        charges: Charges,
+        steps: Steps,
+        tenants: dict[str, Tenant],
     ) -> None:
         self._register = register
         self._captures = captures
         self._charges = charges
+        self._steps = steps
         self._tenants = tenants
 
     async def create_payment(self, new: NewPayment) -> Payment:
@@ -93,6 +105,28 @@ class Till:
         slot = await self._register.slot(payment_id)
         async with slot.lock:
             return await self._charges.charge(slot)
+
+    async def take_step(self, payment_id: str, ask: Ask) -> Payment:
+        """The money step is on its way; its result comes as a fact."""
+        slot = await self._register.slot(payment_id)
+        async with slot.lock:
+            return await self._steps.ask(slot, ask)
+
+    async def history(self, payment_id: str) -> History:
+        """Everything that was tried with a payment."""
+        slot = await self._register.slot(payment_id)
+        store = self._register.store
+        attempts, steps = await store.attempts(payment_id), await store.steps(payment_id)
+        return History(slot.snapshot(), tuple(map(attempt_of, attempts)), tuple(map(step_of, steps)))
+
+    async def search(self, wanted: Search) -> Page:
+        """The payments of a tenant that fit, newest first."""
+        if wanted.tenant not in self._tenants:
+            raise Refused("tenant_unknown", "No such tenant. Check the tenant's name.")
+        limit = min(max(wanted.limit, 1), PAGE_MAX)
+        rows = await self._register.store.search(replace(wanted, limit=limit + 1))
+        shown = tuple(self._register.slot_of(row).snapshot() for row in rows[:limit])
+        return Page(shown, position_of(rows[limit - 1]) if len(rows) > limit else "")
 
     async def cancel(self, payment_id: str, by: str) -> Payment:
         """Cancelled; a declined payment stays declined and only loses its cell."""

@@ -201,6 +201,11 @@ class ZoneProcesses:
         wanted = "SELECT count(*) FROM executions WHERE provider_ref = ? AND kind = 'authorised'"
         return int(self._query(f"{provider}.db", wanted, f"sbx_ref_{payment_id}")[0][0])
 
+    def steps_done(self, payment_id: str, step: str = "refund", provider: str = "sandbox") -> list[int]:
+        """The amounts of every step that the sandbox has done for a payment."""
+        wanted = "SELECT amount_minor FROM steps WHERE provider_ref = ? AND step = ? AND kind = 'done'"
+        return [row[0] for row in self._query(f"{provider}.db", wanted, f"sbx_ref_{payment_id}", step)]
+
     def logged(self) -> list[dict[str, Any]]:
         """Every entry of the log, in order."""
         rows = self._query("audit.db", "SELECT leaf FROM entries ORDER BY idx")
