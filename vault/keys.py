@@ -173,9 +173,10 @@ class KeyFiles:
 
     def take_next(self, name: str, version: int) -> None:
         """The file renamed, after it has passed the same checks as any other."""
+        target = self._file(name, version)
         source = self._folder / (name + NEXT)
         self._octets(source)
-        source.rename(self._file(name, version))
+        source.rename(target)
         self._sync()
 
     def remove(self, name: str, version: int) -> None:
