@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from audit.outbox import Entry, stamp
+from vault.books.ours import book_move
 from vault.door import Field, FieldProblem, Payment, PaymentChanged, Why
 from vault.payment import Move, after
 from vault.snapshot import snapshot
@@ -89,6 +90,7 @@ class Register:
     ) -> None:
         """Stores the state after `moves` with `values`, the entries, and what `also` does, in one commit.
 
+        Money that moved is in the books by the same commit.
         Without a move only the values change. The lock of the slot is held.
         """
         state = slot.row.state
@@ -99,6 +101,7 @@ class Register:
             await change.update(row)
             if also is not None:
                 await also(change, row)
+            await book_move(change, slot.row, row)
             for entry in (entries,) if isinstance(entries, Entry) else entries:
                 await change.tell(entry)
         slot.row = row

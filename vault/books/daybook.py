@@ -6,6 +6,7 @@ an item belongs to the day of our fact, or to the provider's when we have none.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Column, func, select
@@ -16,7 +17,7 @@ from vault.books.accounts import OURS, BookKind
 from vault.books.journal import ENTRIES, EntryRow
 from vault.books.match import FeeTerms, Known, match
 from vault.books.report import Item
-from vault.books.statement import STATEMENT, Feed, StatementRow
+from vault.books.statement import STATEMENT, StatementRow
 from vault.providers.base import FeedKind
 
 AT_ONCE = 500
@@ -24,10 +25,9 @@ AT_ONCE = 500
 
 
 async def items_of(
-    conn: AsyncConnection, feed: Feed, fees: Mapping[str, FeeTerms], day: str, now: str
+    conn: AsyncConnection, tenant: str, fees: Mapping[str, FeeTerms], day: str, now: datetime
 ) -> tuple[Item, ...]:
-    """Every item of the feed's tenant on one day, as it stands now."""
-    tenant = feed.tenant
+    """Every item of a tenant on one day, as it stands now."""
     mine = (ENTRIES.c.tenant == tenant) & (ENTRIES.c.day == day) & ENTRIES.c.kind.in_(OURS)
     stated = (STATEMENT.c.tenant == tenant) & (STATEMENT.c.day == day)
     ours = await journal.entries_where(conn, mine)
@@ -36,7 +36,7 @@ async def items_of(
     references |= {(row.provider, row.provider_ref) for row in theirs if row.provider_ref}
     loose = tuple(row for row in theirs if not row.provider_ref)
     ours, theirs = await _everything_of(conn, references)
-    known = await _known(conn, feed, fees, (*theirs, *loose), now)
+    known = await _known(conn, tenant, fees, (*theirs, *loose), now)
     items = match(ours, (*theirs, *loose), known)
     return tuple(item for item in items if (item.tenant, item.day) == (tenant, day))
 
@@ -59,18 +59,18 @@ async def _everything_of(
 
 async def _known(
     conn: AsyncConnection,
-    feed: Feed,
+    tenant: str,
     fees: Mapping[str, FeeTerms],
     theirs: Sequence[StatementRow],
-    now: str,
+    now: datetime,
 ) -> Known:
-    read_until = await statement.read_until(conn, feed) or now
+    read_until = await statement.read_until(conn, tenant)
     sums, stated = await _payouts(conn, theirs)
     explained: defaultdict[str, list[EntryRow]] = defaultdict(list)
-    said = (ENTRIES.c.tenant == feed.tenant) & (ENTRIES.c.kind == BookKind.EXPLAINED)
+    said = (ENTRIES.c.tenant == tenant) & (ENTRIES.c.kind == BookKind.EXPLAINED)
     for word in await journal.entries_where(conn, said):
         explained[word.step_ref].append(word)
-    return Known(journal.moment(read_until), fees, sums, stated, explained)
+    return Known(now, read_until, fees, sums, stated, explained)
 
 
 async def _payouts(

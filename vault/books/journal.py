@@ -30,7 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.outbox import stamp
 from vault.books.accounts import BookAccount, BookKind, BooksError, Fact, Line, lines_of
-from vault.store import METADATA, Change, PaymentRow
+from vault.store import METADATA, Change
 
 DAYS = Table(
     "book_days",
@@ -158,31 +158,6 @@ def _check_same(known: Fact, told: Fact) -> None:
     pairs = ((getattr(known, name), getattr(told, name)) for name in _MONEY)
     if any(one != other for one, other in pairs):
         raise BooksError("the books know this source with other money")
-
-
-def settled(row: PaymentRow, amount_minor: int, step_key: str, step_ref: str = "") -> Fact:
-    """A payment's money is taken: a sale, or the settling of an authorisation."""
-    return _of_payment(BookKind.SETTLED, row, amount_minor, step_key, step_ref)
-
-
-def refunded(row: PaymentRow, amount_minor: int, step_key: str, step_ref: str = "") -> Fact:
-    """A payment's money, or a part of it, is given back."""
-    return _of_payment(BookKind.REFUNDED, row, amount_minor, step_key, step_ref)
-
-
-def _of_payment(kind: BookKind, row: PaymentRow, amount_minor: int, step_key: str, step_ref: str) -> Fact:
-    return Fact(
-        kind,
-        step_key,
-        row.tenant,
-        row.currency,
-        row.updated_at,
-        amount_minor,
-        payment_id=row.payment_id,
-        provider=row.provider,
-        provider_ref=row.provider_ref or "",
-        step_ref=step_ref,
-    )
 
 
 async def close_day(conn: AsyncConnection, tenant: str, day: str, items: int) -> None:

@@ -1,8 +1,9 @@
 """The three-way match: what we recorded, what the provider stated, what its payouts hold.
 
 Pure. Within one provider reference, settled meets charge and refunded meets refund: first by the provider's
-id of the step, then by equal money, oldest first, then what is left. Two sides that both carry a step id
-meet only if it is the same. Every fact of either side becomes exactly one item, alone or in a pair.
+id of the step, then by equal money, oldest first, then what is left. Two refunds that both carry a step id
+meet only if it is the same; a payment is settled once, so its charge needs no id. Every fact of either side
+becomes exactly one item, alone or in a pair.
 
 | item | when |
 |---|---|
@@ -57,8 +58,9 @@ class FeeTerms:
 class Known:
     """What the match needs to know besides the two sides."""
 
-    read_until: datetime
-    """Up to which moment the provider's statement is stored."""
+    now: datetime
+    read_until: Mapping[str, datetime] = field(default_factory=lambda: MappingProxyType({}))
+    """Provider -> up to which moment its statement is stored; of one that states nothing up to now."""
     fees: Mapping[str, FeeTerms] = field(default_factory=lambda: MappingProxyType({}))
     """By currency; a currency that is missing is not checked."""
     payouts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -120,7 +122,7 @@ def _same_step(fact: EntryRow, row: StatementRow) -> bool:
 
 
 def _may_be_same(fact: EntryRow, row: StatementRow) -> bool:
-    return not fact.step_ref or not row.step_ref
+    return fact.kind is BookKind.SETTLED or not fact.step_ref or not row.step_ref
 
 
 def _same_money(fact: EntryRow, row: StatementRow) -> bool:
@@ -152,7 +154,8 @@ def _item(fact: EntryRow | None, row: StatementRow | None, known: Known) -> Item
         ours_minor=_signed(fact),
     )
     if row is None:
-        may_come = moment(fact.at) > known.read_until - LATE_AFTER
+        read_until = known.read_until.get(fact.provider, known.now)
+        may_come = moment(fact.at) > read_until - LATE_AFTER
         return _waiting(item) if may_come else item
     item = replace(
         item,

@@ -7,7 +7,7 @@ longer than an answer may is asked for again.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from types import MappingProxyType
@@ -59,7 +59,9 @@ class Reconciler:
     ) -> None:
         """`fees`: tenant -> currency -> what is agreed."""
         self._store = store
-        self._feeds = {feed.tenant: feed for feed in feeds}
+        self._feeds: defaultdict[str, list[Feed]] = defaultdict(list)
+        for feed in feeds:
+            self._feeds[feed.tenant].append(feed)
         self._fees = fees
         self._now = now
         self._lock = asyncio.Lock()
@@ -96,7 +98,7 @@ class Reconciler:
     async def run(self, tenant: str, since: str = "", until: str = "") -> Reconciliation:
         """As `reconcile`, to the end: reads the statement, matches, closes days, tells the log."""
         async with self._lock:
-            read = await self._read(self._feeds[tenant])
+            read = await self._read_all(tenant)
             first, last = await self._span(tenant, since, until)
             found = _Found(tenant)
             for day in _days(first, last):
@@ -178,6 +180,11 @@ class Reconciler:
             first = await journal.first_day(conn, tenant)
         return date.fromisoformat(journal.day_after(closed) if closed else first or last.isoformat())
 
+    async def _read_all(self, tenant: str) -> str:
+        """The worst that reading the tenant's statements came to."""
+        read = {await self._read(feed) for feed in self._feeds[tenant]}
+        return next(word for word in ("failed", "none", "read") if word in read)
+
     async def _read(self, feed: Feed) -> str:
         """Reads the statement up to now: `read`, `none` when the provider tells none, or `failed`."""
         if not feed.provider.abilities.settlement_feed:
@@ -194,17 +201,17 @@ class Reconciler:
     async def _items(self, tenant: str, day: str) -> tuple[Item, ...]:
         async with self._store.engine.connect() as conn:
             fees = self._fees.get(tenant, {})
-            return await items_of(conn, self._feeds[tenant], fees, day, stamp(self._now()))
+            return await items_of(conn, tenant, fees, day, self._now())
 
     async def _close(self, tenant: str, day: str, items: Sequence[Item], read: str) -> bool:
         """True when the day is closed, now or before."""
         async with self._store.engine.connect() as conn:
             closed = await journal.last_closed(conn, tenant)
             next_day = journal.day_after(closed) if closed else await journal.first_day(conn, tenant)
-            stored = await statement.read_until(conn, self._feeds[tenant])
+            stored = await statement.read_until(conn, tenant)
         if day <= closed:
             return True
-        over = stored[:10] > day and self._now().date().isoformat() > day
+        over = all(moment.date().isoformat() > day for moment in (self._now(), *stored.values()))
         if read != "read" or day != next_day or not over or any(item.unexplained for item in items):
             return False
         name, data = "books.day.closed", {"items": len(items)}

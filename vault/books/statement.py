@@ -68,7 +68,7 @@ _MONEY = ("kind", "gross_minor", "fee_minor", "currency")
 
 @dataclass(frozen=True)
 class Feed:
-    """Where one tenant's statement comes from."""
+    """Where one of a tenant's statements comes from."""
 
     tenant: str
     name: str
@@ -118,10 +118,10 @@ async def read_feed(store: Store, feed: Feed, until: datetime) -> int:
     return new
 
 
-async def read_until(conn: AsyncConnection, feed: Feed) -> str:
-    """Up to which moment the provider's statement is stored; empty before the first run."""
-    mine = (CURSORS.c.tenant == feed.tenant) & (CURSORS.c.provider == feed.name)
-    return (await conn.execute(select(CURSORS.c.read_until).where(mine))).scalar_one_or_none() or ""
+async def read_until(conn: AsyncConnection, tenant: str) -> dict[str, datetime]:
+    """Provider -> up to which moment its statement is stored for the tenant; nothing before the first run."""
+    rows = await conn.execute(select(CURSORS).where(CURSORS.c.tenant == tenant))
+    return {row.provider: journal.moment(row.read_until) for row in rows}
 
 
 async def rows_where(conn: AsyncConnection, *conditions: Any) -> tuple[StatementRow, ...]:
@@ -135,13 +135,13 @@ async def rows_where(conn: AsyncConnection, *conditions: Any) -> tuple[Statement
 async def _window_start(store: Store, feed: Feed, until: datetime) -> datetime:
     """From where to read: before what was read last, back to the oldest entry that no payout holds yet."""
     async with store.engine.connect() as conn:
-        before = await read_until(conn, feed)
-        if not before:
+        before = (await read_until(conn, feed.tenant)).get(feed.name)
+        if before is None:
             return await _first_start(conn, feed, until)
         mine = (STATEMENT.c.provider == feed.name) & (STATEMENT.c.tenant == feed.tenant)
         unpaid = select(func.min(STATEMENT.c.made_at)).where(mine, STATEMENT.c.payout_ref == "")
         oldest = (await conn.execute(unpaid)).scalar_one()
-    start = journal.moment(before) - OVERLAP
+    start = before - OVERLAP
     if oldest is not None:
         start = min(start, journal.moment(oldest))
     return max(start, until - REREAD_MAX)

@@ -15,8 +15,8 @@ from vault.books.report import Item, Match
 from vault.books.statement import StatementRow
 from vault.providers.base import FeedKind
 
-READ_UNTIL = datetime(2026, 3, 10, tzinfo=UTC)
-KNOWN = Known(READ_UNTIL)
+NOW = datetime(2026, 3, 10, tzinfo=UTC)
+KNOWN = Known(NOW)
 DAY = "2026-03-02"
 
 
