@@ -14,8 +14,10 @@ from pay_ivr.voice_worker import FRAME_BYTES_MAX, LENGTH
 
 SOUND_VERSION = 1
 """Grows when `pay_ivr/sound.py` makes other bytes of the same speech: then kept prompts are made anew."""
+START_S = 10.0
+"""Longest start of a process: imports, then its first word (0.2 s when the machine is idle)."""
 ANSWER_S = 6.0
-"""Longest wait for a sentence, a fresh start of the process included (0.2 s when the machine is idle)."""
+"""Longest wait for a sentence by a process that has started; longer than its own limit (SENTENCE_S)."""
 WORKERS = 2
 """So that a caller's own sentence need not wait for one that is being made ahead; about 32 MB each."""
 TEXT_MAX = 1000
@@ -63,11 +65,6 @@ class PicoVoice:
         """Engine release and sound processing."""
         return f"py-nanotts {version('py-nanotts')} sound {SOUND_VERSION}"
 
-    @property
-    def worker_pids(self) -> tuple[int, ...]:
-        """Process ids of the workers that live now."""
-        return tuple(worker.pid for worker in self._workers if worker.pid is not None)
-
     async def speak(self, tag: str, text: str) -> bytes:
         """See `Voice.speak`. Codes: text_too_long, voice_silent (not retryable); voice_late, voice_lost."""
         if not text or len(text) > TEXT_MAX or "\0" in text:
@@ -104,8 +101,9 @@ class _Worker:
         """The worker's answer, empty for a sentence it cannot speak. One at a time."""
         answered = False
         try:
+            process = await self._running()
             async with asyncio.timeout(self._answer_s):
-                answer = await _exchange(await self._running(), request)
+                answer = await _exchange(process, request)
             answered = True
         except TimeoutError:
             raise SpeechError("voice_late", "The voice did not answer in time.", retryable=True) from None
@@ -119,6 +117,7 @@ class _Worker:
         return answer
 
     async def _running(self) -> Process:
+        """The process, ready: a machine that starts it slowly takes nothing off the time for a sentence."""
         if self.pid is None or self._process is None:
             await self.end()
             self._process = await asyncio.create_subprocess_exec(
@@ -129,6 +128,8 @@ class _Worker:
                 # numpy would start a thread per core; the worker forks, and forks of threads are fragile.
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             )
+            async with asyncio.timeout(START_S):
+                await _frame(self._process)
         return self._process
 
     async def end(self) -> None:
@@ -144,10 +145,17 @@ class _Worker:
 
 
 async def _exchange(process: Process, request: bytes) -> bytes:
-    if process.stdin is None or process.stdout is None:
+    if process.stdin is None:
         raise SpeechError("voice_lost", "The voice has no pipes.", retryable=True)
     process.stdin.write(LENGTH.pack(len(request)) + request)
     await process.stdin.drain()
+    return await _frame(process)
+
+
+async def _frame(process: Process) -> bytes:
+    """What the worker says next; at its start that is nothing, said."""
+    if process.stdout is None:
+        raise SpeechError("voice_lost", "The voice has no pipes.", retryable=True)
     (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
     if length > FRAME_BYTES_MAX:
         raise SpeechError("voice_lost", "The voice does not keep to its protocol.", retryable=True)

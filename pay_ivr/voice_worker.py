@@ -2,7 +2,8 @@
 
 A process of its own because the engine (SVOX Pico) holds the interpreter's lock for the whole sentence.
 Frames both ways: length (4 bytes, big endian), then the bytes. In: language tag, NUL, text, all UTF-8. Out:
-µ-law of whole packets, or nothing when the sentence could not be spoken. Ends when stdin ends.
+µ-law of whole packets, or nothing when the sentence could not be spoken; before the first sentence one empty
+frame, which says that the process is ready. Ends when stdin ends.
 
 Each sentence is spoken in a fork of this process, because Pico gives the same bytes for the same text only in
 a process that has never spoken before; a crash or an endless sentence then also costs that sentence only.
@@ -80,6 +81,7 @@ def main() -> None:
     """Speaks until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started us; it closes stdin
     engine = NanoTTS()
+    write_frame(sys.stdout.buffer, b"")
     while (request := read_frame(sys.stdin.buffer)) is not None:
         tag, _, text = request.decode("utf-8", "replace").partition("\0")
         write_frame(sys.stdout.buffer, speak(engine, tag, text))

@@ -48,15 +48,6 @@ def write_spectrogram(path: Path, strips: Sequence[Strip]) -> None:
     path.write_bytes(png(np.vstack(rows)))
 
 
-def loudest_tone_db(samples: NDArray[np.int16], frequency_hz: float) -> float:
-    """Level of one frequency in its loudest 20 ms, in dB; an average would hide a chirp."""
-    frame = 160
-    usable = samples[: len(samples) // frame * frame].reshape(-1, frame).astype(np.float64)
-    wave = np.exp(-2j * np.pi * frequency_hz * np.arange(frame) / RATE_HZ)
-    levels = np.abs(usable @ wave) * 2 / frame
-    return float(20 * np.log10(max(float(levels.max(initial=0.0)), 1e-9)))
-
-
 def png(pixels: NDArray[np.uint8]) -> bytes:
     """RGB pixels (height, width, 3) as a PNG file (ISO 15948)."""
     height, width, _ = pixels.shape

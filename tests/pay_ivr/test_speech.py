@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pay_ivr import sound, speech
+from pay_ivr import voice as voice_module
 from pay_ivr.catalogue import FIXED, VALUES, Catalogue, CatalogueError, Key
 from pay_ivr.speech import Prompt, Speech
 from pay_ivr.voice import TEXT_MAX, PicoVoice, SpeechError
@@ -51,6 +53,11 @@ def linear(prompt: Prompt) -> sound.Samples:
     return np.asarray(g711.DECODE_INT16[0][np.frombuffer(prompt.ulaw, np.uint8)] / sound.FULL_SCALE)
 
 
+def workers_of(voice: PicoVoice) -> tuple[int, ...]:
+    """Process ids of the workers that live now."""
+    return tuple(worker.pid for worker in voice._workers if worker.pid is not None)
+
+
 def forks_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -59,7 +66,7 @@ async def busy_worker(voice: PicoVoice) -> tuple[int, int]:
     """(worker, the fork that is speaking now)."""
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
-        for worker in voice.worker_pids:
+        for worker in workers_of(voice):
             if forks := forks_of(worker):
                 return worker, forks[0]
         await asyncio.sleep(0.002)
@@ -90,7 +97,7 @@ async def test_a_fixed_prompt_is_read_from_disk_after_a_restart(speaker: Speech)
     spoken = await speaker.prompt("en-US", Key.GOODBYE)
     silent = PicoVoice()
     assert spoken == await Speech(CATALOGUE, speaker._folder.parent, silent).prompt("en-US", Key.GOODBYE)
-    assert not silent.worker_pids
+    assert not workers_of(silent)
 
 
 async def test_half_a_file_is_not_played(speaker: Speech):
@@ -157,7 +164,7 @@ async def test_a_killed_worker_costs_one_sentence(voice: PicoVoice):
     assert ("voice_lost", True) == (lost.value.code, lost.value.retryable)
     assert "sentence" not in str(lost.value)
     assert await voice.speak("en-US", "Goodbye.")
-    assert worker not in voice.worker_pids
+    assert worker not in workers_of(voice)
 
 
 async def test_a_crash_of_the_engine_leaves_the_worker_alive(voice: PicoVoice):
@@ -168,20 +175,36 @@ async def test_a_crash_of_the_engine_leaves_the_worker_alive(voice: PicoVoice):
     with pytest.raises(SpeechError, match="could not speak"):
         await speaking
     assert await voice.speak("en-US", "Goodbye.")
-    assert (worker,) == voice.worker_pids
+    assert (worker,) == workers_of(voice)
 
 
 async def test_a_stuck_worker_is_given_up():
     """After the time limit the caller gets an error and the worker is replaced."""
     voice = PicoVoice(workers=1, answer_s=1.5)
     await voice.speak("en-US", "Hello.")
-    (worker,) = voice.worker_pids
+    (worker,) = workers_of(voice)
     os.kill(worker, signal.SIGSTOP)
     with pytest.raises(SpeechError) as late:
         await voice.speak("en-US", "Hello.")
     assert ("voice_late", True) == (late.value.code, late.value.retryable)
     assert await voice.speak("en-US", "Hello.")
     await voice.close()
+
+
+async def test_a_slow_start_takes_nothing_off_the_time_for_a_sentence(monkeypatch: pytest.MonkeyPatch):
+    """A process that needs a second to start still speaks; one that never starts is given up."""
+    slow = "import time, runpy; time.sleep(1); runpy.run_module('pay_ivr.voice_worker', run_name='__main__')"
+    program = Path(tempfile.mkdtemp(prefix="payivr-")) / "slow"
+    program.write_text(f"#!{sys.executable}\n{slow}\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    voice = PicoVoice(workers=1, answer_s=0.9)
+    assert await voice.speak("en-US", "Hello.")
+    await voice.close()
+    monkeypatch.setattr(voice_module, "START_S", 0.1)
+    with pytest.raises(SpeechError) as late:
+        await voice.speak("en-US", "Hello.")
+    assert ("voice_late", ()) == (late.value.code, workers_of(voice))
 
 
 async def test_a_caller_who_hangs_up_leaves_no_half_answer(voice: PicoVoice):
@@ -198,7 +221,7 @@ async def test_a_caller_who_hangs_up_leaves_no_half_answer(voice: PicoVoice):
 async def test_a_closed_voice_leaves_no_process(voice: PicoVoice):
     """Worker and fork are gone; nothing is left for init."""
     await asyncio.gather(*(voice.speak("en-US", "Hello.") for _ in range(4)))
-    pids = voice.worker_pids
+    pids = workers_of(voice)
     await voice.close()
     assert len(pids) == 2
     for pid in pids:
@@ -208,7 +231,7 @@ async def test_a_closed_voice_leaves_no_process(voice: PicoVoice):
 
 @pytest.mark.parametrize("last_words", [b"", LENGTH.pack(FRAME_BYTES_MAX + 1), LENGTH.pack(9) + b"en-US"])
 def test_a_worker_ends_with_its_parent(last_words: bytes):
-    """A closed pipe, a frame that is too long or cut ends the process without a word."""
+    """It says that it is ready; a closed pipe, a frame too long or cut then ends it without a word."""
     worker = subprocess.run(
         [sys.executable, "-m", "pay_ivr.voice_worker"],
         input=last_words,
@@ -216,7 +239,7 @@ def test_a_worker_ends_with_its_parent(last_words: bytes):
         timeout=20,
         check=True,
     )
-    assert (b"", b"") == (worker.stdout, worker.stderr)
+    assert (LENGTH.pack(0), b"") == (worker.stdout, worker.stderr)
 
 
 @pytest.mark.parametrize("text", ["", "x" * (TEXT_MAX + 1), "a\0b"])
@@ -225,7 +248,7 @@ async def test_a_text_outside_the_limits_is_refused(voice: PicoVoice, text: str)
     with pytest.raises(SpeechError) as refused:
         await voice.speak("en-US", text)
     assert ("text_too_long", False) == (refused.value.code, refused.value.retryable)
-    assert not voice.worker_pids
+    assert not workers_of(voice)
 
 
 async def test_markup_in_a_name_writes_no_file(voice: PicoVoice, tmp_path: Path):

@@ -5,9 +5,11 @@ python tests/phones/baresip_phone.py USER PASSWORD SERVER_PORT TRANSPORT
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 
 from baresip import Account, Config, RegistrationError
 from baresip.call import Call
+from baresip.events import Event, StackEvent
 from baresip.runtime import Runtime
 from baresip.ua import UserAgent
 
@@ -18,6 +20,19 @@ LIFE_S = 20.0
 def tell(what: str) -> None:
     sys.stdout.write(what + "\n")
     sys.stdout.flush()
+
+
+async def agreed(call: Call, renegotiate: Callable[[], Awaitable[None]]) -> None:
+    """Renegotiates, and returns when the far side has answered: until then another re-INVITE is an error."""
+    answered = asyncio.Event()
+
+    def listener(event: StackEvent) -> None:
+        if event.event is Event.CALL_REMOTE_SDP and event.text == "answer":
+            answered.set()
+
+    call.on(listener)
+    await renegotiate()
+    await asyncio.wait_for(answered.wait(), LIFE_S)
 
 
 async def main() -> None:
@@ -46,10 +61,9 @@ async def main() -> None:
     await call.wait_established()
     tell("answered")
     await asyncio.sleep(TALK_S)
-    await call.hold()
+    await agreed(call, call.hold)
     tell("held")
-    await asyncio.sleep(TALK_S)  # its own re-INVITE must be over: a second one at once is an error to it
-    await call.resume()
+    await agreed(call, call.resume)
     tell("resumed")
     await asyncio.sleep(TALK_S)
     await call.hangup()
