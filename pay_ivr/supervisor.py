@@ -12,9 +12,11 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pay_ivr.logs import log
 from pay_ivr.settings import Settings
@@ -63,10 +65,11 @@ def processes_of(settings: Settings) -> tuple[Process, ...]:
     run, data = settings.sockets, settings.data_dir
     vault = ("--data-dir", str(data), "--run-dir", str(run))
     sources = ("--source", f"vault={run}/outbox-vault.sock", "--source", f"app={run}/outbox-app.sock")
+    providers = [f"--provider={name}" for name in provider_names(settings.tenants_dir)]
     ports = ("--port-first", str(settings.rtp_port_first), "--port-last", str(settings.rtp_port_last))
     return (
-        Process("spawner", ("vault.spawner", "--run-dir", str(run), "--provider", "sandbox", "--provider",
-                            "sandbox_direct"), run / "spawner.sock", SPAWNER_ENVIRONMENT),
+        Process("spawner", ("vault.spawner", "--run-dir", str(run), *providers), run / "spawner.sock",
+                SPAWNER_ENVIRONMENT),
         Process("media", ("vault.media", "--run-dir", str(run), "--bind-ip", settings.bind_ip, *ports),
                 run / "media.sock", {"OPENBLAS_NUM_THREADS": "1"}),
         Process("broker", ("vault.broker", *vault, "--tenants-dir", str(settings.tenants_dir), "--log-level",
@@ -74,6 +77,21 @@ def processes_of(settings: Settings) -> tuple[Process, ...]:
         Process("app", ("pay_ivr", "app"), run / "node.json", _app_environment(settings)),
         Process("audit", ("audit", *vault, *sources), data / "audit.db"),
     )  # fmt: skip
+
+
+def provider_names(tenants_dir: Path) -> list[str]:
+    """The payment providers that some tenant names, and both sandboxes; a file in disorder names none.
+
+    A cell's memory is a copy of the spawner's, so nothing is loaded there that no tenant uses.
+    """
+    names: set[Any] = {"sandbox", "sandbox_direct"}
+    for path in tenants_dir.glob("*.toml"):
+        try:
+            payment = tomllib.loads(path.read_text(encoding="utf-8")).get("payment", {})
+            names |= {payment["provider"]} if "provider" in payment else set(payment.get("providers", ()))
+        except (OSError, ValueError, TypeError, AttributeError):
+            continue  # the broker reads it too, and says what is wrong with it
+    return sorted(name for name in names if isinstance(name, str))
 
 
 def _app_environment(settings: Settings) -> dict[str, str]:

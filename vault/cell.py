@@ -77,7 +77,11 @@ _Answer = TypeVar("_Answer")
 
 
 class ProviderModule(Protocol):
-    """A file of `vault/providers/` as the cell sees it; it may also have `CELL_NEEDS: Needs`."""
+    """A file of `vault/providers/` as the cell sees it.
+
+    It may also have `CELL_NEEDS: Needs`, and `preload()` for what the spawner should import before the first
+    fork. A cell provider whose needs depend on its configuration has them as its own `needs`.
+    """
 
     def cell_provider(self, config: dict[str, Any]) -> CellProvider:
         """The provider's cell side, configured."""
@@ -102,7 +106,7 @@ def run(assignment: Assignment, key_pipe: int, report: int) -> Never:
         _arrange_signals(assignment.limits)
         _arrange_descriptors(key_pipe, report)
         provider = assignment.provider.cell_provider(dict(assignment.config))
-        needs = getattr(assignment.provider, "CELL_NEEDS", Needs())
+        needs = getattr(provider, "needs", getattr(assignment.provider, "CELL_NEEDS", Needs()))
         today = datetime.now(LAST_ZONE).date()
         posture, page = harden(assignment.parent_pid, needs, assignment.without)
         card = Card(page)

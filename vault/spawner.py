@@ -260,7 +260,11 @@ def _limits(values: object) -> Limits:
 
 
 def _load(names: Iterable[str]) -> dict[str, ProviderModule]:
-    return {name: cast("ProviderModule", import_module(f"vault.providers.{name}")) for name in names}
+    """The providers' files, each with what its cells will import: a cell can open no file."""
+    modules = {name: cast("ProviderModule", import_module(f"vault.providers.{name}")) for name in names}
+    for module in modules.values():
+        getattr(module, "preload", lambda: None)()
+    return modules
 
 
 def main(arguments: list[str] | None = None) -> None:

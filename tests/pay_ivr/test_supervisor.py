@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pay_ivr.settings import Settings
-from pay_ivr.supervisor import NodeError, Process, Supervisor, processes_of
+from pay_ivr.supervisor import NodeError, Process, Supervisor, processes_of, provider_names
 
 SLEEPER = """
 import pathlib, signal, sys, time
@@ -108,3 +108,13 @@ def test_a_node_is_five_processes_in_the_order_they_need_each_other() -> None:
     assert ["spawner", "media", "broker", "app", "audit"] == [process.name for process in processes]
     assert "PYTHONMALLOC" in processes[0].environment
     assert all(str(sys.executable) not in argument for process in processes for argument in process.arguments)
+
+
+def test_the_spawner_loads_the_providers_that_tenants_name(tmp_path: Path) -> None:
+    """And both sandboxes; a file that nobody can read names none, and stops nobody."""
+    (tmp_path / "one.toml").write_text('[payment]\nprovider = "stripe"\n', encoding="utf-8")
+    (tmp_path / "two.toml").write_text('[payment]\nproviders = ["other", "sandbox"]\n', encoding="utf-8")
+    (tmp_path / "three.toml").write_text("payment = 3\n", encoding="utf-8")
+    (tmp_path / "four.toml").write_text("[payment\n", encoding="utf-8")
+
+    assert ["other", "sandbox", "sandbox_direct", "stripe"] == provider_names(tmp_path)
