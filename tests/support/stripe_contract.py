@@ -87,6 +87,8 @@ _OBJECTS: dict[str, type[stripe.StripeObject]] = {
     "event": stripe.Event,
     "checkout.session": checkout.Session,
 }
+KINDS = tuple(_OBJECTS)
+"""Object names whose shape the SDK describes and we use."""
 OPTIONS = frozenset(RequestOptions.__annotations__)
 """What the SDK takes out of the parameters before it sends them: never a form field."""
 

@@ -251,14 +251,15 @@ async def simulator(
     shares: Mapping[Fault, float] | None = None,
     plan: DeliveryPlan | None = None,
 ) -> AsyncIterator[StripeSim]:
-    """A listening simulator; AssertionError at the end when a request contradicted the SDK's types."""
+    """A listening simulator; ContractBroken at the end when a request contradicted the SDK's types."""
     sim = StripeSim(StripeHost(seed, account, shares, plan), directory)
     await sim.open()
     try:
         yield sim
     finally:
         await sim.close()
-    assert [] == sim.violations
+    if sim.violations:
+        raise stripe_contract.ContractBroken("; ".join(sim.violations))
 
 
 async def _until_gone(incoming: web.Request) -> None:

@@ -20,14 +20,11 @@ BROKER = frozenset(
     {
         *(f"{one}:write" for one in ("payment_intents", "setup_intents", "customers", "refunds")),
         *(f"{one}:write" for one in ("checkout_sessions", "payment_method_links")),
-        *(
-            f"{one}:read"
-            for one in ("charges", "balance", "payouts", "disputes", "events", "payment_methods")
-        ),
+        *(f"{one}:read" for one in ("charges", "balance", "payouts", "disputes")),
     }
 )
 """What the key of the broker may do: everything by id, no raw card. `payment_method_links` is attach and
-detach, which Stripe has under its permission for customers' payment methods."""
+detach, which here need no right to make payment methods."""
 EVERYTHING = frozenset({"*"})
 
 

@@ -4,8 +4,8 @@ Ids are letters from a keyed hash of the seed and a count: the same seed gives t
 look like a PAN. Every change that Stripe would tell about leaves an event with a copy of the object.
 """
 
-import copy
 import hmac
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -94,13 +94,13 @@ class Books:
             api_version=API_VERSION,
             livemode=False,
             pending_webhooks=1,
-            data={"object": copy.deepcopy(thing)},
+            data={"object": copied(thing)},
             request=dict(self.request),
         )
 
     def expanded(self, reply: Thing, paths: Iterable[str]) -> Thing:
         """A copy of the reply in which the ids at these dotted paths are replaced by their objects."""
-        shown: Thing = copy.deepcopy(reply)
+        shown = copied(reply)
         for path in paths:
             self._expand(shown, path.split("."), path)
         return shown
@@ -111,7 +111,7 @@ class Books:
             raise wrong_state("", "This property cannot be expanded.", param="expand")
         value = thing[name]
         if isinstance(value, str) and value in self._things:
-            value = thing[name] = copy.deepcopy(self._things[value])
+            value = thing[name] = copied(self._things[value])
         if rest:
             for one in value if isinstance(value, list) else [value]:
                 if isinstance(one, dict):
@@ -123,6 +123,12 @@ class Books:
             if one["id"] == thing_id:
                 return position
         raise missing("object", param)
+
+
+def copied(thing: Thing) -> Thing:
+    """The object as it is now; by way of JSON, which is all it holds, and faster than `deepcopy`."""
+    twin: Thing = json.loads(json.dumps(thing))
+    return twin
 
 
 def _within(thing: Thing, bounds: dict[str, int]) -> bool:

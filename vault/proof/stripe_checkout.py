@@ -10,7 +10,7 @@ from vault.proof.stripe_books import Books, Thing
 from vault.proof.stripe_cards import known
 from vault.proof.stripe_failure import refused_parameter, wrong_state
 from vault.proof.stripe_intents import Intents
-from vault.proof.stripe_methods import Methods
+from vault.proof.stripe_methods import Methods, merged
 from vault.proof.stripe_route import PAGED, Call, Route
 
 LIFE_MIN_S, LIFE_MAX_S = 1_800, 86_400
@@ -163,7 +163,7 @@ def _fresh(params: Thing, amount: int, currency: str, expires_at: int) -> Thing:
         "expires_at": expires_at,
         "livemode": False,
         "locale": params.get("locale"),
-        "metadata": params.get("metadata", {}),
+        "metadata": merged({}, params.get("metadata", {})),
         "mode": "payment",
         "payment_intent": None,
         "payment_link": None,
@@ -196,8 +196,11 @@ _INTENT_DATA = {
     "statement_descriptor": form.text,
     "statement_descriptor_suffix": form.text,
 }
+_SECURE = form.record({"request_three_d_secure": form.word("any", "automatic", "challenge")})
 _CREATE = {
     "mode": form.word("payment"),
+    "customer_creation": form.word("always", "if_required"),
+    "payment_method_options": form.record({"card": _SECURE}),
     "line_items": form.each(_LINE),
     "success_url": form.text,
     "cancel_url": form.text,

@@ -29,7 +29,10 @@ Shape = Callable[[str, Any], Any]
 def decoded(text: str) -> dict[str, Any]:
     """The nested form; Failure for a name that is no bracketed name, a clash or too many fields."""
     tree: dict[str, Any] = {}
-    fields = parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX) if text else []
+    try:
+        fields = parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX) if text else []
+    except ValueError:
+        raise refused_parameter("", "parameter_unknown", "The request has too many fields.") from None
     for name, value in fields:
         if not _NAME.fullmatch(name):
             raise refused_parameter("", "parameter_unknown", "A parameter's name is malformed.")

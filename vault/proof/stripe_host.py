@@ -133,6 +133,11 @@ class StripeHost:
         reply = begun if isinstance(begun, Reply) else self.finish(begun, now, fault)
         return self.after(reply, fault)
 
+    def carry(self, method: str, target: str, headers: Mapping[str, str], body: bytes, now: float) -> Answer:
+        """`exchange` for a carrier that knows no type of this module."""
+        named = {name.lower(): value for name, value in headers.items()}
+        return self.exchange(Request(method.upper(), target, named, body), now)
+
     def draw(self, request: Request) -> Fault | None:
         """What goes wrong with this request; each call is one draw."""
         return self.faults.draw(request.method, request.path, request.key)
@@ -250,7 +255,7 @@ def _headers(ticket: Ticket) -> dict[str, str]:
 
 
 def _json(status: int, body: Any) -> Reply:
-    return Reply(status, {"content-type": "application/json"}, json.dumps(body, indent=2).encode())
+    return Reply(status, {"content-type": "application/json"}, json.dumps(body).encode())
 
 
 def _refusal(failure: Failure, request_id: str) -> Reply:

@@ -36,6 +36,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "cancel": OPEN | {"requires_capture"},
 }
 """Step -> the states in which it is legal; anything else is payment_intent_unexpected_state."""
+ALWAYS = frozenset({"metadata", "description", "receipt_email", "expand"})
+"""What an update may change in any state: nothing that touches money."""
 _REDIRECTS = "This PaymentIntent accepts payment methods that may redirect: a return_url is needed."
 _NO_METHOD = "You cannot confirm this PaymentIntent because it's missing a payment method."
 
@@ -137,7 +139,9 @@ class Intents:
         }
 
     def _update(self, call: Call) -> Thing:
-        intent = self._allowed(call.thing_id, "update")
+        intent = self._intent(call)
+        if not set(call.params) <= ALWAYS:
+            self._allowed(call.thing_id, "update")
         self._watch_moto(call.params)
         changes = {name: value for name, value in call.params.items() if name in _UPDATE}
         intent["metadata"] = merged(intent["metadata"], changes.pop("metadata", {}))
@@ -277,7 +281,7 @@ def _fresh(params: Thing) -> Thing:
         "last_payment_error": None,
         "latest_charge": None,
         "livemode": False,
-        "metadata": params.get("metadata", {}),
+        "metadata": merged({}, params.get("metadata", {})),
         "next_action": None,
         "on_behalf_of": None,
         "payment_method": method,

@@ -9,7 +9,7 @@ from vault.proof.stripe_account import Account
 from vault.proof.stripe_books import Books, Thing
 from vault.proof.stripe_cards import DECLINES, KnownCard, known, refusal
 from vault.proof.stripe_failure import refused_parameter, wrong_state
-from vault.proof.stripe_route import PAGED, Call, Route
+from vault.proof.stripe_route import CURSORS, PAGED, Call, Route
 
 _USED = "The PaymentMethod was used without a Customer, or was detached: it may not be used again."
 _CARD = {
@@ -131,7 +131,7 @@ class Methods:
             raw["number"], raw["exp_month"], year, raw.get("cvc"), call.now, canary=self._account.canary
         )
         method = self.from_card(card, call.now, call.params.get("billing_details"))
-        method["metadata"] = call.params.get("metadata", {})
+        method["metadata"] = merged({}, call.params.get("metadata", {}))
         return method
 
     def _method(self, call: Call) -> Thing:
@@ -184,7 +184,7 @@ class Methods:
             call.now,
             **given,
             livemode=False,
-            metadata=call.params.get("metadata", {}),
+            metadata=merged({}, call.params.get("metadata", {})),
             preferred_locales=call.params.get("preferred_locales", []),
             invoice_settings={
                 "custom_fields": None,
@@ -252,6 +252,6 @@ _NEW_METHOD = {
     "billing_details": form.record(_BILLING),
     "metadata": form.metadata,
 }
-_METHOD_PAGE = PAGED | {"type": form.word("card")}
+_METHOD_PAGE = CURSORS | {"type": form.word("card")}
 _METHOD_LIST = _METHOD_PAGE | {"customer": form.text}
 _ATTACH = {"customer": form.text}

@@ -141,7 +141,7 @@ def _refund(charge: Thing, amount: int, params: Thing) -> Thing:
         "charge": charge["id"],
         "currency": charge["currency"],
         "destination_details": {"card": {"reference_status": "pending", "type": "refund"}, "type": "card"},
-        "metadata": params.get("metadata", {}),
+        "metadata": merged({}, params.get("metadata", {})),
         "payment_intent": charge["payment_intent"],
         "payment_method": charge["payment_method"],
         "reason": params.get("reason"),

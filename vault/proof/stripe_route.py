@@ -7,13 +7,14 @@ from typing import Any
 from vault.proof import stripe_form as form
 from vault.proof.stripe_books import PAGE_MAX, Thing
 
-PAGED = {
+CURSORS: dict[str, form.Shape] = {
     "limit": form.whole(1, PAGE_MAX),
     "starting_after": form.text,
     "ending_before": form.text,
-    "created": form.span,
 }
 """What every list takes."""
+PAGED = CURSORS | {"created": form.span}
+"""What most lists take."""
 
 
 @dataclass(frozen=True)

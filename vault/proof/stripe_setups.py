@@ -5,7 +5,7 @@ from vault.proof.stripe_account import Account
 from vault.proof.stripe_books import Books, Thing
 from vault.proof.stripe_cards import AUTHENTICATION, passes, refusal
 from vault.proof.stripe_failure import refused_parameter, wrong_state
-from vault.proof.stripe_methods import Methods
+from vault.proof.stripe_methods import Methods, merged
 from vault.proof.stripe_route import PAGED, Call, Route
 
 OPEN = frozenset({"requires_payment_method", "requires_confirmation", "requires_action"})
@@ -120,7 +120,7 @@ def _fresh(params: Thing) -> Thing:
         "latest_attempt": None,
         "livemode": False,
         "mandate": None,
-        "metadata": params.get("metadata", {}),
+        "metadata": merged({}, params.get("metadata", {})),
         "next_action": None,
         "on_behalf_of": None,
         "payment_method": method,
