@@ -177,6 +177,12 @@ async def first_day(conn: AsyncConnection, tenant: str) -> str:
     return (await conn.execute(wanted)).scalar_one() or ""
 
 
+async def first_open(conn: AsyncConnection, tenant: str) -> str:
+    """The first day of a tenant that is not closed; empty when the books are."""
+    closed = await last_closed(conn, tenant)
+    return day_after(closed) if closed else await first_day(conn, tenant)
+
+
 async def totals(conn: AsyncConnection, tenant: str) -> dict[str, dict[BookAccount, int]]:
     """What stands on every account of a tenant, by currency."""
     found: dict[str, dict[BookAccount, int]] = {}

@@ -31,8 +31,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("vault.books")
 
 DAYS_MAX = 100
 """Days of one run: a quarter and a week. A longer history is asked for in pieces."""
-ITEMS_SHOWN = 50
-"""Items of one answer of the door: half of a message; the CSV has all."""
+ITEMS_SHOWN = 40
+"""Items of one answer of the door: each takes up to 1,100 bytes of a message; the CSV has all."""
 ANSWER_WITHIN_S = 6.0
 """How long the door's answer waits for the run; the door's peers give up after ten."""
 FEED_TIMEOUT_S = 900.0
@@ -176,9 +176,7 @@ class Reconciler:
 
     async def _first_open(self, tenant: str, last: date) -> date:
         async with self._store.engine.connect() as conn:
-            closed = await journal.last_closed(conn, tenant)
-            first = await journal.first_day(conn, tenant)
-        return date.fromisoformat(journal.day_after(closed) if closed else first or last.isoformat())
+            return date.fromisoformat(await journal.first_open(conn, tenant) or last.isoformat())
 
     async def _read_all(self, tenant: str) -> str:
         """The worst that reading the tenant's statements came to."""
@@ -207,7 +205,7 @@ class Reconciler:
         """True when the day is closed, now or before."""
         async with self._store.engine.connect() as conn:
             closed = await journal.last_closed(conn, tenant)
-            next_day = journal.day_after(closed) if closed else await journal.first_day(conn, tenant)
+            next_day = await journal.first_open(conn, tenant)
             stored = await statement.read_until(conn, tenant)
         if day <= closed:
             return True

@@ -133,7 +133,10 @@ async def rows_where(conn: AsyncConnection, *conditions: Any) -> tuple[Statement
 
 
 async def _window_start(store: Store, feed: Feed, until: datetime) -> datetime:
-    """From where to read: before what was read last, back to the oldest entry that no payout holds yet."""
+    """From where to read: the oldest of what may still change, within `REREAD_MAX`.
+
+    That is an overlap with the run before, the entries that no payout holds yet, and the days that are open.
+    """
     async with store.engine.connect() as conn:
         before = (await read_until(conn, feed.tenant)).get(feed.name)
         if before is None:
@@ -141,10 +144,11 @@ async def _window_start(store: Store, feed: Feed, until: datetime) -> datetime:
         mine = (STATEMENT.c.provider == feed.name) & (STATEMENT.c.tenant == feed.tenant)
         unpaid = select(func.min(STATEMENT.c.made_at)).where(mine, STATEMENT.c.payout_ref == "")
         oldest = (await conn.execute(unpaid)).scalar_one()
-    start = before - OVERLAP
-    if oldest is not None:
-        start = min(start, journal.moment(oldest))
-    return max(start, until - REREAD_MAX)
+        open_day = await journal.first_open(conn, feed.tenant)
+    starts = [before - OVERLAP]
+    starts += [journal.moment(oldest)] if oldest else []
+    starts += [journal.moment(f"{open_day}T00:00:00Z")] if open_day else []
+    return max(min(starts), until - REREAD_MAX)
 
 
 async def _first_start(conn: AsyncConnection, feed: Feed, until: datetime) -> datetime:

@@ -1,0 +1,173 @@
+"""A merchant's week on the sandbox: real payments of the provider, our books beside it, a clock to turn.
+
+The broker's own part, the commit of a payment's change with its entry in the books, is `Register.move`.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from audit.outbox import stamp
+from vault.books.ours import book_move
+from vault.books.reconciler import Fees, Reconciler
+from vault.books.statement import Feed
+from vault.door import PaymentState, StepName, StepState
+from vault.providers import sandbox
+from vault.providers.base import AttemptRequest, FeedEntry, Order, OutcomeKind, StepKind, StepRequest
+from vault.store import AttemptRow, PaymentRow, StepRow, Store
+
+START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+"""A Monday."""
+APPROVED = "sbx_approved_visa_4242_12_2031_{}"
+
+
+class Tampered:
+    """A provider's statement as the sandbox tells it, changed here and there by a test."""
+
+    def __init__(self, provider: sandbox.Sandbox) -> None:
+        self.honest = provider
+        self.abilities = provider.abilities
+        self.dropped: set[str] = set()
+        """Entries that are not told."""
+        self.changed: dict[str, dict[str, object]] = {}
+        """Entry -> what is told otherwise."""
+        self.added: list[FeedEntry] = []
+
+    async def settlements(self, since: str, until: str) -> AsyncIterator[FeedEntry]:
+        """The sandbox's entries with the changes."""
+        async for entry in self.honest.settlements(since, until):
+            if entry.entry_id not in self.dropped:
+                yield FeedEntry(**{**vars(entry), **self.changed.get(entry.entry_id, {})})
+        for entry in self.added:
+            yield entry
+
+
+@dataclass
+class Week:
+    """The merchant, the provider and the clock."""
+
+    store: Store
+    provider: sandbox.Sandbox
+    feed: Tampered
+    now: datetime = START
+    rows: dict[str, PaymentRow] = field(default_factory=dict)
+
+    def reconciler(self, fees: Fees | None = None) -> Reconciler:
+        """A reconciler of the tenant `demo` that reads this week's clock."""
+        feeds = [Feed("demo", "sandbox", self.feed)]
+        return Reconciler(self.store, feeds, fees or {}, now=lambda: self.now)
+
+    def seconds(self) -> float:
+        """The clock, as the sandbox reads it."""
+        return self.now.timestamp()
+
+    def to(self, day: int, hour: int = 9) -> None:
+        """Turns the clock to an hour of a day; 0 is the Monday of `START`."""
+        self.now = (START + timedelta(days=day)).replace(hour=hour)
+
+    async def sale(
+        self, name: str, amount_minor: int, currency: str = "EUR", *, booked: bool = True, later: bool = False
+    ) -> None:
+        """A payment settled at once, or (`later`) held; with `booked` off we never learn of it."""
+        payment_id = f"pay_{name}"
+        order = Order(payment_id, "demo", amount_minor, currency, "moto_agent", settle_later=later)
+        reference = await self.provider.prepare(order)
+        key = f"{payment_id}:authorise:1"
+        token = APPROVED.format("a" * 24)
+        request = AttemptRequest(
+            reference, key, 1, token, amount_minor, currency, "moto_agent", settle_later=later
+        )
+        outcome = await self.provider.authorise(request)
+        assert (OutcomeKind.AUTHORISED, not later) == (outcome.kind, outcome.settled)
+        row = PaymentRow(
+            payment_id=payment_id,
+            tenant="demo",
+            call_id="call_week",
+            leg_id="leg_week",
+            agent_id="agent1",
+            state=PaymentState.AUTHORISED if booked else PaymentState.UNKNOWN,
+            amount_minor=amount_minor,
+            currency=currency,
+            reference=f"B-{name}",
+            purpose="booking",
+            sca_basis="moto_agent",
+            provider="sandbox",
+            provider_ref=reference,
+            charge_ref=outcome.step_ref if booked else "",
+            last4="4242",
+            created_at=stamp(self.now),
+            updated_at=stamp(self.now),
+        )
+        self.rows[name] = row
+        async with self.store.changing() as change:
+            await change.insert(row)
+            at = stamp(self.now)
+            tried = AttemptRow(payment_id, 1, key, row.state, at, provider="sandbox", provider_ref=reference)
+            await change.insert_attempt(tried)
+        if booked and not later:
+            await self.move(name, PaymentState.SETTLED, settled_minor=amount_minor)
+
+    async def settle(self, name: str, amount_minor: int) -> None:
+        """A hold is settled, in part or whole."""
+        step_ref = await self._step(name, StepName.SETTLE, 1, amount_minor)
+        await self.move(name, PaymentState.SETTLED, settled_minor=amount_minor, charge_ref=step_ref)
+
+    async def refund(self, name: str, amount_minor: int, number: int = 1, *, booked: bool = True) -> None:
+        """A part of a payment is given back."""
+        await self._step(name, StepName.REFUND, number, amount_minor)
+        if booked:
+            refunded = self.rows[name].refunded_minor + amount_minor
+            await self.move(name, PaymentState.SETTLED, refunded_minor=refunded)
+
+    async def _step(self, name: str, step: StepName, number: int, amount_minor: int) -> str:
+        row, act = (
+            self.rows[name],
+            {StepName.SETTLE: self.provider.settle, StepName.REFUND: self.provider.refund},
+        )
+        key = f"{row.payment_id}:{step}:{number}"
+        request = StepRequest(row.provider_ref or "", key, amount_minor, row.currency)
+        outcome = await act[step](request)
+        assert outcome.kind is StepKind.DONE
+        done = StepRow(
+            payment_id=row.payment_id,
+            name=step,
+            number=number,
+            step_key=key,
+            ask_key=key.replace(":", "-"),
+            state=StepState.DONE,
+            amount_minor=amount_minor,
+            by="agent:agent1",
+            reason="requested",
+            step_ref=outcome.step_ref,
+            started_at=stamp(self.now),
+            ended_at=stamp(self.now),
+        )
+        async with self.store.changing() as change:
+            await change.insert_step(done)
+        return outcome.step_ref
+
+    async def move(self, name: str, state: PaymentState, **values: object) -> None:
+        """The commit of a payment's change with its entry in the books, as `Register.move` makes it."""
+        before = self.rows[name]
+        changes = {"state": state, "version": before.version + 1, "updated_at": stamp(self.now), **values}
+        after = PaymentRow(**{**vars(before), **changes})
+        async with self.store.changing() as change:
+            await change.update(after)
+            await book_move(change, before, after)
+        self.rows[name] = after
+
+
+@asynccontextmanager
+async def a_week(folder: Path) -> AsyncIterator[Week]:
+    """A node's vault.db and the sandbox, with the clock at `START`."""
+    provider = sandbox.provider(folder, {"tenant": "demo"})
+    assert isinstance(provider, sandbox.Sandbox)
+    week = Week(await Store.open(folder / "vault.db"), provider, Tampered(provider))
+    provider.host.clock = week.seconds
+    try:
+        yield week
+    finally:
+        await provider.close()
+        await week.store.close()
