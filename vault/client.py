@@ -11,6 +11,7 @@ from weakref import WeakSet
 from vault.door import (
     Field,
     History,
+    KeyLine,
     NewPayment,
     Page,
     Payment,
@@ -171,6 +172,18 @@ class Door:
         """The payments of a tenant that fit, newest first, at most 30 a page."""
         reply = await self._ask("search", {"search": asdict(wanted)})
         return Page(tuple(payment_from_json(body) for body in reply["payments"]), reply["next"])
+
+    async def vault_keys(self) -> tuple[KeyLine, ...]:
+        """Every valid version of every key: names, ages, check values."""
+        return tuple(KeyLine(**body) for body in (await self._ask("vault_keys", {}))["keys"])
+
+    async def rotate_key(self, name: str, by: str) -> int:
+        """The number of the new version; calls go on, older versions stay valid. `by`: `user:NAME`."""
+        return int((await self._ask("rotate_key", {"name": name, "by": by}))["version"])
+
+    async def retire_key(self, name: str, version: int, by: str) -> int:
+        """That version is wiped and valid no more; `Refused` for the newest and for one still needed."""
+        return int((await self._ask("retire_key", {"name": name, "version": version, "by": by}))["version"])
 
     async def end_call(self, call_id: str) -> None:
         """No capture lives on this call any more; a charge under way still comes to its result."""

@@ -346,6 +346,22 @@ class MediaFact:
     (at most `OPEN_DIGITS_MAX`). leg.speaking: on. leg.mode: mode. leg.silent: seconds."""
 
 
+@dataclass(frozen=True)
+class KeyLine:
+    """One version of one key of the vault, as an operator may see it; never a byte of it."""
+
+    name: str
+    version: int
+    newest: bool
+    """True: what is made anew is made with it."""
+    since: str
+    """UTC, when this node first saw it."""
+    check: str
+    """A few letters by which two nodes can be compared."""
+    uses: int
+    """Rows that need it to be recognised; only the vault's own key has such."""
+
+
 class VaultError(Exception):
     """Base of everything the vault refuses: `code` for programs, the sentence for people."""
 

@@ -8,8 +8,9 @@ costs nothing else.
 import asyncio
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -31,14 +32,21 @@ REQUESTS_MAX = 200
 class DoorServer:
     """Serves a till to its peers."""
 
-    def __init__(self, path: Path, till: Till, last_seq: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        till: Till,
+        last_seq: Callable[[], int],
+        also: Mapping[str, Operation] = MappingProxyType({}),
+    ) -> None:
+        """`also`: operations beside the till's."""
         self._path = path
         self._last_seq = last_seq
         self._run = secrets.token_hex(8)
         self._peers: set[_Peer] = set()
         self._accepting: asyncio.Task[None] | None = None
         self._listener: socket.socket | None = None
-        self.operations = operations(till)
+        self.operations = {**operations(till), **also}
 
     def start(self) -> None:
         """Listens; ready for requests as soon as this returns."""

@@ -13,13 +13,12 @@ is told names, versions and check values, never a byte.
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 
 from sqlalchemy import CheckConstraint, Column, Integer, String, Table, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.outbox import Entry, add, stamp
-from vault.door import Refused, VaultError
+from vault.door import KeyLine, Refused, VaultError
 from vault.fingerprint import VERSIONS_MAX
 from vault.keys import HMAC_BYTES, HMAC_NAME, VERSION_MAX, Keys, Secret
 from vault.store import METADATA, Store
@@ -38,22 +37,6 @@ VERSIONS = Table(
     Column("since", String(24), nullable=False),
     CheckConstraint("state IN ('held', 'retired', 'lost')", name="state_is_known"),
 )
-
-
-@dataclass(frozen=True)
-class KeyLine:
-    """One version of one key, as an operator may see it."""
-
-    name: str
-    version: int
-    newest: bool
-    """True: what is made anew is made with it."""
-    since: str
-    """UTC, when this node first saw it."""
-    check: str
-    """A few letters by which two nodes can be compared."""
-    uses: int
-    """Rows that need it to be recognised; only the vault's own key has such."""
 
 
 class KeyOffice:
