@@ -1,4 +1,4 @@
-"""The command line: `pay-ivr serve | demo | verify | check | agent | key`.
+"""The command line: `pay-ivr serve | demo | verify | check | agent | key | vault-key`.
 
 Every command says what it does while it does it, and ends with 0 only when all of it is right.
 """
@@ -14,6 +14,7 @@ from pay_ivr.facts import CallError
 from pay_ivr.settings import SettingsError, load_settings
 from pay_ivr.supervisor import NodeError
 from pay_ivr.tenants import Language, TenantError
+from vault import VaultError
 
 if TYPE_CHECKING:
     from pay_ivr.node import NewAgentLogin
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SettingsError, TenantError, CallError) as error:
         print(f"pay-ivr: {error}", file=sys.stderr)
         return USAGE
-    except NodeError as error:
+    except (NodeError, VaultError) as error:
         print(f"pay-ivr: {error}", file=sys.stderr)
         return WRONG
     except KeyboardInterrupt:
@@ -92,9 +93,25 @@ def _parser() -> argparse.ArgumentParser:
     revoke.add_argument("prefix", help="of pik_PREFIX_…")
     revoke.set_defaults(run=_key_revoke)
 
+    _add_vault_key(commands.add_parser("vault-key", help="the vault's own keys and the providers' secrets"))
+
     app = commands.add_parser("app", help="the app process alone; `serve` starts it")
     app.set_defaults(run=_app)
     return parser
+
+
+def _add_vault_key(parser: argparse.ArgumentParser) -> None:
+    acts = parser.add_subparsers(required=True, metavar="WHAT")
+    acts.add_parser("list", help="names, versions, ages, check values").set_defaults(run=_vault_key_list)
+
+    rotate = acts.add_parser("rotate", help="a new version, while calls go on")
+    rotate.add_argument("name", help="vault-hmac, or a secret whose new version lies in keys/NAME.next")
+    rotate.set_defaults(run=_vault_key_rotate)
+
+    retire = acts.add_parser("retire", help="an old version that nothing needs any more, wiped")
+    retire.add_argument("name")
+    retire.add_argument("version", type=int)
+    retire.set_defaults(run=_vault_key_retire)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -172,6 +189,32 @@ def _key_revoke(options: argparse.Namespace) -> int:
 
     asyncio.run(revoke_access_key(load_settings(), options.prefix))
     print(f"access key {options.prefix} is revoked")
+    return OK
+
+
+def _vault_key_list(_options: argparse.Namespace) -> int:
+    from pay_ivr.node import vault_keys
+
+    for line in asyncio.run(vault_keys(load_settings())):
+        mark = "newest" if line.newest else "older"
+        uses = f"{line.uses} rows" if line.uses else ""
+        print(f"{line.name:40} {line.version:3} {mark:6} {line.since:24} {line.check} {uses}".rstrip())
+    return OK
+
+
+def _vault_key_rotate(options: argparse.Namespace) -> int:
+    from pay_ivr.node import rotate_vault_key
+
+    version = asyncio.run(rotate_vault_key(load_settings(), options.name))
+    print(f"{options.name}: version {version} is the newest; older ones stay valid until they are retired")
+    return OK
+
+
+def _vault_key_retire(options: argparse.Namespace) -> int:
+    from pay_ivr.node import retire_vault_key
+
+    asyncio.run(retire_vault_key(load_settings(), options.name, options.version))
+    print(f"{options.name}: version {options.version} is wiped")
     return OK
 
 

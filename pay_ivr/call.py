@@ -122,6 +122,11 @@ class Call:
         return following
 
     @property
+    def number(self) -> str:
+        """The caller's number; empty when it is withheld."""
+        return "" if self.caller == ANONYMOUS else self.caller
+
+    @property
     def live(self) -> bool:
         """True until the call has ended."""
         return self.state is not CallState.ENDED

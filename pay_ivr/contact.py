@@ -171,6 +171,7 @@ class Contact:
             reference=prepared.reference,
             purpose=prepared.purpose,
             sca_basis="moto_unattended",
+            caller_number=self.call.number,
         )
         payment = await self._door.create_payment(new)
         await self._exchange.bind_code(self, payment)

@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import os
+import pwd
 import re
 import secrets
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +23,13 @@ from pay_ivr.settings import Settings
 from pay_ivr.store import Agent, Store
 from pay_ivr.supervisor import Supervisor
 from pay_ivr.tenants import USER_PATTERN, Tenant, TenantError, load_tenants
+from vault import Door, KeyLine
 
 PHONE_PASSWORD_BYTES = 12
 """96 random bits behind a digest; phones that cannot paste can still type sixteen characters."""
+
+DOOR_WAIT_S = 3.0
+"""How long a command waits for the broker; a node that runs answers at once."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -117,6 +125,40 @@ async def revoke_access_key(settings: Settings, prefix: str) -> None:
         await store.revoke_access_key(found[0], now_ms(), OPERATOR)
     finally:
         await store.close()
+
+
+async def vault_keys(settings: Settings) -> tuple[KeyLine, ...]:
+    """Every valid version of the vault's keys and of the providers' secrets; the node has to run."""
+    async with _door(settings) as door:
+        return await door.vault_keys()
+
+
+async def rotate_vault_key(settings: Settings, name: str) -> int:
+    """The number of the new version; calls go on. VaultError says why not."""
+    async with _door(settings) as door:
+        return await door.rotate_key(name, _login())
+
+
+async def retire_vault_key(settings: Settings, name: str, version: int) -> None:
+    """That version is wiped and valid no more; VaultError when it is still needed."""
+    async with _door(settings) as door:
+        await door.retire_key(name, version, _login())
+
+
+@asynccontextmanager
+async def _door(settings: Settings) -> AsyncIterator[Door]:
+    door = Door(settings.sockets / "vault.sock")
+    try:
+        await door.connect(DOOR_WAIT_S)
+        yield door
+    finally:
+        await door.close()
+
+
+def _login() -> str:
+    """Who acts, for the log: the login behind this process."""
+    name = pwd.getpwuid(os.getuid()).pw_name
+    return f"user:{name}" if re.fullmatch(r"[A-Za-z0-9_.@\-]{1,64}", name) else f"user:{os.getuid()}"
 
 
 def _check_tenant(settings: Settings, tenant: str) -> None:

@@ -109,6 +109,7 @@ class Switchboard:
             purpose=purpose,
             sca_basis="moto_agent",
             agent_id=agent_id,
+            caller_number=contact.call.number,
         )
         return self._keep(await self._door.create_payment(new))
 
