@@ -64,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="check settings and tenant files; names the wrong line")
     check.set_defaults(run=_check)
 
+    _add_reconcile(commands.add_parser("reconcile", help="our books against the provider's statement"))
+
     agent = commands.add_parser("agent", help="agents of the desk").add_subparsers(
         required=True, metavar="WHAT"
     )
@@ -114,6 +116,17 @@ def _add_vault_key(parser: argparse.ArgumentParser) -> None:
     retire.set_defaults(run=_vault_key_retire)
 
 
+def _add_reconcile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tenant", default="", help="default: every tenant")
+    parser.add_argument("--since", default="", metavar="DAY", help="default: the first day that is open")
+    parser.add_argument("--until", default="", metavar="DAY", help="default: today")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write every item here")
+    parser.add_argument("--explain", default="", metavar="ITEM", help="accept a difference; on record")
+    parser.add_argument("--reason", default="", metavar="WORD", help="why, with --explain and --tenant")
+    parser.set_defaults(run=_reconcile)
+
+
 def _serve(options: argparse.Namespace) -> int:
     from pay_ivr.node import serve
 
@@ -143,6 +156,14 @@ def _check(_options: argparse.Namespace) -> int:
     from pay_ivr.checkup import check
 
     return check(load_settings())
+
+
+def _reconcile(options: argparse.Namespace) -> int:
+    from pay_ivr.reconciliation import Wanted, reconcile
+
+    days = (options.tenant, options.since, options.until)
+    wanted = Wanted(*days, options.json, options.csv, options.explain, options.reason)
+    return reconcile(load_settings(), wanted)
 
 
 def _agent_add(options: argparse.Namespace) -> int:

@@ -4,6 +4,9 @@ Inside: media plane, keypad, capture cells, providers, payments, tokens. No type
 a PAN, a CVV or a key (PCI DSS 3.3.1, 3.4.1); `tests/house/test_door.py` walks the annotations to prove it.
 """
 
+from vault.books.report import CsvPage, Match, Reconciliation
+from vault.books.report import Day as BookDay
+from vault.books.report import Item as BookItem
 from vault.client import Door
 from vault.door import (
     Attempt,
@@ -36,6 +39,9 @@ from vault.media.client import MediaClient
 
 __all__ = [
     "Attempt",
+    "BookDay",
+    "BookItem",
+    "CsvPage",
     "Decline",
     "DeclineReason",
     "Door",
@@ -45,6 +51,7 @@ __all__ = [
     "FieldState",
     "History",
     "KeyLine",
+    "Match",
     "MediaClient",
     "MediaFact",
     "NewPayment",
@@ -53,6 +60,7 @@ __all__ = [
     "Payment",
     "PaymentChanged",
     "PaymentState",
+    "Reconciliation",
     "Refused",
     "Remote",
     "Search",

@@ -8,6 +8,13 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
+from vault.books.report import (
+    CsvPage,
+    Reconciliation,
+    item_from_json,
+    reconciliation_from_json,
+)
+from vault.books.report import Item as BookItem
 from vault.door import (
     Field,
     History,
@@ -188,6 +195,29 @@ class Door:
     async def end_call(self, call_id: str) -> None:
         """No capture lives on this call any more; a charge under way still comes to its result."""
         await self._ask("end_call", {"call_id": call_id})
+
+    async def book_tenants(self) -> tuple[str, ...]:
+        """Every tenant that has books, sorted."""
+        return tuple((await self._ask("book_tenants", {}))["tenants"])
+
+    async def reconcile(self, tenant: str, since: str = "", until: str = "") -> Reconciliation:
+        """Our books against the provider's statement; ask again with the same words while not `done`.
+
+        `since`, `until`: days, ISO 8601; empty for the first day that is not closed, and for today.
+        """
+        span = {"tenant": tenant, "since": since, "until": until}
+        return reconciliation_from_json((await self._ask("reconcile", span))["found"])
+
+    async def books_csv(self, tenant: str, since: str = "", until: str = "", after: str = "") -> CsvPage:
+        """Some lines of the books as CSV; `after` is that of the page before."""
+        span = {"tenant": tenant, "since": since, "until": until, "after": after}
+        reply = await self._ask("books_csv", span)
+        return CsvPage(reply["text"], reply["after"])
+
+    async def explain_item(self, tenant: str, item_id: str, reason: str, by: str) -> BookItem:
+        """A person accepts a difference, with one lower-case word; the item as it is then."""
+        values = {"tenant": tenant, "item_id": item_id, "reason": reason, "by": by}
+        return item_from_json((await self._ask("explain_item", values))["item"])
 
     def facts(self) -> AsyncIterator[PaymentChanged]:
         """Every fact from now on; after a reconnect, one per payment that changed meanwhile."""

@@ -24,6 +24,7 @@ from vault.books.journal import ENTRIES
 from vault.books.match import FeeTerms, residual
 from vault.books.report import CsvPage, Day, Item, Match, Reconciliation
 from vault.books.statement import Feed, read_feed
+from vault.currency import MINOR_DIGITS
 from vault.door import Refused
 from vault.store import PAYMENTS, Store
 
@@ -330,6 +331,7 @@ class _Found:
             items=tuple(listed[:ITEMS_SHOWN]),
             left_off=self._left_off + len(listed[ITEMS_SHOWN:]),
             days=tuple(self._days),
+            digits={currency: MINOR_DIGITS[currency] for currency in totals},
             balances={currency: {a.value: of[a] for a in BookAccount} for currency, of in totals.items()},
             feed=read,
         )

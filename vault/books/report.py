@@ -98,6 +98,8 @@ class Reconciliation:
     days: tuple[Day, ...] = ()
     balances: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: MappingProxyType({}))
     """Currency -> account -> minor units, of all days; every currency sums to zero."""
+    digits: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Currency -> digits after the decimal point, of every currency above."""
     feed: str = "read"
     """read | none (the provider tells no statement) | failed."""
 
@@ -105,6 +107,15 @@ class Reconciliation:
     def clean(self) -> bool:
         """True when nobody needs to look at anything."""
         return self.done and not self.differences and self.feed == "read"
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON object of it; enumerations are their words."""
+        body = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        body["items"] = [asdict(item) for item in self.items]
+        body["days"] = [asdict(day) for day in self.days]
+        body["counts"], body["digits"] = dict(self.counts), dict(self.digits)
+        body["balances"] = {currency: dict(of) for currency, of in self.balances.items()}
+        return body
 
 
 @dataclass(frozen=True)
@@ -116,19 +127,14 @@ class CsvPage:
     """For the next page; empty when there is none."""
 
 
-def reconciliation_as_json(found: Reconciliation) -> dict[str, Any]:
-    """The JSON object of a reconciliation."""
-    body = {name: getattr(found, name) for name in Reconciliation.__dataclass_fields__}
-    body["items"] = [asdict(item) for item in found.items]
-    body["days"] = [asdict(day) for day in found.days]
-    body["counts"] = dict(found.counts)
-    body["balances"] = {currency: dict(of) for currency, of in found.balances.items()}
-    return body
-
-
 def reconciliation_from_json(body: dict[str, Any]) -> Reconciliation:
     """The reconciliation of a JSON object; KeyError, TypeError or ValueError when it is none."""
     values = dict(body)
-    values["items"] = tuple(Item(**{**item, "match": Match(item["match"])}) for item in values["items"])
+    values["items"] = tuple(map(item_from_json, values["items"]))
     values["days"] = tuple(Day(**day) for day in values["days"])
     return Reconciliation(**values)
+
+
+def item_from_json(body: dict[str, Any]) -> Item:
+    """The item of a JSON object; KeyError, TypeError or ValueError when it is none."""
+    return Item(**{**body, "match": Match(body["match"])})

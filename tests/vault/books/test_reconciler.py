@@ -20,7 +20,6 @@ from vault.books.reconciler import Reconciler, seconds_to
 from vault.books.report import (
     Match,
     Reconciliation,
-    reconciliation_as_json,
     reconciliation_from_json,
 )
 from vault.door import PaymentState, Refused
@@ -302,8 +301,8 @@ async def test_answer_of_the_door_fits_into_a_message(week):
     week.to(90)
     run = await reconciler.reconcile("demo", (week.now - timedelta(days=99)).date().isoformat())
     assert (300, 260, 40) == (run.differences, run.left_off, len(run.items))
-    assert len(encode({"id": 1, "ok": True, "report": reconciliation_as_json(run)})) <= MESSAGE_MAX
-    assert run == reconciliation_from_json(json.loads(json.dumps(reconciliation_as_json(run))))
+    assert len(encode({"id": 1, "ok": True, "report": run.as_json()})) <= MESSAGE_MAX
+    assert run == reconciliation_from_json(json.loads(json.dumps(run.as_json())))
 
 
 async def test_run_that_takes_long_is_asked_for_again(week, monkeypatch):
