@@ -86,7 +86,8 @@ class Both:
 
     async def check(self, pan: str, **more: Any) -> Outcome:
         """An account check, by whichever side makes it."""
-        request = await self.request(0, **more)
+        key = attempt_key(ORDER.payment_id, 1)
+        request = AttemptRequest("", key, 1, None, 0, "EUR", "moto_agent", **more)
         if not self.abilities.tokenise_first:
             return await self.send_by_cell(pan, request)
         result = await asyncio.to_thread(self.cell.tokenise, card_of(pan))

@@ -92,6 +92,10 @@ class SandboxSide:
 
         return parsed(headers, raw, secrets, now_s)
 
+    async def cell_config(self) -> dict[str, Any]:
+        """Nothing: its cells call nobody but the broker."""
+        return {}
+
     async def close(self) -> None:
         """Closes the books."""
         await self.host.close()

@@ -322,7 +322,10 @@ class Provider(Protocol):
         """What is true about a payment now; OPEN for a reference without an attempt."""
 
     async def verify_card(self, request: AttemptRequest) -> Outcome:
-        """An account check: AUTHORISED for a good card, and no money moves, whatever the amount says."""
+        """An account check: AUTHORISED for a good card, and no money moves, whatever the amount says.
+
+        `provider_ref` is empty: there is no payment to prepare.
+        """
 
     async def forget_card(self, customer_ref: str, token_ref: str) -> None:
         """Takes a card off file; one that is not there any more is fine."""
@@ -344,6 +347,9 @@ class Provider(Protocol):
         `headers` with names in any case; `raw` exactly as received; any of `secrets` may have signed it
         (rotation); more than `WEBHOOK_AGE_MAX_S` old or `WEBHOOK_AHEAD_MAX_S` ahead of `now_s` is refused.
         """
+
+    async def cell_config(self) -> dict[str, Any]:
+        """What the cell's side needs to know beside the tenant's name: `cell_provider` takes it."""
 
     async def wire(self, body: dict[str, Any]) -> dict[str, Any]:
         """Carries one call of a cell to the provider's host (`tokenise_first` False only)."""
