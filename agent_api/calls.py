@@ -20,6 +20,7 @@ def call_answer(call: CallView, asker: Asker) -> CallAnswer:
         started_at=call.started_at,
         speaking=call.speaking,
         keying_outside_capture=call.keying_outside_capture,
+        audio_lost=call.audio_lost,
         ended_reason=call.ended_reason,
     )
 

@@ -143,6 +143,8 @@ class CallAnswer(Answer):
     started_at: str
     speaking: bool
     keying_outside_capture: bool
+    audio_lost: bool
+    """Nothing is heard of the caller just now: the line has gaps, or media is being restarted."""
     ended_reason: str | None
 
 

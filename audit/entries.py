@@ -106,6 +106,7 @@ CATALOGUE: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
         "call.agent.lost": {},
         "call.keys.noticed": {},
         "call.audio.lost": {},
+        "call.audio.returned": {},
         "call.contact.ended": {"reason": Kind.WORD, "seconds": Kind.COUNT},
         "payment.code.issued": _MONEY,
         "payment.code.taken": {},

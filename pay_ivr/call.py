@@ -111,6 +111,7 @@ class Call:
     state: CallState = CallState.OFFERED
     speaking: bool = False
     keying_outside_capture: bool = False
+    audio_lost: bool = False
     end_reason: EndReason | None = None
 
     def apply(self, event: CallEvent) -> CallState:

@@ -259,8 +259,14 @@ class Contact:
         elif fact.name == "leg.keying" and not self.call.keying_outside_capture:
             self.call.keying_outside_capture = True
             self._exchange.changed(self, "call.keys.noticed")
-        elif fact.name == "leg.silent" and fact.leg_id == self.caller.leg_id:
-            self._exchange.changed(self, "call.audio.lost")
+        elif fact.name in {"leg.silent", "leg.heard"} and fact.leg_id == self.caller.leg_id:
+            self.audio(lost=fact.name == "leg.silent")
+
+    def audio(self, *, lost: bool) -> None:
+        """The caller cannot be heard, or can be again; told once each time."""
+        if self.call.audio_lost is not lost:
+            self.call.audio_lost = lost
+            self._exchange.changed(self, "call.audio.lost" if lost else "call.audio.returned")
 
     def payment_changed(self, change: PaymentChanged, *, news: bool = True) -> None:
         """A step of one of our payments: kept, spoken when it is news, and handed to the flow."""
@@ -287,6 +293,7 @@ class Contact:
             await leg.reopen()
         if self.call.state is CallState.BRIDGED and self.agent is not None:
             await self._media.bridge(self.caller.leg_id, self.agent.leg_id)
+        self.audio(lost=False)
 
     # Steps.
 

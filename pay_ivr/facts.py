@@ -27,6 +27,8 @@ class CallView:
     """Coarse lamp: the caller is speaking (shown in SECURE, when the agent hears nothing)."""
     keying_outside_capture: bool = False
     """Alarm: the caller is keying although no capture is open; start the capture."""
+    audio_lost: bool = False
+    """Nothing is heard of the caller, or media itself is away; the agent should say so or wait."""
     ended_reason: str | None = None
 
 

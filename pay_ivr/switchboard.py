@@ -283,9 +283,10 @@ class Switchboard:
         if fact.name == "media.back":
             if fact.values["restarted"]:
                 await self._media_back()
+            else:
+                self._audio(lost=False)
         elif fact.name == "media.lost":
-            for contact in tuple(self._live.values()):
-                self.changed(contact, "call.audio.lost")
+            self._audio(lost=True)
         elif fact.leg_id in self._by_leg:
             self._by_leg[fact.leg_id].media_fact(fact)
         else:
@@ -303,6 +304,10 @@ class Switchboard:
         over = contact is None or not contact.call.live
         self._spawn(self._close_code(payment, call_over=over), "code.close")
         self._tell(change)
+
+    def _audio(self, *, lost: bool) -> None:
+        for contact in tuple(self._live.values()):
+            contact.audio(lost=lost)
 
     async def _media_back(self) -> None:
         self._shelf.media_restarted()
@@ -451,5 +456,6 @@ def _view(call: Call) -> CallView:
         started_at=call.started_at,
         speaking=call.speaking,
         keying_outside_capture=call.keying_outside_capture,
+        audio_lost=call.audio_lost,
         ended_reason=call.end_reason.value if call.end_reason is not None else None,
     )

@@ -145,6 +145,7 @@ function renderCall(call, payment) {
   $("hearing").dataset.secure = String(secure);
   tell("hearing-text", say(secure ? "ui_secure" : payment?.capture_live && payment.talking ? "ui_talking" : "ui_open"));
   show("hearing", live && call.state === "bridged");
+  show("audio-lost", live && call.audio_lost);
   show("alarm", live && call.keying_outside_capture && !payment?.capture_live);
   show("hang-up", live);
 }

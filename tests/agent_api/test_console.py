@@ -180,6 +180,10 @@ async def test_the_page_shows_the_alarm_and_the_speaking_lamp(house: DeskHouse, 
         house.board.change(replace(call, speaking=True, keying_outside_capture=True), "call.keys.noticed")
         await wait_text(page, "#alarm", "Erfassung starten")
         await wait_text(page, "#lamp-text", "Anrufer spricht")
+        house.board.change(replace(call, audio_lost=True), "call.audio.lost")
+        await wait_text(page, "#audio-lost", "kein Ton")
+        house.board.change(call, "call.audio.returned")
+        await page.wait_for_selector("#audio-lost", state="hidden")
         assert await page.get_attribute("html", "lang") == "de-DE"
         refused = await page.evaluate(
             "() => { try { document.body.innerHTML = '<b>x</b>'; return '' } catch (e) { return e.name } }"

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from pay_ivr.call import CallState, EndReason
+from pay_ivr.facts import CallChanged
 from pay_ivr.sip.invite import InviteLeg
 from pay_ivr.sip.legstate import EndReason as SipEnd
 from tests.support.exchange import ALONE, ASSISTED, House
 from tests.support.line import a_payment
 from tests.support.sipnet import SDP
-from vault import PaymentChanged, PaymentState, Why
+from vault import MediaFact, PaymentChanged, PaymentState, Why
 
 G722_ONLY = SDP.replace(b"RTP/AVP 0 101", b"RTP/AVP 9").replace(b"0 PCMU", b"9 G722")
 
@@ -45,6 +46,36 @@ async def test_no_agent_is_on_record_as_no_agent(house: House) -> None:
 
     assert [(SipEnd.REFUSED, 486)] == caller.ended
     assert [EndReason.NO_AGENT] == house.reasons
+
+
+async def test_lost_audio_is_told_once_and_so_is_its_return(house: House) -> None:
+    """The caller's own silence and a media process that is away; the agent's silence is his own affair."""
+    told: list[tuple[str, bool]] = []
+    house.board.watch(
+        lambda fact: (
+            told.append((fact.what, fact.call.audio_lost))
+            if isinstance(fact, CallChanged) and "audio" in fact.what
+            else None
+        )
+    )
+    house.phones_do("agent1", answer)
+    house.call(ASSISTED)
+    await house.settle()
+    (contact,) = house.board._live.values()
+    assert contact.agent is not None
+    caller, agent = contact.caller.leg_id, contact.agent.leg_id
+    for name, leg_id, values in (
+        ("leg.silent", agent, {"seconds": 20}),
+        ("leg.silent", caller, {"seconds": 20}),
+        ("leg.silent", caller, {"seconds": 40}),
+        ("leg.heard", caller, {}),
+        ("media.lost", "", {}),
+        ("media.back", "", {"restarted": False}),
+        ("media.lost", "", {}),
+        ("media.back", "", {"restarted": True}),
+    ):
+        await house.board._media_told(MediaFact(name, leg_id, values))
+    assert [("call.audio.lost", True), ("call.audio.returned", False)] * 3 == told
 
 
 async def test_a_call_that_is_over_leaves_no_leg_behind(house: House) -> None:

@@ -64,7 +64,9 @@ class Upkeep:
         leg = party.leg
         if leg.packets != leg.heard_packets or leg.rtcp_heard_ms > leg.heard_ms or not leg.may_receive:
             leg.heard_packets, leg.heard_ms = leg.packets, now_ms
-            party.silent_told_s = 0
+            if party.silent_told_s:
+                party.silent_told_s = 0
+                self._relay.facts.app("leg.heard", party.leg_id, {})
         seconds = int((now_ms - leg.heard_ms) // 1000)
         if (now_ms - leg.heard_ms) > SILENT_MS and seconds >= 2 * party.silent_told_s:
             party.silent_told_s = seconds

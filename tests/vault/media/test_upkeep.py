@@ -87,6 +87,18 @@ def test_a_silent_leg_is_told_after_20_s_and_ever_more_rarely(house: House) -> N
     assert [20, 40, 80] == silent
 
 
+def test_a_leg_that_is_heard_again_is_told_once(house: House) -> None:
+    """After 25 s of silence reports come: one `leg.heard`, and no second one while they go on."""
+    house.relay.open_leg("leg_1", Role.CALLER, None, resume=False)
+    party = house.relay.party("leg_1")
+    house.relay.set_remote(party, Remote("127.0.0.1", 4000, "PCMU", 0))
+    house.run(25)
+    for _ in range(3):
+        party.leg.rtcp_heard_ms = house.now_ms
+        house.run(1)
+    assert ["leg.silent", "leg.heard"] == [name for name, _, _ in house.shell.told]
+
+
 def test_a_held_leg_may_be_silent(house: House) -> None:
     """Who is asked to send nothing is not lost."""
     house.relay.open_leg("leg_1", Role.CALLER, None, resume=False)
