@@ -18,6 +18,7 @@ The canary range (16 digits from 999900, valid by Luhn) is authorised where the 
 
 import hmac
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ HASH_KEY = b"pay-ivr sandbox: published test cards"
 ID_LETTERS = 24
 """Random letters of an id: 112 bits, and no digit, so that no id can look like a PAN."""
 _CENTURY = 2000
+_DATE = re.compile(r"[0-9]{1,2}/[0-9]{4}")
 
 APPROVED = "approved"
 CANARY = "canary"
@@ -119,7 +121,7 @@ def letters() -> str:
 def face_of(token: str) -> Face:
     """The face behind a token; `INVALID` when it is none of ours."""
     match token.split("_"):
-        case ["sbx", *label, brand, last_digits, month, year, _] if month.isdecimal() and year.isdecimal():
+        case ["sbx", *label, brand, last_digits, month, year, _] if _DATE.fullmatch(f"{month}/{year}"):
             face = Face("_".join(label), brand, last_digits, int(month), int(year))
             known = face.label == CANARY or face.label in LABELS.values()
             return face if known else INVALID
