@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from vault.books.fees import BASIS_POINTS, Fees, FeeTerms
 from vault.currency import MINOR_DIGITS
 from vault.door import Refused, VaultError
 from vault.payment import AMOUNT_MAX_MINOR, Terms
@@ -70,6 +71,20 @@ class LimitsSection(BaseModel):
     """How long a card is not sent again after its issuer advised so."""
 
 
+class FeesSection(BaseModel):
+    """`[payment.fees.<provider>.<currency>]`: what the provider may keep of a charge (`vault/books/fees.py`).
+
+    Without it a stated fee is taken as it is.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+    basis_points: Annotated[int, Field(ge=0, le=BASIS_POINTS)] = 0
+    """Hundredths of a percent of the amount: 140 is 1.4 %."""
+    fixed_minor: Annotated[int, Field(ge=0, le=AMOUNT_MAX_MINOR)] = 0
+    """In minor units, per charge."""
+
+
 class PaymentSection(BaseModel):
     """`[payment]` of a tenant's file."""
 
@@ -99,6 +114,8 @@ class PaymentSection(BaseModel):
     """The sandbox also takes the canary range (`verify` uses it); never for a live tenant."""
     limits: LimitsSection | None = None
     """How often is too often; see `[payment.limits]`."""
+    fees: Mapping[str, Mapping[str, FeesSection]] | None = None
+    """What is agreed with each provider; see `[payment.fees.<provider>.<currency>]`."""
 
     options: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     """`[payment.<provider>]`, by the provider's name."""
@@ -134,6 +151,17 @@ class PaymentSection(BaseModel):
             raise ValueError("one of them is no file in vault/providers")
         if len(set(value)) < len(value):
             raise ValueError("one of them stands there twice")
+        return value
+
+    @field_validator("fees")
+    @classmethod
+    def _fees_are_of_something(cls, value: Mapping[str, Mapping[str, FeesSection]] | None) -> Any:
+        if value is None:
+            return value
+        if not set(value) <= set(provider_names()):
+            raise ValueError("one of them is no file in vault/providers")
+        if not {currency for table in value.values() for currency in table} <= MINOR_DIGITS.keys():
+            raise ValueError("a code is not in ISO 4217")
         return value
 
     @property
@@ -184,6 +212,10 @@ class Tenant:
         limits = section.limits or (LimitsSection() if live else None)
         self.velocity = Velocity(**dict(limits)) if limits else None
         """None: nothing is counted against this tenant."""
+        self.fees: Fees = {
+            provider: {currency: FeeTerms(**dict(terms)) for currency, terms in table.items()}
+            for provider, table in (section.fees or {}).items()
+        }
 
     def config_of(self, provider: str) -> dict[str, Any]:
         """What `load_provider` takes: the tenant's name and every option of the provider."""

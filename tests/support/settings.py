@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 from pay_ivr.settings import FILE_VARIABLE, PREFIX, Settings
 from pay_ivr.tenants import Did, Telephony
 from vault.providers.base import Option, options_of, provider_names
-from vault.tenant import LimitsSection, PaymentSection
+from vault.tenant import FeesSection, LimitsSection, PaymentSection
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
 
@@ -42,6 +42,7 @@ def document() -> str:
         "### `[[telephony.did]]`, one per number\n\n" + _table(Did),
         "### `[payment]`\n\n" + _table(PaymentSection, leave_out=("options",)),
         "### `[payment.limits]`\n\n" + _table(LimitsSection),
+        "### `[payment.fees.<provider>.<currency>]`\n\n" + _table(FeesSection),
         *(f"### `[payment.{name}]`\n\n" + _options(options_of(name)) for name in provider_names()),
     ]
     return "\n\n".join(sections) + "\n"

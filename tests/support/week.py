@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from audit.outbox import stamp
+from vault.books.fees import NO_FEES, Fees
 from vault.books.ours import book_move
-from vault.books.reconciler import Fees, Reconciler
+from vault.books.reconciler import Reconciler
 from vault.books.statement import Feed
 from vault.door import PaymentState, StepName, StepState
 from vault.providers import sandbox
@@ -54,10 +55,10 @@ class Week:
     now: datetime = START
     rows: dict[str, PaymentRow] = field(default_factory=dict)
 
-    def reconciler(self, fees: Fees | None = None) -> Reconciler:
+    def reconciler(self, fees: Fees = NO_FEES) -> Reconciler:
         """A reconciler of the tenant `demo` that reads this week's clock."""
         feeds = [Feed("demo", "sandbox", self.feed)]
-        return Reconciler(self.store, feeds, fees or {}, now=lambda: self.now)
+        return Reconciler(self.store, feeds, {"demo": fees}, now=lambda: self.now)
 
     def seconds(self) -> float:
         """The clock, as the sandbox reads it."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from vault.books.fees import FeeTerms
 from vault.door import Refused
 from vault.providers.base import Option
 from vault.tenant import FILE_BYTES_MAX, TenantError, read_tenant, read_tenants
@@ -190,6 +191,21 @@ def test_live_tenant_refuses_a_weak_machine_unless_accepted_on_record(tmp_path):
     accepted = read_tenant(written(tmp_path, live + 'posture_accepted = "M. Muster, 2026-01-02"\n'))
     accepted.check_posture(("secret_memory",))
     read_tenant(written(tmp_path, GOOD)).check_posture(("secret_memory", "landlock"))
+
+
+def test_agreed_fees_are_read_by_provider_and_currency(tmp_path):
+    """The books hold a stated fee against them."""
+    terms = "[payment.fees.sandbox.EUR]\nbasis_points = 140\nfixed_minor = 25\n"
+    assert {"sandbox": {"EUR": FeeTerms(140, 25)}} == read_tenant(written(tmp_path, GOOD + terms)).fees
+    assert {} == read_tenant(written(tmp_path, GOOD)).fees
+
+
+@pytest.mark.parametrize("name", ["nobank.EUR", "sandbox.XXX", "sandbox.eur"])
+def test_fees_of_nothing_are_refused(tmp_path, name):
+    """A misspelt provider or currency would leave its fees unchecked."""
+    with pytest.raises(TenantError) as wrong:
+        read_tenant(written(tmp_path, f"{GOOD}[payment.fees.{name}]\nbasis_points = 140\n"))
+    assert "fees" in wrong.value.sentence
 
 
 def test_folder_gives_every_tenant_by_its_name(tmp_path):

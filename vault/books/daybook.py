@@ -5,7 +5,7 @@ an item belongs to the day of our fact, or to the provider's when we have none.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.books import journal, statement
 from vault.books.accounts import OURS, BookKind
+from vault.books.fees import Fees
 from vault.books.journal import ENTRIES, EntryRow
-from vault.books.match import FeeTerms, Known, match
+from vault.books.match import Known, match
 from vault.books.report import Item
 from vault.books.statement import STATEMENT, StatementRow
 from vault.providers.base import FeedKind
@@ -25,7 +26,7 @@ AT_ONCE = 500
 
 
 async def items_of(
-    conn: AsyncConnection, tenant: str, fees: Mapping[str, FeeTerms], day: str, now: datetime
+    conn: AsyncConnection, tenant: str, fees: Fees, day: str, now: datetime
 ) -> tuple[Item, ...]:
     """Every item of a tenant on one day, as it stands now."""
     mine = (ENTRIES.c.tenant == tenant) & (ENTRIES.c.day == day) & ENTRIES.c.kind.in_(OURS)
@@ -60,7 +61,7 @@ async def _everything_of(
 async def _known(
     conn: AsyncConnection,
     tenant: str,
-    fees: Mapping[str, FeeTerms],
+    fees: Fees,
     theirs: Sequence[StatementRow],
     now: datetime,
 ) -> Known:

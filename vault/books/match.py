@@ -24,6 +24,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from vault.books.accounts import BookKind
+from vault.books.fees import NO_FEES, Fees
 from vault.books.journal import EntryRow, moment
 from vault.books.report import Item, Match
 from vault.books.statement import StatementRow
@@ -33,25 +34,11 @@ LATE_AFTER = timedelta(hours=24)
 """Providers state a step within minutes; a day covers a weekend's batch being one run behind."""
 FEE_TOLERANCE_MINOR = 1
 """Providers round a percentage up, down or to even."""
-BASIS_POINTS = 10_000
 REVERSED = "reversed"
 """How an orphan explains itself: the provider has given it back."""
 
 _STATED = {BookKind.SETTLED: FeedKind.CHARGE, BookKind.REFUNDED: FeedKind.REFUND}
 _DISPUTES = (FeedKind.CHARGEBACK, FeedKind.CHARGEBACK_REVERSAL)
-
-
-@dataclass(frozen=True)
-class FeeTerms:
-    """What the provider may keep of a charge, as agreed with the tenant."""
-
-    basis_points: int
-    """Hundredths of a percent of the gross."""
-    fixed_minor: int
-
-    def fee_minor(self, gross_minor: int) -> int:
-        """The agreed fee of a charge, half a minor unit rounded up."""
-        return (gross_minor * self.basis_points + BASIS_POINTS // 2) // BASIS_POINTS + self.fixed_minor
 
 
 @dataclass(frozen=True)
@@ -61,8 +48,7 @@ class Known:
     now: datetime
     read_until: Mapping[str, datetime] = field(default_factory=lambda: MappingProxyType({}))
     """Provider -> up to which moment its statement is stored; of one that states nothing up to now."""
-    fees: Mapping[str, FeeTerms] = field(default_factory=lambda: MappingProxyType({}))
-    """By currency; a currency that is missing is not checked."""
+    fees: Fees = field(default_factory=lambda: NO_FEES)
     payouts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Payout -> sum of the nets of all it holds and of itself: zero when it adds up."""
     payouts_stated: frozenset[str] = frozenset()
@@ -190,7 +176,7 @@ def _waiting(item: Item) -> Item:
 
 
 def _agreed(row: StatementRow, known: Known) -> int | None:
-    terms = known.fees.get(row.currency)
+    terms = known.fees.get(row.provider, {}).get(row.currency)
     return terms.fee_minor(row.gross_minor) if terms and row.kind is FeedKind.CHARGE else None
 
 

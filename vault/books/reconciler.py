@@ -20,8 +20,9 @@ from audit.outbox import Entry, stamp
 from vault.books import export, journal, statement
 from vault.books.accounts import BookAccount, BookKind, Fact
 from vault.books.daybook import chunks, items_of
+from vault.books.fees import NO_FEES, Fees
 from vault.books.journal import ENTRIES
-from vault.books.match import FeeTerms, residual
+from vault.books.match import residual
 from vault.books.report import CsvPage, Day, Item, Match, Reconciliation
 from vault.books.statement import Feed, read_feed
 from vault.currency import MINOR_DIGITS
@@ -44,9 +45,6 @@ NIGHTLY_AT = time(2, 30, tzinfo=UTC)
 """When the books of all tenants are matched: after the providers' midnight, before anybody reads them."""
 DAY = timedelta(days=1)
 
-Fees = Mapping[str, Mapping[str, FeeTerms]]
-NO_FEES: Fees = MappingProxyType({})
-
 
 class Reconciler:
     """The books of every tenant of this node."""
@@ -55,10 +53,10 @@ class Reconciler:
         self,
         store: Store,
         feeds: Sequence[Feed],
-        fees: Fees = NO_FEES,
+        fees: Mapping[str, Fees] = MappingProxyType({}),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`fees`: tenant -> currency -> what is agreed."""
+        """`fees`: what is agreed, by tenant."""
         self._store = store
         self._feeds: defaultdict[str, list[Feed]] = defaultdict(list)
         for feed in feeds:
@@ -199,7 +197,7 @@ class Reconciler:
 
     async def _items(self, tenant: str, day: str) -> tuple[Item, ...]:
         async with self._store.engine.connect() as conn:
-            fees = self._fees.get(tenant, {})
+            fees = self._fees.get(tenant, NO_FEES)
             return await items_of(conn, tenant, fees, day, self._now())
 
     async def _close(self, tenant: str, day: str, items: Sequence[Item], read: str) -> bool:

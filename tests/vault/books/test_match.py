@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vault.books.accounts import BookAccount, BookKind, Fact, balances, lines_of
+from vault.books.fees import FeeTerms
 from vault.books.journal import EntryRow
-from vault.books.match import REVERSED, FeeTerms, Known, match, residual
+from vault.books.match import REVERSED, Known, match, residual
 from vault.books.report import Item, Match
 from vault.books.statement import StatementRow
 from vault.providers.base import FeedKind
@@ -117,7 +118,7 @@ def test_orphan_that_was_given_back_explains_itself():
 
 def test_fee_other_than_agreed_differs():
     """Half a unit of rounding is allowed, the rest is a difference."""
-    known = replace(KNOWN, fees={"EUR": FeeTerms(140, 25)})
+    known = replace(KNOWN, fees={"sandbox": {"EUR": FeeTerms(140, 25)}})
     fees = {
         39: Match.MATCHED,
         40: Match.MATCHED,

@@ -15,7 +15,7 @@ import pytest
 from tests.support.statement import entry
 from tests.support.week import Week, a_week
 from vault.books import reconciler as module
-from vault.books.match import FeeTerms
+from vault.books.fees import FeeTerms
 from vault.books.reconciler import Reconciler, seconds_to
 from vault.books.report import (
     Match,
@@ -26,7 +26,7 @@ from vault.door import PaymentState, Refused
 from vault.providers.base import FeedKind
 from vault.wire import MESSAGE_MAX, encode
 
-AGREED = {"demo": {"EUR": FeeTerms(140, 25)}}
+AGREED = {"sandbox": {"EUR": FeeTerms(140, 25)}}
 """What the sandbox really keeps."""
 
 
