@@ -47,6 +47,7 @@ class KeyOffice:
         self._keys = keys
         self._store = store
         self._in_use = in_use
+        self._on_changed = on_changed
         self._lock = asyncio.Lock()
 
     async def start(self) -> None:
@@ -119,6 +120,8 @@ class KeyOffice:
             self._keys.place.take_next(name, version)
         await self._commit("key.vault.rotated", name, version, _HELD, by)
         self._keys.load()
+        if name != HMAC_NAME and self._on_changed is not None:
+            await self._on_changed(name.partition(".")[0])
         return version
 
     async def _retire(self, name: str, version: int, by: str) -> int:

@@ -82,6 +82,20 @@ async def test_a_providers_secret_is_rotated_by_the_file_that_lies_beside_it(hou
     assert ("key.vault.retired", "stripe.webhook", "1") == entries(house)[-1]
 
 
+async def test_a_provider_is_made_anew_with_its_new_secret(house):
+    """Its user is told by name, after the secret is there; the vault's own key concerns no provider."""
+    told: list[tuple[str, bytes]] = []
+
+    async def renew(provider: str) -> None:
+        told.append((provider, house.keys.secret(provider, "demo", "broker").reveal()))
+
+    office = KeyOffice(house.keys, house.store, house.in_use, renew)
+    put(house, "stripe.demo.broker.next", b"rk_new")
+    await office.rotate("stripe.demo.broker", BY)
+    await office.rotate(HMAC_NAME, BY)
+    assert [("stripe", b"rk_new")] == told
+
+
 async def test_a_version_in_use_is_not_retired(house):
     """Old hashes would be recognised no more."""
     await house.office.rotate(HMAC_NAME, BY)
