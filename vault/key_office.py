@@ -42,8 +42,17 @@ VERSIONS = Table(
 class KeyOffice:
     """The one place that changes keys; one act at a time."""
 
-    def __init__(self, keys: Keys, store: Store, in_use: Callable[[], Awaitable[Mapping[int, int]]]) -> None:
-        """`in_use`: version of `vault-hmac` -> rows that refer to it."""
+    def __init__(
+        self,
+        keys: Keys,
+        store: Store,
+        in_use: Callable[[], Awaitable[Mapping[int, int]]],
+        on_changed: Callable[[str], Awaitable[object]] | None = None,
+    ) -> None:
+        """`in_use`: version of `vault-hmac` -> rows that refer to it.
+
+        `on_changed` is told the name of a provider whose secret has another newest version.
+        """
         self._keys = keys
         self._store = store
         self._in_use = in_use
