@@ -271,7 +271,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Serves until SIGTERM or the end of the supervisor."""
     parser = argparse.ArgumentParser(prog="vault.spawner", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--run-dir", type=Path, required=True, help="where spawner.sock is made")
-    parser.add_argument("--provider", action="append", choices=provider_names(), default=[], help="to load")
+    parser.add_argument("--provider", action="append", default=[], help="to load; an unknown one is not")
     parser.add_argument(
         "--without",
         action="append",
@@ -282,7 +282,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     die_with_parent(signal.SIGTERM)
     make_private()
-    Spawner(options.run_dir, _load(options.provider), options.without).serve()
+    known = [name for name in options.provider if name in provider_names()]  # the broker names the others
+    Spawner(options.run_dir, _load(known), options.without).serve()
 
 
 if __name__ == "__main__":

@@ -149,8 +149,8 @@ class Stripe:
             return outcome
         if failure is Failure.KEY_TAKEN or code == "payment_intent_unexpected_state":
             found = await self.fetch(request.provider_ref, request.attempt_key)
-            if found.kind is OutcomeKind.UNKNOWN and failure is Failure.INVALID:
-                return Outcome(OutcomeKind.NEVER_SENT, code)
+            if failure is Failure.INVALID and found.kind is not OutcomeKind.AUTHORISED:
+                return Outcome(OutcomeKind.NEVER_SENT, code)  # the intent takes no confirmation any more
             return found
         if failure is Failure.INVALID and decline_of(error).get("param") == "payment_method":
             return Outcome(OutcomeKind.DECLINED, code)
