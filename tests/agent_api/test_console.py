@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -12,8 +13,18 @@ from agent_api.console import FOLDER
 from agent_api.labels import label_languages, labels_of
 from agent_api.problems import PROBLEMS
 from pay_ivr.catalogue import Catalogue
+from pay_ivr.facts import CallView
 from tests.agent_api.conftest import PASSWORD, DeskHouse
-from tests.support.console import browser_page, fill_payment, log_in, wait_text, wait_view
+from tests.support.console import (
+    barriers,
+    browser_page,
+    fill_payment,
+    log_in,
+    picture,
+    reach,
+    wait_text,
+    wait_view,
+)
 from vault import Decline, DeclineReason, FieldProblem, NextStep, PaymentState
 
 NEVER_AT_THE_CONSOLE = {
@@ -61,10 +72,8 @@ async def test_a_whole_payment_goes_by_keyboard_only(house: DeskHouse, faults: l
         await wait_view(page, "idle")
         call = house.board.bridge("demo", "agent1")
         await wait_view(page, "talking")
-        await page.focus("#amount")
-        for text in ("19.95", "", "INV 2042", ""):
-            await page.keyboard.type(text)
-            await page.keyboard.press("Tab")
+        await fill_payment(page, "19.95", "INV 2042")
+        await reach(page, "start")
         await page.keyboard.press("Enter")
         await wait_view(page, "capturing")
         await wait_text(page, "#hearing", "Protected")
@@ -96,6 +105,118 @@ async def test_a_whole_payment_goes_by_keyboard_only(house: DeskHouse, faults: l
         await page.wait_for_selector("#result[data-state=authorised]")
         await wait_text(page, "#result-reason", "2047 1183")
     assert faults == []
+
+
+AT_REST = "document.getAnimations().every((one) => one.playState !== 'running')"
+
+
+class Inspection:
+    """Every state of the page, looked at by axe-core; a picture of each for people."""
+
+    def __init__(self, page: Page, house: DeskHouse, folder: Path) -> None:
+        self.found: dict[str, list[str]] = {}
+        self._page = page
+        self._house = house
+        self._folder = folder
+
+    async def look(self, state: str) -> None:
+        """The page as it is now, in light, then its contrast in dark; movement has come to rest."""
+        await self._page.wait_for_function(AT_REST)
+        page = self._page
+        await picture(page, self._folder, f"{len(self.found):02d}-{state}")
+        light = await barriers(page)
+        await page.emulate_media(color_scheme="dark")
+        self.found[state] = light + [f"dark {one}" for one in await barriers(page, "color-contrast")]
+        await page.emulate_media(color_scheme="light")
+
+    async def before_a_call(self) -> None:
+        """Log-in, the first password, an empty desk."""
+        page, house = self._page, self._house
+        await page.wait_for_selector("#login-form:visible")
+        await self.look("login")
+        for text in ("agent1", house.one_time["agent1"]):
+            await page.keyboard.type(text)
+            await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("#new-password:visible")
+        await self.look("first-password")
+        await page.keyboard.type(PASSWORD)
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("#link[data-live=true]")
+        await self.look("idle")
+
+    async def call_and_form(self) -> CallView:
+        """Everything that the call's card can show, and a form that is refused."""
+        page, house = self._page, self._house
+        call = house.board.bridge("demo", "agent1")
+        await wait_view(page, "talking")
+        await self.look("talking")
+        alarmed = replace(call, speaking=True, keying_outside_capture=True, audio_lost=True)
+        house.board.change(alarmed, "call.keys.noticed")
+        await page.wait_for_selector("#audio-lost:visible")
+        await self.look("alarms")
+        house.board.change(call, "call.audio.returned")
+        await fill_payment(page, "19.95.", "INV 2042")
+        await page.keyboard.press("Alt+s")
+        await page.wait_for_selector("#alert:visible")
+        await self.look("refused-form")
+        await reach(page, "amount")
+        await page.keyboard.press("Backspace")
+        await page.keyboard.press("Alt+s")
+        await page.wait_for_selector(".field.open")
+        return call
+
+    async def capture(self, payment_id: str) -> None:
+        """Keys, a wrong PAN, the talk button, a first press, all fields complete."""
+        page, board = self._page, self._house.board
+        board.key(payment_id)
+        await wait_text(page, ".field.open .hear-only", "1 digit")
+        await self.look("capturing")
+        board.finish_field(payment_id, FieldProblem.LUHN)
+        await page.wait_for_selector(".field.wrong .field-problem")
+        await self.look("wrong-field")
+        await page.keyboard.press("Alt+t")
+        await page.wait_for_selector("#notice:visible")
+        await self.look("talk")
+        await page.keyboard.press("Alt+t")
+        await page.keyboard.press("Alt+x")
+        await page.wait_for_selector("#cancel[data-armed=true]")
+        await self.look("first-press")
+        await page.keyboard.press("Escape")
+
+    async def result(self, payment_id: str, outcome: Decline | PaymentState, state: PaymentState) -> None:
+        """The charge and what it came to."""
+        page, board = self._page, self._house.board
+        board.hurry(payment_id)
+        board.bank = outcome
+        await page.wait_for_selector("#charge:enabled")
+        await self.look(f"ready-for-{state}")
+        await page.keyboard.press("Alt+c")
+        await page.wait_for_selector(f"#result[data-state={state}]")
+        await self.look(str(state))
+
+
+@pytest.mark.tool("chromium")
+@pytest.mark.slow
+async def test_no_state_of_the_page_keeps_anybody_out(house: DeskHouse, tmp_path: Path) -> None:
+    """axe-core finds nothing serious or critical, contrast included, in either scheme."""
+    house.clock.now = time.time()
+    async with browser_page(house.url) as page:
+        seen = Inspection(page, house, tmp_path)
+        await seen.before_a_call()
+        call = await seen.call_and_form()
+        payment_id = only_payment(house, call.call_id)
+        await seen.capture(payment_id)
+        no_funds = Decline(DeclineReason.FUNDS, NextStep.OTHER_CARD, retry_allowed=True)
+        await seen.result(payment_id, no_funds, PaymentState.DECLINED)
+        await page.keyboard.press("Alt+r")
+        await page.wait_for_selector(".field.open")
+        await seen.result(payment_id, PaymentState.AUTHORISED, PaymentState.AUTHORISED)
+        house.board.end(call.call_id)
+        await wait_text(page, "#call-state", "Ended")
+        await seen.look("ended")
+    assert {state: [] for state in seen.found} == seen.found
+    assert 15 == len(seen.found)
 
 
 @pytest.mark.tool("chromium")

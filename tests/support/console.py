@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.async_api import Page, async_playwright
 
 CHROMIUM = "/usr/bin/chromium"
@@ -19,6 +20,8 @@ FLAGS = [
 ]
 """A browser that talks to nobody but us; no sandbox because tests run as root."""
 TIMEOUT_MS = 8000
+TAB_STOPS_MAX = 20
+"""The page never shows more elements that take the focus; past the last one the first comes again."""
 SIZE = {"width": 1280, "height": 800}
 
 
@@ -51,11 +54,35 @@ async def log_in(page: Page, user: str, password: str, new_password: str | None 
     await page.wait_for_selector("#link[data-live=true]")
 
 
+async def reach(page: Page, element_id: str) -> None:
+    """Tab until the element has the focus; LookupError when the keyboard does not get there."""
+    for _ in range(TAB_STOPS_MAX):
+        if await page.evaluate("document.activeElement.id") == element_id:
+            return
+        await page.keyboard.press("Tab")
+    raise LookupError(element_id)
+
+
 async def fill_payment(page: Page, amount: str, reference: str) -> None:
-    """Amount and reference; currency and purpose stay the tenant's first."""
+    """Amount and reference by keyboard; currency and purpose stay the tenant's first."""
     await page.wait_for_selector("#amount:visible")
-    await page.fill("#amount", amount)
-    await page.fill("#reference", reference)
+    for element_id, text in (("amount", amount), ("reference", reference)):
+        await reach(page, element_id)
+        await page.keyboard.type(text)
+
+
+async def barriers(page: Page, *rules: str) -> list[str]:
+    """What axe-core calls serious or critical on the page as it is: rule and element; by all rules or some."""
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(AXE_SCRIPT)
+    wanted = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+    found = await page.evaluate("wanted => axe.run(wanted)", wanted)
+    return [
+        f"{violation['id']}: {element['target'][0]}"
+        for violation in found["violations"]
+        if violation["impact"] in {"serious", "critical"}
+        for element in violation["nodes"]
+    ]
 
 
 async def wait_view(page: Page, view: str) -> None:
@@ -68,7 +95,6 @@ async def wait_text(page: Page, selector: str, text: str) -> None:
     await page.wait_for_selector(f"{selector}:visible:has-text({text!r})")
 
 
-async def picture(page: Page, folder: Path | None, name: str) -> None:
-    """A screenshot of the whole page, when a folder is wanted."""
-    if folder is not None:
-        await page.screenshot(path=str(folder / f"{name}.png"), full_page=True)
+async def picture(page: Page, folder: Path, name: str) -> None:
+    """A screenshot of the whole page, for people."""
+    await page.screenshot(path=str(folder / f"{name}.png"), full_page=True)
