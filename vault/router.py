@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from vault.door import PaymentState, Refused
+from vault.door import PaymentState, Refused, VaultError
 from vault.providers.base import (
     NEVER_SENT,
     UNKNOWN,
@@ -57,12 +57,17 @@ class Router:
         *,
         cascading: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
+        load: Callable[[Place], Provider] | None = None,
     ) -> None:
+        """`load` makes a provider anew, for `renew`."""
         self._routes = routes
         self._providers = dict(providers)
         self._cascading = frozenset(cascading)
         """Tenants that let a soft decline move on."""
         self._clock = clock
+        self._load = load
+        self._replaced: list[Provider] = []
+        """Providers made anew meanwhile: what is under way at them still ends there."""
         self._breakers: dict[Place, Breaker] = {}
 
     @classmethod
@@ -70,14 +75,17 @@ class Router:
         """All providers of `tenants`, and `others`, at which payments of tenants without a file are open."""
         places = {(name, provider) for name, tenant in tenants.items() for provider in tenant.section.route}
         places |= {place for place in others if place[1] in provider_names()}
-        providers = {}
-        for tenant, provider in sorted(places):
+
+        def load(place: Place) -> Provider:
+            tenant, provider = place
             known = tenants.get(tenant)
             config = known.config_of(provider) if known else {"tenant": tenant}
-            providers[tenant, provider] = load_provider(provider, data_dir, config)
+            return load_provider(provider, data_dir, config)
+
+        providers = {place: load(place) for place in sorted(places)}
         routes = {name: tenant.section.route for name, tenant in tenants.items()}
         cascading = {name for name, tenant in tenants.items() if tenant.section.cascade}
-        return cls(routes, providers, cascading=cascading)
+        return cls(routes, providers, cascading=cascading, load=load)
 
     def at(self, tenant: str, provider: str) -> Provider:
         """The provider of a charge; `Refused("tenant_unknown")` when the node does not have it any more."""
@@ -90,9 +98,22 @@ class Router:
         """Every tenant with each of its providers, sorted."""
         return tuple(sorted(self._providers))
 
+    async def renew(self, provider: str) -> None:
+        """That provider made anew at every tenant, with the secrets of now; one that cannot be stays as it is."""
+        for place in self.places():
+            if place[1] != provider or self._load is None:
+                continue
+            try:
+                made = self._load(place)
+            except VaultError as error:
+                log.error("payment.provider.kept", tenant=place[0], provider=provider, code=error.code)  # noqa: TRY400 - the code says it all
+                continue
+            self._replaced.append(self._providers[place])
+            self._providers[place] = made
+
     async def close(self) -> None:
         """Closes every provider."""
-        for provider in self._providers.values():
+        for provider in (*self._providers.values(), *self._replaced):
             await provider.close()
 
     # --- choosing -----------------------------------------------------------------------------------------
@@ -205,6 +226,8 @@ _KINDS = {
     PaymentState.NEEDS_ACTION: OutcomeKind.REQUIRES_ACTION,
 }
 _UNSENT = {"never_sent", "fenced"}
+"""Raw codes of attempts that the provider certainly does not have. What we did not send through a fault of
+our own has other codes, and stays where it is like a decline: nobody else would have got it either."""
 
 
 def tried_of(attempt: AttemptRow) -> Tried:

@@ -223,6 +223,12 @@ def test_our_own_failure_is_no_miss_of_the_provider():
     assert Heard.ANSWERED is heard_in(Outcome(K.DECLINED, "lost_card"))
 
 
+def test_our_own_failure_moves_no_payment():
+    """Another provider would not have got it either."""
+    row = stored(Outcome(K.DECLINED, CELL_GONE), "alpha", "alpha_pay_one", 1)
+    assert Decision("alpha", Stay.DECLINED) == following(ROUTE, [tried_of(row)], {}, 0.0, cascade=True)
+
+
 # --- the whole, with providers ----------------------------------------------------------------------------
 
 
