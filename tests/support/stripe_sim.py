@@ -235,6 +235,7 @@ class StripeSim:
             "shares": lambda **shares: host.faults.set_shares(
                 {Fault(one): share for one, share in shares.items()}
             ),
+            "plan": lambda **plan: setattr(host.webhooks, "plan", DeliveryPlan(**plan)),
             "endpoint": lambda url, secret: host.webhooks.secrets.update({url: secret}),
             "charges": host.successful_charges,
             "requests": lambda: list(self.requests),

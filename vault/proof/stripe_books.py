@@ -20,6 +20,9 @@ PAGE_DEFAULT, PAGE_MAX = 10, 100
 API_VERSION = "2026-10-28.endive"
 """The version that the SDK of the lock speaks."""
 
+_LETTERS = bytes(97 + byte % 26 for byte in range(256))
+"""Any byte as one of a to z."""
+
 PREFIXES = {
     "payment_intent": "pi",
     "setup_intent": "seti",
@@ -50,7 +53,7 @@ class Books:
     def secret(self, *parts: str) -> str:
         """Letters that only this seed gives for these parts: ids, fingerprints, client secrets."""
         digest = hmac.digest(self._key, "\x1f".join(parts).encode(), "sha256")
-        return "".join(chr(97 + byte % 26) for byte in digest[:ID_LETTERS])
+        return digest[:ID_LETTERS].translate(_LETTERS).decode("ascii")
 
     def add(self, kind: str, now: float, **members: Any) -> Thing:
         """A new object of that kind with its id, its time and the members; kept."""
@@ -71,6 +74,10 @@ class Books:
     def every(self, kind: str) -> list[Thing]:
         """All objects of the kind, newest first, as every list of Stripe's is."""
         return [self._things[one] for one in reversed(self._kinds[kind])]
+
+    def after(self, kind: str, count: int) -> list[Thing]:
+        """The objects of the kind that were made after the first `count`, oldest first."""
+        return [self._things[one] for one in self._kinds[kind][count:]]
 
     def page(self, kind: str, params: Thing, url: str, wanted: Callable[[Thing], bool]) -> Thing:
         """One list page; `created` bounds and cursors are understood here, other filters by `wanted`."""

@@ -60,10 +60,10 @@ class Webhooks:
         self._books = books
         self.secrets = dict(secrets)
         """Endpoint URL -> signing secret; may be changed at any time, as in Stripe's dashboard."""
-        self._plan = plan or DeliveryPlan()
+        self.plan = plan or DeliveryPlan()
         self._random = random.Random(f"stripe webhooks {seed}")  # noqa: S311  a simulation, replayed by its seed
         self._queue: list[_Waiting] = []
-        self._planned: set[str] = set()
+        self._planned = 0
         self._count = 0
 
     def routes(self) -> list[Route]:
@@ -75,9 +75,8 @@ class Webhooks:
 
     def tick(self, now: float) -> None:
         """Plans deliveries of events that are new."""
-        events = [one for one in self._books.every("event") if one["id"] not in self._planned]
-        for event in reversed(events):
-            self._planned.add(event["id"])
+        for event in self._books.after("event", self._planned):
+            self._planned += 1
             for url in self.secrets:
                 self._plan_event(event["id"], url, now)
 
@@ -124,7 +123,7 @@ class Webhooks:
         return self._books.find("event", call.thing_id)
 
     def _plan_event(self, event_id: str, url: str, now: float) -> None:
-        plan = self._plan
+        plan = self.plan
         lost = self._random.random() < plan.lost_share
         due_at = now + self._random.uniform(0.0, plan.delay_s_max) + (RETRY_S[0] if lost else 0.0)
         self._add(due_at, url, event_id, int(lost))

@@ -1,6 +1,8 @@
 """Faults come from the seed, happen at the point they name, and leave the truth at the host."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,7 @@ from tests.support.stripe_caller import NOW, Caller
 from vault.proof.stripe_faults import CARRIAGE, EARLY, UNREAD, Carriage, Fault, Faults
 from vault.proof.stripe_host import Answer, StripeHost
 
+PAGE = Path(__file__).parents[3] / "docs" / "stripe-simulator.md"
 PARAMS = {"amount": 5, "currency": "eur"}
 STORED = {Fault.FALSE_500: 500, Fault.EMPTY_500: 500}
 
@@ -29,6 +32,20 @@ def test_the_same_key_again_tells_the_truth_or_executes(fault: Fault) -> None:
     assert (0 if fault is Fault.EMPTY_500 else 1) == len(caller.host.books.every("payment_intent"))
     replayed = "idempotent-replayed" in second.reply.headers
     assert (fault not in UNREAD | EARLY) == replayed
+
+
+def test_the_page_tells_of_every_fault_and_every_route() -> None:
+    """Fault by fault what was executed, and each route under its permission."""
+    page = PAGE.read_text("utf-8")
+    told = re.findall(r"^\| `([a-z_0-9]+)` \| (yes|no) \|", page, re.MULTILINE)
+    executed = [
+        (fault.value, "no" if fault in UNREAD | EARLY | {Fault.EMPTY_500} else "yes") for fault in Fault
+    ]
+    assert executed == told
+    rows = dict(re.findall(r"^\| `([a-z_]+)` \| (`[A-Z]+ .*) \|$", page, re.MULTILINE))
+    for route in StripeHost(1).routes:
+        name = f"`{route.method} {route.path.removeprefix('/v1/')}`"
+        assert name in rows[route.permission].split(", ")
 
 
 def test_a_false_500_says_that_a_retry_is_pointless() -> None:

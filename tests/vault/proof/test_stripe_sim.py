@@ -241,7 +241,7 @@ async def test_as_a_process_of_its_own_it_serves_and_obeys(short_dir: Path) -> N
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    told = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
+    told = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
     made = Wire(Config(api_base=told["url"], ca_file=told["ca_file"]))
     key, base = told["keys"]["full"], {"api": told["url"]}
     api = stripe.StripeClient(key, http_client=made, base_addresses=base).v1
