@@ -17,7 +17,7 @@ becomes exactly one item, alone or in a pair.
 An item keeps its day open until both sides agree or a person has explained it.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -35,7 +35,7 @@ LATE_AFTER = timedelta(hours=24)
 FEE_TOLERANCE_MINOR = 1
 """Providers round a percentage up, down or to even."""
 REVERSED = "reversed"
-"""How an orphan explains itself: the provider has given it back."""
+"""How a difference explains itself: the provider has given it back."""
 
 _STATED = {BookKind.SETTLED: FeedKind.CHARGE, BookKind.REFUNDED: FeedKind.REFUND}
 _DISPUTES = (FeedKind.CHARGEBACK, FeedKind.CHARGEBACK_REVERSAL)
@@ -81,10 +81,9 @@ def _of_reference(ours: list[EntryRow], theirs: list[StatementRow], known: Known
             [one for one in ours if one.kind is kind], [x for x in theirs if x.kind is feed_kind]
         )
     items = [_item(fact, row, known) for fact, row in pairs]
-    if ours or not theirs[0].provider_ref:
-        items = [_explained(item, known) for item in items]
-    else:
-        items = _orphans(items, known)
+    reference = (ours or theirs)[0].provider_ref
+    items = _given_back(items) if reference else items
+    items = [item if item.explained else _explained(item, known) for item in items]
     settled = sum(fact.gross_minor for fact in ours if fact.kind is BookKind.SETTLED)
     others = [row for row in theirs if row.kind not in _STATED.values()]
     return items + [_explained(_other(row, settled, theirs, known), known) for row in others]
@@ -223,15 +222,19 @@ def _other(row: StatementRow, settled_minor: int, theirs: list[StatementRow], kn
     return _waiting(item) if _awaits_payout(item, known) else item
 
 
-def _orphans(items: list[Item], known: Known) -> list[Item]:
-    """Charges and refunds of a reference that is not ours: given back in full, they explain themselves."""
-    sums: defaultdict[str, int] = defaultdict(int)
-    for item in items:
-        sums[item.currency] += item.gross_minor or 0
-    given_back = len(items) > 1 and not any(sums.values()) and not any(item.restated for item in items)
-    if given_back:
-        return [replace(item, explained=REVERSED) for item in items]
-    return [_explained(item, known) for item in items]
+def _given_back(items: list[Item]) -> list[Item]:
+    """Differences of one reference that cancel each other explain themselves.
+
+    An orphan's charge and its refund; a hold that was settled in part, where some providers state the whole
+    and take the rest back.
+    """
+    differing = [item for item in items if item.match in {Match.AMOUNT_DIFFERS, Match.PROVIDER_ONLY}]
+    left: Counter[str] = Counter()
+    for item in differing:
+        left.update(residual(item))
+    if len(differing) < 2 or any(left.values()) or any(item.restated for item in differing):
+        return items
+    return [replace(item, explained=REVERSED) if item in differing else item for item in items]
 
 
 def _explained(item: Item, known: Known) -> Item:

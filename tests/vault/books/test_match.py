@@ -116,6 +116,18 @@ def test_orphan_that_was_given_back_explains_itself():
     assert all(item.differs for item in half)
 
 
+def test_hold_that_is_stated_whole_and_taken_back_in_part_explains_itself():
+    """Settled 600 of 1,000: some providers state 1,000 and minus 400, others 600."""
+    stated = [theirs(1_000), theirs(-400, FeedKind.REFUND)]
+    items = match([ours(600)], stated, KNOWN)
+    assert [("amount_differs", REVERSED), ("provider_only", REVERSED)] == [
+        (item.match.value, item.explained) for item in items
+    ]
+    assert any(item.differs for item in match([ours(601)], stated, KNOWN))
+    restated = [theirs(1_000, restated=True), theirs(-400, FeedKind.REFUND)]
+    assert all(item.differs for item in match([ours(600)], restated, KNOWN))
+
+
 def test_fee_other_than_agreed_differs():
     """Half a unit of rounding is allowed, the rest is a difference."""
     known = replace(KNOWN, fees={"sandbox": {"EUR": FeeTerms(140, 25)}})
