@@ -99,7 +99,7 @@ class Router:
         return tuple(sorted(self._providers))
 
     async def renew(self, provider: str) -> None:
-        """That provider made anew at every tenant, with the secrets of now; one that cannot be stays as it is."""
+        """That provider made anew for every tenant, with the secrets of now; what cannot be made stays."""
         for place in self.places():
             if place[1] != provider or self._load is None:
                 continue
@@ -226,8 +226,6 @@ _KINDS = {
     PaymentState.NEEDS_ACTION: OutcomeKind.REQUIRES_ACTION,
 }
 _UNSENT = {"never_sent", "fenced"}
-"""Raw codes of attempts that the provider certainly does not have. What we did not send through a fault of
-our own has other codes, and stays where it is like a decline: nobody else would have got it either."""
 
 
 def tried_of(attempt: AttemptRow) -> Tried:
