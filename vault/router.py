@@ -226,6 +226,8 @@ _KINDS = {
     PaymentState.NEEDS_ACTION: OutcomeKind.REQUIRES_ACTION,
 }
 _UNSENT = {"never_sent", "fenced"}
+"""Raw codes of attempts that the provider certainly does not have. What we did not send through a fault of
+our own has other codes, and stays where it is like a decline: nobody else would have got it either."""
 
 
 def tried_of(attempt: AttemptRow) -> Tried:
