@@ -126,7 +126,7 @@ class Both:
         until = datetime.fromtimestamp(self.rig.now() + 1, UTC).isoformat()
         return [entry async for entry in self.broker.settlements(since, until)]
 
-    async def link(self, *, expires_in_s: float = 600.0, number: int = 1) -> Link:
+    async def link(self, *, expires_in_s: float = 3_600.0, number: int = 1) -> Link:
         expires_at = datetime.fromtimestamp(self.rig.now() + expires_in_s, UTC).isoformat()
         order = dataclasses.replace(ORDER, sca_basis="link_3ds")
         key = f"{ORDER.payment_id}:link:{number}"
@@ -541,16 +541,32 @@ async def test_card_is_not_kept_unasked(both):
 # --- links ------------------------------------------------------------------------------------------------
 
 
+async def paid(both: Both, link: Link) -> int:
+    """How often the page was paid, by the reference that its standing names."""
+    standing = await both.broker.standing(link.link_ref)
+    return await both.rig.times_charged(standing.provider_ref) if standing.provider_ref else 0
+
+
 async def test_paid_link_shows_in_standing(both):
-    """One link per key; nothing has moved before it is paid, all of it afterwards."""
+    """One link per key; nothing has moved before it is paid, all of it afterwards, and once."""
     link = await both.link()
     assert link == await both.link()
     assert re.match(r"https://|/pay/", link.url)
-    assert (await both.standing()).state is not StandingState.SETTLED
+    assert (StandingState.OPEN, 0, 0, 0) == amounts(await both.broker.standing(link.link_ref))
     await both.rig.pay_link(link)
-    assert (StandingState.SETTLED, 1995, 1995, 0) == amounts(await both.standing())
+    assert (StandingState.SETTLED, 1995, 1995, 0) == amounts(await both.broker.standing(link.link_ref))
     await both.rig.pay_link(link)
-    assert 1 == await both.times_charged()
+    assert 1 == await paid(both, link)
+
+
+async def test_payment_by_link_is_refunded_where_its_standing_says(both):
+    """The page may have been a payment of its own at the provider."""
+    link = await both.link()
+    await both.rig.pay_link(link)
+    reference = (await both.broker.standing(link.link_ref)).provider_ref
+    done = await both.broker.refund(StepRequest(reference, "pay_contract:refund:1", 995, "EUR"))
+    assert StepKind.DONE is done.kind
+    assert (1995, 995) == amounts(await both.broker.standing(link.link_ref))[2:]
 
 
 async def test_closed_link_cannot_be_paid(both):
@@ -559,17 +575,18 @@ async def test_closed_link_cannot_be_paid(both):
     await both.broker.close_link(link.link_ref)
     await both.broker.close_link(link.link_ref)
     await both.rig.pay_link(link)
-    assert 0 == await both.times_charged()
-    await both.rig.pay_link(await both.link(number=2))
-    assert 1 == await both.times_charged()
+    assert 0 == await paid(both, link)
+    second = await both.link(number=2)
+    await both.rig.pay_link(second)
+    assert 1 == await paid(both, second)
 
 
 async def test_expired_link_cannot_be_paid(both):
     """Its time is over."""
-    link = await both.link(expires_in_s=3_600)
+    link = await both.link()
     await both.rig.advance(3_601)
     await both.rig.pay_link(link)
-    assert 0 == await both.times_charged()
+    assert 0 == await paid(both, link)
 
 
 # --- settlements ------------------------------------------------------------------------------------------

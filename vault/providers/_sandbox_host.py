@@ -166,12 +166,14 @@ class SandboxHost:
         return STEP_UNKNOWN if trouble in {ANSWER_LOST, RESULT_LATE} else outcome
 
     async def standing(self, provider_ref: str) -> Standing:
-        """What the books say about a payment now."""
+        """What the books say about a payment, or about the payment of a link, now."""
         self._connect()
         now = self.clock()
-        seen = await self._on_books(books_of.account, provider_ref, now)
-        held = await self._on_books(books_of.account, provider_ref, math.inf)
-        return standing_of(seen, now, under_way=seen.charge_ref != held.charge_ref)
+        payment = await self._on_books(links_of.payment_of, provider_ref)
+        seen = await self._on_books(books_of.account, payment, now)
+        held = await self._on_books(books_of.account, payment, math.inf)
+        standing = standing_of(seen, now, under_way=seen.charge_ref != held.charge_ref)
+        return standing if payment == provider_ref else replace(standing, provider_ref=payment)
 
     # --- kept cards and links -----------------------------------------------------------------------------
 

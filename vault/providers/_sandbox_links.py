@@ -72,6 +72,13 @@ def close_link(books: sqlite3.Connection, link_ref: str) -> None:
     books.execute("UPDATE links SET closed = 1 WHERE link_ref = ?", (link_ref,))
 
 
+def payment_of(books: sqlite3.Connection, reference: str) -> str:
+    """The payment of a link; any other reference as it is."""
+    wanted = "SELECT provider_ref FROM links WHERE link_ref = ?"
+    found = books.execute(wanted, (reference,)).fetchone()
+    return str(found[0]) if found else reference
+
+
 def page(books: sqlite3.Connection, token: str, now: float) -> LinkPage | None:
     """The page behind a token; None when there is none."""
     found = books.execute(

@@ -216,6 +216,9 @@ class Standing:
     """UTC, ISO 8601; empty when nothing is held."""
     steps: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """`step_key` -> `step_ref` of every step that was done."""
+    provider_ref: str = ""
+    """Where steps go when a link was asked about: its payment. Empty: the reference that was asked about, or
+    nothing was paid on the link yet."""
 
 
 @dataclass(frozen=True)
@@ -319,7 +322,10 @@ class Provider(Protocol):
         """Gives back settled money, in part or whole; REFUSED above what is left of it."""
 
     async def standing(self, provider_ref: str) -> Standing:
-        """What is true about a payment now; OPEN for a reference without an attempt."""
+        """What is true about a payment now; OPEN for a reference without an attempt.
+
+        A `link_ref` is a reference too: what was paid on a page may be a payment of its own.
+        """
 
     async def verify_card(self, request: AttemptRequest) -> Outcome:
         """An account check: AUTHORISED for a good card, and no money moves, whatever the amount says.
