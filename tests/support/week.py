@@ -1,11 +1,10 @@
-"""A merchant's week on the sandbox: real payments of the provider, our books beside it, a clock to turn.
+"""A merchant's week: real payments at a provider, our books beside it, and a clock to turn.
 
 The broker's own part, the commit of a payment's change with its entry in the books, is `Register.move`.
 """
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +15,15 @@ from vault.books.reconciler import Reconciler
 from vault.books.statement import Feed
 from vault.door import PaymentState, StepName, StepState
 from vault.providers import sandbox
-from vault.providers.base import AttemptRequest, FeedEntry, Order, OutcomeKind, StepKind, StepRequest
+from vault.providers.base import (
+    AttemptRequest,
+    FeedEntry,
+    Order,
+    OutcomeKind,
+    Provider,
+    StepKind,
+    StepRequest,
+)
 from vault.store import AttemptRow, PaymentRow, StepRow, Store
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -25,9 +32,9 @@ APPROVED = "sbx_approved_visa_4242_12_2031_{}"
 
 
 class Tampered:
-    """A provider's statement as the sandbox tells it, changed here and there by a test."""
+    """A provider's statement as it tells it, changed here and there by a test."""
 
-    def __init__(self, provider: sandbox.Sandbox) -> None:
+    def __init__(self, provider: Provider) -> None:
         self.honest = provider
         self.abilities = provider.abilities
         self.dropped: set[str] = set()
@@ -37,7 +44,7 @@ class Tampered:
         self.added: list[FeedEntry] = []
 
     async def settlements(self, since: str, until: str) -> AsyncIterator[FeedEntry]:
-        """The sandbox's entries with the changes."""
+        """The provider's entries with the changes."""
         async for entry in self.honest.settlements(since, until):
             if entry.entry_id not in self.dropped:
                 yield FeedEntry(**{**vars(entry), **self.changed.get(entry.entry_id, {})})
@@ -45,28 +52,33 @@ class Tampered:
             yield entry
 
 
-@dataclass
 class Week:
     """The merchant, the provider and the clock."""
 
-    store: Store
-    provider: sandbox.Sandbox
-    feed: Tampered
-    now: datetime = START
-    rows: dict[str, PaymentRow] = field(default_factory=dict)
+    def __init__(self, store: Store, provider: Provider, start: datetime = START) -> None:
+        self.store = store
+        self.provider = provider
+        self.feed = Tampered(provider)
+        self.start = start
+        self.now = start
+        self.rows: dict[str, PaymentRow] = {}
 
     def reconciler(self, fees: Fees = NO_FEES) -> Reconciler:
         """A reconciler of the tenant `demo` that reads this week's clock."""
-        feeds = [Feed("demo", "sandbox", self.feed)]
+        feeds = [Feed("demo", self.provider.name, self.feed)]
         return Reconciler(self.store, feeds, {"demo": fees}, now=lambda: self.now)
 
     def seconds(self) -> float:
-        """The clock, as the sandbox reads it."""
+        """The clock, as the provider reads it."""
         return self.now.timestamp()
 
     def to(self, day: int, hour: int = 9) -> None:
-        """Turns the clock to an hour of a day; 0 is the Monday of `START`."""
-        self.now = (START + timedelta(days=day)).replace(hour=hour)
+        """Turns the clock to an hour of a day; 0 is the day of the start."""
+        self.now = (self.start + timedelta(days=day)).replace(hour=hour)
+
+    async def token(self) -> str:
+        """A token of a card that every bank approves of."""
+        return APPROVED.format("a" * 24)
 
     async def sale(
         self, name: str, amount_minor: int, currency: str = "EUR", *, booked: bool = True, later: bool = False
@@ -76,7 +88,7 @@ class Week:
         order = Order(payment_id, "demo", amount_minor, currency, "moto_agent", settle_later=later)
         reference = await self.provider.prepare(order)
         key = f"{payment_id}:authorise:1"
-        token = APPROVED.format("a" * 24)
+        token = await self.token()
         request = AttemptRequest(
             reference, key, 1, token, amount_minor, currency, "moto_agent", settle_later=later
         )
@@ -94,7 +106,7 @@ class Week:
             reference=f"B-{name}",
             purpose="booking",
             sca_basis="moto_agent",
-            provider="sandbox",
+            provider=self.provider.name,
             provider_ref=reference,
             charge_ref=outcome.step_ref if booked else "",
             last4="4242",
@@ -105,7 +117,9 @@ class Week:
         async with self.store.changing() as change:
             await change.insert(row)
             at = stamp(self.now)
-            tried = AttemptRow(payment_id, 1, key, row.state, at, provider="sandbox", provider_ref=reference)
+            tried = AttemptRow(
+                payment_id, 1, key, row.state, at, provider=row.provider, provider_ref=reference
+            )
             await change.insert_attempt(tried)
         if booked and not later:
             await self.move(name, PaymentState.SETTLED, settled_minor=amount_minor)
@@ -161,11 +175,11 @@ class Week:
 
 
 @asynccontextmanager
-async def a_week(folder: Path) -> AsyncIterator[Week]:
-    """A node's vault.db and the sandbox, with the clock at `START`."""
+async def a_week(folder: Path, start: datetime = START) -> AsyncIterator[Week]:
+    """A node's vault.db and the sandbox, with the clock at `start`."""
     provider = sandbox.provider(folder, {"tenant": "demo"})
     assert isinstance(provider, sandbox.Sandbox)
-    week = Week(await Store.open(folder / "vault.db"), provider, Tampered(provider))
+    week = Week(await Store.open(folder / "vault.db"), provider, start)
     provider.host.clock = week.seconds
     try:
         yield week
