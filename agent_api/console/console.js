@@ -141,10 +141,10 @@ function renderCall(call, payment) {
   const secure = Boolean(payment && payment.secure && live);
   $("lamp").dataset.on = String(call.speaking && live);
   tell("lamp-text", say(call.speaking && live ? "ui_speaking" : "ui_silent"));
-  show("lamp", live);
+  show("lamp", live && !call.audio_lost);
   $("hearing").dataset.secure = String(secure);
   tell("hearing-text", say(secure ? "ui_secure" : payment?.capture_live && payment.talking ? "ui_talking" : "ui_open"));
-  show("hearing", live && call.state === "bridged");
+  show("hearing", live && call.state === "bridged" && (secure || !call.audio_lost));
   show("audio-lost", live && call.audio_lost);
   show("alarm", live && call.keying_outside_capture && !payment?.capture_live);
   show("hang-up", live);

@@ -303,6 +303,7 @@ async def test_the_page_shows_the_alarm_and_the_speaking_lamp(house: DeskHouse, 
         await wait_text(page, "#lamp-text", "Anrufer spricht")
         house.board.change(replace(call, audio_lost=True), "call.audio.lost")
         await wait_text(page, "#audio-lost", "kein Ton")
+        assert [False, False] == [await page.is_visible(one) for one in ("#lamp", "#hearing")]
         house.board.change(call, "call.audio.returned")
         await page.wait_for_selector("#audio-lost", state="hidden")
         assert await page.get_attribute("html", "lang") == "de-DE"

@@ -72,7 +72,7 @@ async def fill_payment(page: Page, amount: str, reference: str) -> None:
 
 
 async def barriers(page: Page, *rules: str) -> list[str]:
-    """What axe-core calls serious or critical on the page as it is: rule and element; by all rules or some."""
+    """What axe-core calls serious or critical on the page: rule and element; by all rules or some."""
     if not await page.evaluate("'axe' in window"):
         await page.evaluate(AXE_SCRIPT)
     wanted = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
