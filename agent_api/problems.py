@@ -151,6 +151,8 @@ PROBLEMS: dict[str, Problem] = {
     "settle_too_large": Problem(409, "That is more than was authorised.", "Settle less."),
     "void_is_whole": Problem(422, "What is held is given back as a whole.", "Settle a part instead."),
     "partial_settle_off": Problem(409, "The provider settles the whole amount only.", "Settle all of it."),
+    "card_expired": Problem(409, "The kept card has expired.", "Ask for another card."),
+    "provider_unable": Problem(409, "No provider of this tenant can do that.", "Choose another way to pay."),
     "provider_unknown": Problem(
         409, "The tenant's provider is not loaded.", "Ask the operator to restart the node."
     ),
@@ -166,6 +168,10 @@ PROBLEMS: dict[str, Problem] = {
         503, "No capture can be opened safely.", "Ask the operator to restart the node."
     ),
     "codes_exceeded": Problem(409, "Too many payment codes are open.", "Let old codes run out first."),
+    # Webhooks
+    "webhook_unknown": Problem(404, "There is no such endpoint.", "Check the URL at the provider."),
+    "webhook_invalid": Problem(400, "The webhook is not signed for this moment.", "Check secret and clock."),
+    "webhooks_busy": Problem(503, "Too many webhooks at once.", "Deliver again later."),
     # Nobody's fault
     "unreachable": Problem(503, "The payment process does not answer.", "Read the payment, then try again."),
     "spawner_unreachable": Problem(

@@ -68,6 +68,7 @@ CATALOGUE: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
         "payment.intent.cancelled": {"by": Kind.WORD},
         "payment.intent.expired": _REASON,
         "payment.card.tokenised": {"brand": Kind.WORD, "last4": Kind.LAST4},
+        "payment.card.presented": {"brand": Kind.WORD, "last4": Kind.LAST4},
         "payment.attempt.sent": {**_ATTEMPT, "sca_basis": Kind.WORD},
         "payment.attempt.authorised": _ATTEMPT,
         "payment.attempt.declined": {**_ATTEMPT, "reason": Kind.WORD, "next_step": Kind.WORD},
@@ -91,6 +92,7 @@ CATALOGUE: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
         "payment.standing.differed": {"finding": Kind.WORD},
         "payment.orphan.voided": _MONEY,
         "payment.orphan.noticed": {"finding": Kind.WORD},
+        "payment.notice.refused": {"provider": Kind.WORD, "reason": Kind.WORD, "count": Kind.COUNT},
         # What happened around a capture: who could hear what, when.
         "capture.cell.opened": {"field": Kind.WORD},
         "capture.cell.restarted": _REASON,

@@ -10,6 +10,7 @@ from vault.books.report import Item as BookItem
 from vault.client import Door
 from vault.door import (
     Attempt,
+    CardOnFile,
     Decline,
     DeclineReason,
     Field,
@@ -41,6 +42,7 @@ __all__ = [
     "Attempt",
     "BookDay",
     "BookItem",
+    "CardOnFile",
     "CsvPage",
     "Decline",
     "DeclineReason",

@@ -19,19 +19,31 @@ from typing import Any
 import structlog
 
 from audit.outbox import Entry, OutboxDoor, stamp
+from vault.book_operations import book_operations
+from vault.books.reconciler import Reconciler
+from vault.books.statement import Feed
 from vault.captures import Captures
+from vault.card_operations import card_operations
+from vault.cards_on_file import CardsOnFile
 from vault.charges import Charges
 from vault.door import PaymentChanged, Refused, VaultError, Why
 from vault.door_server import DoorServer
 from vault.inquiry import Inquiry
+from vault.key_office import KeyOffice
+from vault.key_operations import key_operations
+from vault.keys import KeyFault, Keys, key_provider
+from vault.limits import Limits
 from vault.logs import LEVELS, set_up
 from vault.posture import die_with_parent, make_private
-from vault.providers.base import Provider, load_provider
 from vault.register import BROKER, Register
+from vault.router import Router
 from vault.steps import Steps
 from vault.store import Store
 from vault.tenant import Tenant, TenantError, read_tenants
 from vault.till import Till
+from vault.upkeep import upkeep
+from vault.webhook_operations import webhook_operations
+from vault.webhooks import Webhooks
 from vault.wire import Json
 from vault.zone import Zone
 
@@ -47,11 +59,11 @@ class Broker:
     """Everything of one broker process, from start to stop."""
 
     def __init__(
-        self, store: Store, run_dir: Path, tenants: dict[str, Tenant], providers: dict[str, Provider]
+        self, store: Store, run_dir: Path, tenants: dict[str, Tenant], router: Router, keys: Keys
     ) -> None:
         self._store = store
         self._tenants = tenants
-        self._providers = providers
+        self._router = router
         self._work: set[asyncio.Task[None]] = set()
         self._register = Register(store, self._publish)
         self._zone = Zone(
@@ -61,22 +73,41 @@ class Broker:
             on_media_down=self._media_down,
             on_spawner_up=lambda: self._spawn(self._probe()),
         )
-        self._captures = Captures(self._register, self._zone, tenants, providers, self._spawn)
-        self._steps = Steps(self._register, providers, self._spawn)
-        self._charges = Charges(self._register, self._captures, self._steps, providers, self._spawn)
-        self._inquiry = Inquiry(self._register, providers, self._charges, self._steps, self._spawn)
-        till = Till(self._register, self._captures, self._charges, self._steps, tenants)
-        self._door = DoorServer(run_dir / "vault.sock", till, lambda: self._register.seq)
+        limits = self._limits = Limits(store, keys, tenants)
+        cards = self._cards = CardsOnFile(store, router)
+        self._keys = KeyOffice(keys, store, limits.key_versions_in_use, router.renew)
+        self._captures = Captures(self._register, self._zone, tenants, router, limits, self._spawn)
+        self._steps = Steps(self._register, router, self._spawn)
+        self._charges = Charges(
+            self._register, self._captures, self._steps, router, limits, cards, self._spawn
+        )
+        self._inquiry = Inquiry(self._register, router, self._charges, self._steps, self._spawn)
+        till = Till(self._register, self._captures, self._charges, self._steps, limits, cards, tenants)
+        self._webhooks = Webhooks(self._register, router, keys, self._inquiry, self._spawn)
+        feeds = [Feed(tenant, name, router.at(tenant, name)) for tenant, name in router.places()]
+        fees = {name: tenant.fees for name, tenant in tenants.items()}
+        self._reconciler = Reconciler(store, feeds, fees)
+        also = {
+            **key_operations(self._keys),
+            **card_operations(cards),
+            **webhook_operations(self._webhooks),
+            **book_operations(self._reconciler),
+        }
+        self._door = DoorServer(run_dir / "vault.sock", till, lambda: self._register.seq, also)
         self._outbox = OutboxDoor(store.engine, run_dir / "outbox-vault.sock")
 
     async def start(self) -> None:
         """Recovers what the run before left, then opens the door."""
         await self._outbox.start()
+        await self._keys.start()
         await self._charges.recover()
         await self._steps.recover()
+        await self._webhooks.recover()
         self._zone.start()
         self._spawn(self._captures.sweep())
         self._spawn(self._inquiry.sweep())
+        self._spawn(self._reconciler.nightly())
+        self._spawn(upkeep(self._limits.sweep, self._cards.erase_forgotten))
         self._door.start()
         log.info("vault.broker.started", tenants=len(self._tenants))
 
@@ -87,10 +118,10 @@ class Broker:
         for task in tuple(self._work):
             task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
+        await self._reconciler.stop()
         await self._zone.stop()
         await self._outbox.stop()
-        for provider in self._providers.values():
-            await provider.close()
+        await self._router.close()
         await self._store.close()
         log.info("vault.broker.stopped")
 
@@ -144,11 +175,10 @@ class Broker:
 async def serve(options: argparse.Namespace) -> None:
     """Runs the broker until SIGTERM or SIGINT."""
     tenants = read_tenants(options.tenants_dir)
-    names = {tenant.section.provider for tenant in tenants.values()}
     store = await Store.open(options.data_dir / "vault.db")
-    names |= await store.providers_unresolved()
-    providers = {name: load_provider(name, options.data_dir) for name in sorted(names)}
-    broker = Broker(store, options.run_dir, tenants, providers)
+    router = Router.opened(options.data_dir, tenants, await store.providers_unresolved())
+    keys = Keys(key_provider(options.data_dir, os.environ))
+    broker = Broker(store, options.run_dir, tenants, router, keys)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -185,8 +215,8 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_CONFIG
     try:
         asyncio.run(serve(options))
-    except TenantError as error:
-        log.critical("vault.tenant.refused", reason=error.sentence)
+    except (TenantError, KeyFault) as error:
+        log.critical("vault.start.refused", reason=error.sentence)
         return EXIT_CONFIG
     finally:
         os.close(held)

@@ -17,6 +17,7 @@ import structlog
 from vault.claims import Claims
 from vault.door import Field, FieldProblem, Payment, PaymentState, Refused, VaultError, Why
 from vault.ids import new_id
+from vault.limits import Limits
 from vault.live import LiveCapture
 from vault.payment import Move, after, check_capture, field_to_rekey
 from vault.progress import (
@@ -39,9 +40,12 @@ from vault.progress import (
     TokeniseFailed,
     WipeSad,
 )
-from vault.providers.base import NEVER_SENT, UNKNOWN, AttemptRequest, Outcome, Provider, outcome_from_json
+from vault.providers.base import UNKNOWN, AttemptRequest, Outcome, OutcomeKind, outcome_from_json
 from vault.register import BROKER, Register, Slot
+from vault.router import Router
+from vault.routing import CELL_GONE
 from vault.snapshot import WHY_OF_FACT
+from vault.store import Change, PaymentRow
 from vault.tenant import Tenant
 from vault.wire import Json
 from vault.zone import Zone, key_pipe
@@ -72,17 +76,21 @@ class Captures:
         register: Register,
         zone: Zone,
         tenants: dict[str, Tenant],
-        providers: dict[str, Provider],
+        router: Router,
+        limits: Limits,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self._register = register
         self._zone = zone
         self._tenants = tenants
-        self._providers = providers
+        self._router = router
+        self._limits = limits
         self._spawn = spawn
         self._live: dict[str, Slot] = {}
         """Payments with a cell, by payment id."""
         self._claims = Claims()
+        self.tie: Callable[[Slot], Coroutine[Any, Any, None]] = _tied
+        """Chooses the payment's provider before its cell is forked; set by `vault/charges.py`."""
         self.weak: tuple[str, ...] | None = None
         """What a cell of this machine lacks; None until the spawner has said it."""
 
@@ -200,7 +208,7 @@ class Captures:
         """One attempt sent by the cell itself (`tokenise_first` False); the lock is not held."""
         capture = slot.capture
         if capture is None or not capture.alive:
-            return NEVER_SENT
+            return Outcome(OutcomeKind.NEVER_SENT, CELL_GONE)
         capture.outcome = asyncio.get_running_loop().create_future()
         capture.command(Authorise(request.as_json()))
         return await capture.outcome
@@ -232,6 +240,7 @@ class Captures:
         return field_to_rekey(decline.next_step)
 
     async def _open_new(self, slot: Slot, move: Move, why: Why) -> Payment:
+        await self.tie(slot)
         capture, media_end, _ = await self._cell_with_pipe(slot)
         try:
             await self._begin(slot, capture, media_end, Field.PAN, move)
@@ -285,6 +294,7 @@ class Captures:
     async def _fork(self, slot: Slot, capture_id: str) -> tuple[LiveCapture, int]:
         row = slot.row
         config = {"canary": self._tenants[row.tenant].section.canary}
+        config |= await self._router.at(row.tenant, row.provider).cell_config()
         forked = await self._zone.fork(capture_id, row.provider, row.tenant, config)
         capture = LiveCapture(
             capture_id,
@@ -294,6 +304,7 @@ class Captures:
             lambda capture, fact: self._told(slot, capture, fact),
             lambda capture: self._spawn(self._gone(slot, capture)),
         )
+        capture.hand_keys(self._limits.cell_keys(row.tenant))
         return capture, forked.key_pipe
 
     async def _secure(self, slot: Slot, capture: LiveCapture, media_end: int) -> None:
@@ -376,8 +387,12 @@ class Captures:
         if slot.row.state is not PaymentState.CAPTURING or capture.awaited is not None:
             return
         entry = slot.entry("payment.card.tokenised", brand=fact.brand, last4=fact.last4)
+
+        async def keyed(change: Change, row: PaymentRow) -> None:
+            await self._limits.keyed(change, row, fact)
+
         card: dict[str, Any] = {"token": fact.token, "brand": fact.brand, "last4": fact.last4}
-        await self._register.move(slot, Move.COMPLETE, entry, **card)
+        await self._register.move(slot, Move.COMPLETE, entry, keyed, **card)
         await self._release(slot, capture)
         self._register.tell(slot, Why.READY)
 
@@ -447,7 +462,7 @@ class Captures:
     async def _carry(self, slot: Slot, capture: LiveCapture, call_id: int, body: Json) -> None:
         """One call of the provider inside the cell to its host; no answer is an answer, too: none."""
         try:
-            reply = await self._providers[slot.row.provider].wire(body)
+            reply = await self._router.at(slot.row.tenant, slot.row.provider).wire(body)
         except Exception:  # noqa: BLE001 - whatever a provider's host does, the outcome is unknown
             log.warning("capture.provider.failed", payment_id=slot.row.payment_id)
             reply = {"kind": "unknown"}
@@ -616,6 +631,10 @@ class Captures:
         if capture.talking:
             capture.talking = False
             capture.command(Resume())
+
+
+async def _tied(_slot: Slot) -> None:
+    """Nothing to choose."""
 
 
 def _close(descriptor: int | None) -> None:

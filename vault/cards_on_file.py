@@ -8,7 +8,7 @@ tell, so they stay until they are forgotten.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -31,9 +31,10 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.outbox import Entry, add, stamp
-from vault.door import Refused
+from vault.door import CardOnFile, Refused
 from vault.ids import new_id
-from vault.providers.base import KeptCard, Provider
+from vault.providers.base import KeptCard
+from vault.router import Router
 from vault.store import METADATA, Change, PaymentRow, Store
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("vault.cards_on_file")
@@ -72,24 +73,6 @@ Index("cards_of_a_customer", CARDS.c.tenant, CARDS.c.customer)
 
 
 @dataclass(frozen=True)
-class CardOnFile:
-    """A kept card as everybody outside the vault may know it."""
-
-    card_id: str
-    tenant: str
-    customer: str
-    brand: str
-    last4: str
-    expiry_month: int
-    expiry_year: int
-    """Four digits."""
-    mandate: str
-    """Id of the text that the customer agreed to."""
-    consented_at: str
-    """UTC, ISO 8601 with milliseconds."""
-
-
-@dataclass(frozen=True)
 class CardRow(CardOnFile):
     """The same with the provider's ids, which stay in the vault."""
 
@@ -105,9 +88,9 @@ class CardRow(CardOnFile):
 class CardsOnFile:
     """Every kept card of this node."""
 
-    def __init__(self, store: Store, providers: Mapping[str, Provider]) -> None:
+    def __init__(self, store: Store, router: Router) -> None:
         self._store = store
-        self._providers = providers
+        self._router = router
 
     async def keep(self, change: Change, row: PaymentRow, kept: KeptCard) -> str | None:
         """The id of the card, stored with the approval that brought it; None without a mandate.
@@ -193,8 +176,9 @@ class CardsOnFile:
 
     async def _erase(self, card: CardRow) -> bool:
         """True when the provider has forgotten the token, or another customer of it still has it here."""
-        provider = self._providers.get(card.provider)
-        if provider is None:
+        try:
+            provider = self._router.at(card.tenant, card.provider)
+        except Refused:
             return False
         if not await self._shared(card):
             try:
@@ -209,7 +193,8 @@ class CardsOnFile:
         return True
 
     async def _shared(self, card: CardRow) -> bool:
-        same = (CARDS.c.provider == card.provider) & (CARDS.c.token_ref == card.token_ref)
+        at_provider = (CARDS.c.tenant == card.tenant) & (CARDS.c.provider == card.provider)
+        same = at_provider & (CARDS.c.token_ref == card.token_ref)
         return bool(await self._rows(select(CARDS).where(same, CARDS.c.forgotten_at.is_(None)).limit(1)))
 
     async def _rows(self, wanted: Any) -> Sequence[CardRow]:

@@ -13,38 +13,40 @@ restart of the broker every attempt that was under way is unknown.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
+from audit.outbox import Entry
 from vault.captures import Captures
+from vault.cards_on_file import CardsOnFile
 from vault.door import PAID, Payment, PaymentState, Refused, StepName, VaultError, Why
-from vault.lookups import FETCH_TIMEOUT_S, LOOK_AFTER_S, age_s, lookup_times
+from vault.limits import Limits
+from vault.lookups import FETCH_TIMEOUT_S, age_s, lookup_times
 from vault.payment import (
     ATTEMPTS_MAX,
     UNRESOLVED,
     Move,
     after,
     attempt_key,
-    decline_of,
-    move_of,
     receipt_number,
 )
 from vault.providers.base import (
     NEVER_SENT,
     UNKNOWN,
     AttemptRequest,
-    NotSentError,
-    Order,
     Outcome,
     OutcomeKind,
     Provider,
 )
 from vault.register import BROKER, Register, Slot
-from vault.step import SALE, Ask, utc
+from vault.router import Router
+from vault.step import SALE, Ask
 from vault.steps import Steps
 from vault.store import AttemptRow, Change, PaymentRow
+from vault.verdict import Verdict, ended, limited, moved_on, order_of, verdict
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("vault.charges")
 
@@ -55,16 +57,6 @@ PREPARE_TIMEOUT_S = 10.0
 RECEIPT_TRIES = 20
 """Random receipt numbers tried; with 10^5 receipts of a tenant one is taken with a chance of 1 in 1,000."""
 
-_TOLD = {
-    Move.AUTHORISE: ("payment.attempt.authorised", Why.AUTHORISED),
-    Move.DECLINE: ("payment.attempt.declined", Why.DECLINED),
-    Move.REFER: ("payment.attempt.referred", Why.NEEDS_ACTION),
-    Move.DOUBT: ("payment.attempt.lost", Why.UNKNOWN),
-    Move.CHECK: ("payment.card.checked", Why.CHECKED),
-}
-_OVER = frozenset({Move.AUTHORISE, Move.REFER, Move.CHECK})
-"""Moves after which nobody keys any more."""
-
 
 class Charges:
     """Every attempt of this node."""
@@ -74,13 +66,18 @@ class Charges:
         register: Register,
         captures: Captures,
         steps: Steps,
-        providers: Mapping[str, Provider],
+        router: Router,
+        limits: Limits,
+        cards: CardsOnFile,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
         self._register = register
         self._captures = captures
+        captures.tie = self.tie
         self._steps = steps
-        self._providers = providers
+        self._router = router
+        self._limits = limits
+        self._cards = cards
         self._spawn = spawn
         self._sending: set[asyncio.Task[None]] = set()
 
@@ -89,8 +86,7 @@ class Charges:
         if slot.row.state in {*UNRESOLVED, *PAID, PaymentState.CHECKED}:
             return slot.snapshot()
         after(slot.row.state, Move.CHARGE)
-        if slot.row.provider not in self._providers:
-            raise Refused("tenant_unknown", "The tenant is not configured any more. Restore its file.")
+        self._router.at(slot.row.tenant, slot.row.provider)
         if slot.row.attempt >= ATTEMPTS_MAX:
             raise Refused("attempts_used", "All attempts are used. Offer another way to pay.")
         if self._captures.confirming(slot):
@@ -100,6 +96,8 @@ class Charges:
         reference = slot.row.provider_ref or await self._prepare(slot.row)
         attempt = slot.row.attempt + 1
         request = self._request(slot.row, reference, attempt)
+        if await self._limits.admit(slot.row, request.attempt_key) is not None:
+            return await self._limit(slot, request)
         entry = slot.entry(
             "payment.attempt.sent", slot.who(), sca_basis=slot.row.sca_basis, **_sums(slot, attempt)
         )
@@ -111,6 +109,18 @@ class Charges:
         self._sending.add(sending)
         sending.add_done_callback(self._sending.discard)
         return payment
+
+    async def tie(self, slot: Slot) -> None:
+        """The payment tied to a provider that can be reached, before anything is keyed; the lock is held."""
+        row = slot.row
+        if row.provider_ref is not None or row.check_only or row.card_id:
+            return
+        if row.attempt or row.mandate:  # it has been tied before, or a customer of its own is known there
+            reference = await self._prepare(row)
+            await self._register.move(slot, (), (), provider_ref=reference)
+            return
+        begun = await self._router.begin(order_of(row))
+        await self._register.move(slot, (), (), provider=begun.provider, provider_ref=begun.provider_ref)
 
     async def finish(self, within_s: float) -> None:
         """Waits for the answers under way; what is not there by then is fetched after the next start."""
@@ -133,18 +143,12 @@ class Charges:
         """The provider's reference; no money moves, so a failure is a refusal. An account check has none."""
         if row.check_only:
             return ""
-        order = Order(
-            row.payment_id,
-            row.tenant,
-            row.amount_minor,
-            row.currency,
-            row.sca_basis,
-            settle_later=row.settle_later,
-            keep_card=bool(row.mandate),
-            customer_ref=row.customer_ref,
-        )
+        provider = self._router.at(row.tenant, row.provider)
+        if row.mandate and not row.customer_ref:
+            customer_ref = await self._cards.customer_ref(row.tenant, row.customer, row.provider)
+            row = replace(row, customer_ref=customer_ref)
         try:
-            return await asyncio.wait_for(self._providers[row.provider].prepare(order), PREPARE_TIMEOUT_S)
+            return await asyncio.wait_for(provider.prepare(order_of(row)), PREPARE_TIMEOUT_S)
         except Exception as error:  # noqa: BLE001 - nothing is charged by preparing, so any failure is a refusal
             log.warning("payment.provider.failed", payment_id=row.payment_id, error=type(error).__name__)
             sentence = "The provider does not answer; nothing was charged. Try again."
@@ -180,30 +184,26 @@ class Charges:
 
     async def _outcome(self, slot: Slot, request: AttemptRequest) -> Outcome:
         """What one call says; anything but a definite answer is UNKNOWN."""
-        try:
-            return await asyncio.wait_for(self._sending_of(slot, request), AUTHORISE_TIMEOUT_S)
-        except NotSentError:
-            return NEVER_SENT
-        except Exception as error:  # noqa: BLE001 - whatever happened after the first byte, the outcome is unknown
-            log.warning("payment.attempt.failed", payment_id=slot.row.payment_id, error=type(error).__name__)
-            return UNKNOWN
+        row = slot.row
+        sending = self._sending_of(slot, request)
+        return await self._router.outcome(row.tenant, row.provider, sending, AUTHORISE_TIMEOUT_S)
 
     def _sending_of(self, slot: Slot, request: AttemptRequest) -> Coroutine[Any, Any, Outcome]:
         """Who sends the attempt: the broker with a token, or the cell with the card."""
-        provider = self._providers[slot.row.provider]
+        provider = self._router.at(slot.row.tenant, slot.row.provider)
         if not provider.abilities.tokenise_first and not slot.row.card_id:
             return self._captures.authorise(slot, request)
         return provider.verify_card(request) if slot.row.check_only else provider.authorise(request)
 
     async def _resolve(self, slot: Slot, attempt: int) -> None:
         """Fetches until the outcome is known; what the provider does not know is sent again, same key."""
-        for waited_s, pause_s in lookup_times():
+        for late, pause_s in lookup_times():
             await asyncio.sleep(pause_s)
             row = slot.row
             if row.attempt != attempt or row.state not in UNRESOLVED:
                 return
-            outcome = await self._fetch(row, fencing=waited_s >= LOOK_AFTER_S[-1])
-            if outcome.kind is OutcomeKind.UNKNOWN and waited_s < LOOK_AFTER_S[-1]:
+            outcome = await self._fetch(row, fencing=late)
+            if outcome.kind is OutcomeKind.UNKNOWN and not late:
                 outcome = await self._again(row)
             if outcome.kind is not OutcomeKind.UNKNOWN:
                 await self._conclude_locked(slot, attempt, outcome)
@@ -211,7 +211,7 @@ class Charges:
 
     async def _again(self, row: PaymentRow) -> Outcome:
         """The same attempt sent again: a token and an old key cannot charge twice; a card is gone."""
-        provider = self._providers[row.provider]
+        provider = self._router.at(row.tenant, row.provider)
         if row.token is None or row.check_only or not await self._is_young(row, provider):
             return UNKNOWN
         request = self._request(row, row.provider_ref or "", row.attempt)
@@ -229,7 +229,7 @@ class Charges:
 
     async def _fetch(self, row: PaymentRow, *, fencing: bool) -> Outcome:
         """What the provider says about the attempt; "never executed" counts only once it is fenced."""
-        provider, key = self._providers[row.provider], attempt_key(row.payment_id, row.attempt)
+        provider, key = self._router.at(row.tenant, row.provider), attempt_key(row.payment_id, row.attempt)
         reference = row.provider_ref or ""
         if row.check_only:
             return NEVER_SENT  # no money moves in an account check: a lost one is simply done again
@@ -248,37 +248,51 @@ class Charges:
 
     async def _conclude(self, slot: Slot, attempt: int, outcome: Outcome) -> None:
         """Stores what an attempt came to, once; the slot's lock is held."""
-        row, move = slot.row, _move_of(slot.row, outcome)
+        row = slot.row
+        found = verdict(row, outcome)
         if row.state not in UNRESOLVED or row.attempt != attempt:
             return
-        if move is Move.DOUBT and row.state is PaymentState.UNKNOWN:
+        if found.move is Move.DOUBT and row.state is PaymentState.UNKNOWN:
             return
-        name, why = _TOLD[move]
-        data: dict[str, int | str] = _sums(slot, row.attempt)
-        values: dict[str, Any] = {}
-        moves, entries = [move], []
-        if move is Move.DECLINE:
-            unsent = outcome.kind in {OutcomeKind.NEVER_SENT, OutcomeKind.UNKNOWN}
-            raw_code = "never_sent" if unsent else outcome.raw_code
-            decline = decline_of(raw_code, outcome.advice, row.attempt)
-            values = {"decline": decline, "token": None}
-            data |= {"reason": decline.reason.value, "next_step": decline.next_step.value}
-        if move is Move.AUTHORISE:
-            values = {"receipt": await self._receipt(row.tenant), "charge_ref": outcome.step_ref}
-            values |= {"hold_until": utc(outcome.hold_until)}
-            if outcome.settled:
-                values |= {"settled_minor": row.amount_minor, "hold_until": ""}
-                moves.append(Move.SETTLE)
-                entries.append(slot.entry("payment.money.settled", BROKER, **_money(row)))
-        entries.insert(0, slot.entry(name, BROKER, **data))
-        await self._register.move(slot, moves, entries, _ending(outcome), **values)
-        if move in _OVER or (slot.row.decline and not slot.row.decline.retry_allowed):
+        other = await self._following(row, found, outcome) if found.decline else None
+        if other is not None:
+            found = moved_on(found, other)
+        values = dict(found.values or {})
+        if found.move is Move.AUTHORISE:
+            values["receipt"] = await self._receipt(row.tenant)
+        await self._register.move(
+            slot, found.moves, _entries(slot, found, attempt), self._ending(found, outcome), **values
+        )
+        if found.over or other is not None:
             await self._captures.end(slot)
         else:
             await self._captures.keep_for_retry(slot)
-        self._register.tell(slot, why)
+        self._register.tell(slot, found.why)
         if slot.row.state is PaymentState.AUTHORISED and not row.settle_later:
             await self._settle_sale(slot)
+
+    async def _limit(self, slot: Slot, request: AttemptRequest) -> Payment:
+        """An attempt that our own limits forbid is declined like any other, and not sent."""
+        found = limited(slot.row, request.attempt)
+        also = _starting(request, raw_code=found.raw_code)
+        entries = _entries(slot, found, request.attempt)
+        await self._register.move(slot, found.moves, entries, also, **(found.values or {}))
+        if found.over:
+            await self._captures.end(slot)
+        else:
+            await self._captures.keep_for_retry(slot)
+        return self._register.tell(slot, found.why)
+
+    async def _following(self, row: PaymentRow, found: Verdict, outcome: Outcome) -> str | None:
+        """Another provider for the next attempt, when there must and may be one."""
+        if row.card_id or row.check_only or (found.decline and not found.decline.retry_allowed):
+            return None
+        *before, last = await self._register.store.attempts(row.payment_id)
+        try:
+            decision = self._router.following(order_of(row), [*before, ended(last, found, outcome)])
+        except VaultError:
+            return None  # the tenant has changed its providers: it stays where it is
+        return decision.provider if decision.moves else None
 
     async def _settle_sale(self, slot: Slot) -> None:
         """A sale that the provider has only authorised is settled by us."""
@@ -286,6 +300,19 @@ class Charges:
             await self._steps.ask(slot, Ask(StepName.SETTLE, None, BROKER, SALE, SALE))
         except VaultError as error:
             log.warning("payment.sale.unsettled", payment_id=slot.row.payment_id, code=error.code)
+
+    def _ending(
+        self, found: Verdict, outcome: Outcome
+    ) -> Callable[[Change, PaymentRow], Coroutine[Any, Any, None]]:
+        """Stores the end of the attempt, corrects the limits' count, keeps the card that was agreed to."""
+
+        async def end(change: Change, row: PaymentRow) -> None:
+            await change.end_attempt(row, found.raw_code, outcome.advice)
+            await self._limits.ended(change, row, attempt_key(row.payment_id, row.attempt), outcome)
+            if outcome.kept is not None and found.move in {Move.AUTHORISE, Move.CHECK}:
+                await self._cards.keep(change, row, outcome.kept)
+
+        return end
 
     async def _receipt(self, tenant: str) -> str:
         """A receipt number that no payment of the tenant has; the unique index guards the rest."""
@@ -296,7 +323,11 @@ class Charges:
         raise RuntimeError("no free receipt number")
 
 
-def _starting(request: AttemptRequest) -> Callable[[Change, PaymentRow], Coroutine[Any, Any, None]]:
+def _starting(
+    request: AttemptRequest, raw_code: str = ""
+) -> Callable[[Change, PaymentRow], Coroutine[Any, Any, None]]:
+    """Stores the attempt; with a `raw_code` it is over already."""
+
     async def insert(change: Change, row: PaymentRow) -> None:
         attempt = AttemptRow(
             row.payment_id,
@@ -304,6 +335,8 @@ def _starting(request: AttemptRequest) -> Callable[[Change, PaymentRow], Corouti
             request.attempt_key,
             row.state,
             started_at=row.updated_at,
+            raw_code=raw_code,
+            ended_at=row.updated_at if raw_code else None,
             provider=row.provider,
             provider_ref=request.provider_ref,
             sca_basis=row.sca_basis,
@@ -313,20 +346,15 @@ def _starting(request: AttemptRequest) -> Callable[[Change, PaymentRow], Corouti
     return insert
 
 
-def _ending(outcome: Outcome) -> Callable[[Change, PaymentRow], Coroutine[Any, Any, None]]:
-    async def end(change: Change, row: PaymentRow) -> None:
-        await change.end_attempt(row, outcome.raw_code, outcome.advice)
-
-    return end
-
-
-def _move_of(row: PaymentRow, outcome: Outcome) -> Move:
-    """What an outcome means for this payment."""
-    if row.check_only and outcome.kind is OutcomeKind.AUTHORISED:
-        return Move.CHECK
-    if row.check_only and outcome.kind is OutcomeKind.UNKNOWN:
-        return Move.DECLINE
-    return move_of(outcome)
+def _entries(slot: Slot, found: Verdict, attempt: int) -> list[Entry]:
+    """What the log is told about the end of an attempt."""
+    data = _sums(slot, attempt)
+    if found.decline is not None:
+        data |= {"reason": found.decline.reason.value, "next_step": found.decline.next_step.value}
+    entries = [slot.entry(found.entry, BROKER, **data)]
+    if found.settles:
+        entries.append(slot.entry("payment.money.settled", BROKER, **_money(slot.row)))
+    return entries
 
 
 def _sums(slot: Slot, attempt: int) -> dict[str, int | str]:

@@ -1,8 +1,9 @@
 """Thin asyncio client of the broker's door: frozen types in, frozen types out."""
 
 import asyncio
+import base64
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from vault.books.report import (
 )
 from vault.books.report import Item as BookItem
 from vault.door import (
+    CardOnFile,
     Field,
     History,
     KeyLine,
@@ -179,6 +181,26 @@ class Door:
         """The payments of a tenant that fit, newest first, at most 30 a page."""
         reply = await self._ask("search", {"search": asdict(wanted)})
         return Page(tuple(payment_from_json(body) for body in reply["payments"]), reply["next"])
+
+    async def kept_cards(self, tenant: str, customer: str) -> tuple[CardOnFile, ...]:
+        """The customer's cards on file that can pay; one pays by `NewPayment.card_id`."""
+        reply = await self._ask("kept_cards", {"tenant": tenant, "customer": customer})
+        return tuple(CardOnFile(**body) for body in reply["cards"])
+
+    async def forget_card(self, tenant: str, customer: str, card_id: str, by: str) -> CardOnFile:
+        """The card is gone here at once, and at the provider as soon as it answers. `by`: `agent:anna`."""
+        values = {"tenant": tenant, "customer": customer, "card_id": card_id, "by": by}
+        return CardOnFile(**(await self._ask("forget_card", values))["card"])
+
+    async def webhook(self, tenant: str, provider: str, headers: Mapping[str, str], raw: bytes) -> bool:
+        """True when the webhook is new: it is stored, and the payment that it points at is being looked up.
+
+        `raw` exactly as received, at most 40,000 bytes. `Refused`: webhook_unknown, webhook_invalid,
+        webhooks_busy (retryable).
+        """
+        values = {"tenant": tenant, "provider": provider, "headers": dict(headers)}
+        reply = await self._ask("webhook", {**values, "raw": base64.b64encode(raw).decode()})
+        return bool(reply["new"])
 
     async def vault_keys(self) -> tuple[KeyLine, ...]:
         """Every valid version of every key: names, ages, check values."""

@@ -304,6 +304,24 @@ class Page:
 
 
 @dataclass(frozen=True)
+class CardOnFile:
+    """A kept card as everybody outside the vault may know it."""
+
+    card_id: str
+    tenant: str
+    customer: str
+    brand: str
+    last4: str
+    expiry_month: int
+    expiry_year: int
+    """Four digits."""
+    mandate: str
+    """Id of the text that the customer agreed to."""
+    consented_at: str
+    """UTC, ISO 8601 with milliseconds."""
+
+
+@dataclass(frozen=True)
 class PaymentChanged:
     """One step of one payment, with the snapshot after it."""
 
@@ -339,11 +357,12 @@ class MediaFact:
     """One thing the media process tells the app; never a card key (architecture §1, table)."""
 
     name: str
-    """leg.latched, .keying, .speaking, .silent, .mode; play.done; collect.done; media.lost; media.back."""
+    """leg.latched, .keying, .speaking, .silent, .heard, .mode; play.done; collect.done; media.lost, .back."""
     leg_id: str
     values: dict[str, object] = field(default_factory=dict)
     """play.done: play_id, outcome finished|stopped|key. collect.done: collect_id, outcome, digits
-    (at most `OPEN_DIGITS_MAX`). leg.speaking: on. leg.mode: mode. leg.silent: seconds."""
+    (at most `OPEN_DIGITS_MAX`). leg.speaking: on. leg.mode: mode. leg.silent: seconds; leg.heard: it is no
+    longer silent."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ alarmed, because giving it back is a decision for a person.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +18,9 @@ from vault.charges import Charges
 from vault.door import StepName, VaultError, Why
 from vault.lookups import FETCH_TIMEOUT_S
 from vault.payment import UNRESOLVED, Move
-from vault.providers.base import Provider, Standing
+from vault.providers.base import Standing
 from vault.register import BROKER, Register, Slot
+from vault.router import Router
 from vault.step import ALARMS, ORPHAN, Ask, Finding, finding, utc
 from vault.steps import Steps
 
@@ -37,26 +38,38 @@ class Inquiry:
     def __init__(
         self,
         register: Register,
-        providers: Mapping[str, Provider],
+        router: Router,
         charges: Charges,
         steps: Steps,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self._register = register
-        self._providers = providers
+        self._router = router
         self._charges = charges
         self._steps = steps
         self._spawn = spawn
+        self._again: dict[str, bool] = {}
+        """Payments being looked up by `look_once`: True when they are to be looked up once more."""
         self._alarmed: dict[tuple[str, Finding], None] = {}
         steps.on_refused = self.look_soon
 
     def look_soon(self, slot: Slot) -> None:
         """Looks as soon as the lock is free."""
+        self._spawn(self.look_once(slot))
 
-        async def look() -> None:
-            await self.look(slot)
-
-        self._spawn(look())
+    async def look_once(self, slot: Slot) -> None:
+        """As `look`; asked while one is under way, it is done once more after that, however often asked."""
+        payment_id = slot.row.payment_id
+        if payment_id in self._again:
+            self._again[payment_id] = True
+            return
+        self._again[payment_id] = True
+        try:
+            while self._again[payment_id]:
+                self._again[payment_id] = False
+                await self.look(slot)
+        finally:
+            del self._again[payment_id]
 
     async def look(self, slot: Slot) -> Finding | None:
         """What the comparison shows, once it has been acted on; None when the provider does not answer."""
@@ -90,10 +103,10 @@ class Inquiry:
 
     async def _standing(self, slot: Slot) -> Standing | None:
         row = slot.row
-        provider = self._providers.get(row.provider)
-        if provider is None or row.provider_ref is None:
+        if row.provider_ref is None:
             return None
         try:
+            provider = self._router.at(row.tenant, row.provider)
             return await asyncio.wait_for(provider.standing(row.provider_ref), FETCH_TIMEOUT_S)
         except Exception as error:  # noqa: BLE001 - a question without an answer shows nothing
             log.warning("payment.standing.failed", payment_id=row.payment_id, error=type(error).__name__)

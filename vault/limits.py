@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.outbox import Entry, add, stamp
-from vault.fingerprint import DIGEST_BYTES, letters
+from vault.fingerprint import DIGEST_BYTES, keys_message, letters
 from vault.keys import Keys, Purpose
 from vault.progress import Ready
 from vault.providers.base import Outcome, OutcomeKind
@@ -125,6 +125,12 @@ class Limits:
         """Remembers the card that was keyed, in place of one keyed before."""
         await _remember(change.conn, row.payment_id, Kind.CARD, map(_with_version, ready.fingerprints))
         await _remember(change.conn, row.payment_id, Kind.BIN, map(_with_version, ready.bins))
+
+    def cell_keys(self, tenant: str) -> bytes:
+        """The message by which a new cell gets the keys to know a card and its range again."""
+        cards = self._keys.derived(Purpose.FINGERPRINT, tenant)
+        ranges = dict(self._keys.derived(Purpose.BIN, tenant))
+        return keys_message((version, key.reveal(), ranges[version].reveal()) for version, key in cards)
 
     # --- attempts ---------------------------------------------------------------------------------------
 

@@ -12,12 +12,12 @@ FETCH_TIMEOUT_S = 10.0
 """A question about an id has no reason to take longer."""
 
 
-def lookup_times() -> Iterator[tuple[float, float]]:
-    """Pairs of seconds since the answer was lost, and seconds to wait until then; without an end."""
+def lookup_times() -> Iterator[tuple[bool, float]]:
+    """Whether the slowest provider would have answered by then, and seconds to wait until then; no end."""
     later = itertools.count(LOOK_AFTER_S[-1] + RECONCILE_EVERY_S, RECONCILE_EVERY_S)
     before = 0.0
     for moment in itertools.chain(LOOK_AFTER_S, later):
-        yield moment, moment - before
+        yield moment >= LOOK_AFTER_S[-1], moment - before
         before = moment
 
 

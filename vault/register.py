@@ -69,11 +69,15 @@ class Register:
         """The slot of a payment just read; one that is in memory already wins."""
         return self._slots.setdefault(row.payment_id, Slot(row))
 
-    async def create(self, row: PaymentRow) -> Payment:
-        """Stores a new payment and tells of it."""
+    async def create(
+        self, row: PaymentRow, also: Callable[[Change, PaymentRow], Awaitable[None]] | None = None
+    ) -> Payment:
+        """Stores a new payment and what `also` does, and tells of it."""
         slot = Slot(row)
         async with self.store.changing() as change:
             await change.insert(row)
+            if also is not None:
+                await also(change, row)
             data: dict[str, int | str] = {"amount_minor": row.amount_minor, "currency": row.currency}
             data |= {"purpose": row.purpose, "sca_basis": row.sca_basis, "provider": row.provider}
             await change.tell(slot.entry("payment.intent.created", slot.who(), **data))

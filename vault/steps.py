@@ -13,7 +13,7 @@ refund will give back counts as given back. After a restart every step that was 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -26,12 +26,12 @@ from vault.providers.base import (
     STEP_NEVER_SENT,
     STEP_UNKNOWN,
     NotSentError,
-    Provider,
     StepKind,
     StepOutcome,
     StepRequest,
 )
 from vault.register import BROKER, Register, Slot
+from vault.router import Router
 from vault.step import ENDED, FOUND, STEPS_MAX, Ask, amount_of, check_ask, done, found, step_key
 from vault.store import UNDER_WAY, Change, PaymentRow, StepRow
 
@@ -47,11 +47,11 @@ class Steps:
     def __init__(
         self,
         register: Register,
-        providers: Mapping[str, Provider],
+        router: Router,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
         self._register = register
-        self._providers = providers
+        self._router = router
         self._spawn = spawn
         self._sending: set[asyncio.Task[None]] = set()
         self.on_refused: Callable[[Slot], None] = lambda _slot: None
@@ -106,10 +106,9 @@ class Steps:
                 self._spawn(self._resolve(slot, step))
 
     def _step(self, row: PaymentRow, ask: Ask, known: tuple[StepRow, ...]) -> StepRow:
-        provider = self._providers.get(row.provider)
-        if provider is None:
-            raise Refused("tenant_unknown", "The tenant is not configured any more. Restore its file.")
-        return _new_step(row, ask, amount_of(row, ask, provider.abilities), known)
+        return _new_step(
+            row, ask, amount_of(row, ask, self._router.at(row.tenant, row.provider).abilities), known
+        )
 
     async def _under_way(self, payment_id: str) -> StepRow | None:
         steps = await self._register.store.steps(payment_id)
@@ -133,7 +132,7 @@ class Steps:
 
     async def _outcome(self, row: PaymentRow, step: StepRow) -> StepOutcome:
         """What the provider's standing says; when it says nothing, what the same request says, sent again."""
-        provider = self._providers[row.provider]
+        provider = self._router.at(row.tenant, row.provider)
         may_run = age_s(step.started_at) < provider.abilities.key_window_s
         try:
             standing = await asyncio.wait_for(provider.standing(row.provider_ref or ""), FETCH_TIMEOUT_S)
@@ -148,7 +147,7 @@ class Steps:
 
     async def _call(self, row: PaymentRow, step: StepRow) -> StepOutcome:
         """The request sent once; anything but a definite answer is UNKNOWN."""
-        provider = self._providers[row.provider]
+        provider = self._router.at(row.tenant, row.provider)
         call = {
             StepName.SETTLE: provider.settle,
             StepName.VOID: provider.void,

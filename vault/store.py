@@ -370,12 +370,12 @@ class Store:
         async with self.engine.connect() as conn:
             return (await conn.execute(select(PAYMENTS.c.payment_id).where(same))).first() is None
 
-    async def providers_unresolved(self) -> set[str]:
-        """Providers whose attempts or steps may have to be fetched, even if every tenant has left them."""
+    async def providers_unresolved(self) -> set[tuple[str, str]]:
+        """Tenant and provider of every attempt and step that may have to be looked up."""
         open_ends = _in(_state, UNRESOLVED) | PAYMENTS.c.step.is_not(None)
-        wanted = select(PAYMENTS.c.provider).where(open_ends).distinct()
+        wanted = select(PAYMENTS.c.tenant, PAYMENTS.c.provider).where(open_ends).distinct()
         async with self.engine.connect() as conn:
-            return set((await conn.execute(wanted)).scalars())
+            return {(row.tenant, row.provider) for row in await conn.execute(wanted)}
 
     async def attempts(self, payment_id: str) -> tuple[AttemptRow, ...]:
         """The tries at one payment, first to last."""

@@ -2,18 +2,21 @@
 
 import re
 from dataclasses import fields, replace
+from typing import Any
 
 from audit.outbox import stamp
 from vault.captures import Captures
+from vault.cards_on_file import CardRow, CardsOnFile
 from vault.charges import Charges
-from vault.door import Field, History, NewPayment, Page, Payment, PaymentState, Refused, Search
+from vault.door import Field, History, NewPayment, Page, Payment, PaymentState, Refused, Search, Why
 from vault.ids import new_id
-from vault.payment import check_new
+from vault.limits import Limits
+from vault.payment import Move, check_new
 from vault.register import Register, Slot
 from vault.snapshot import attempt_of, step_of
 from vault.step import Ask
 from vault.steps import Steps
-from vault.store import PaymentRow, position_of
+from vault.store import Change, PaymentRow, position_of
 from vault.tenant import Tenant
 
 PAYMENTS_PER_CALL_MAX = 50
@@ -38,12 +41,16 @@ class Till:
         captures: Captures,
         charges: Charges,
         steps: Steps,
+        limits: Limits,
+        cards: CardsOnFile,
         tenants: dict[str, Tenant],
     ) -> None:
         self._register = register
         self._captures = captures
         self._charges = charges
         self._steps = steps
+        self._limits = limits
+        self._cards = cards
         self._tenants = tenants
 
     async def create_payment(self, new: NewPayment) -> Payment:
@@ -56,6 +63,7 @@ class Till:
                 "payments_used",
                 "This call has too many payments. Go on with one of them, or hang up and call again.",
             )
+        card = await self._cards.card(new.tenant, new.customer, new.card_id) if new.card_id else None
         now = stamp()
         stored = {name: value for name, value in vars(new).items() if name in _STORED}
         row = PaymentRow(
@@ -66,7 +74,22 @@ class Till:
             updated_at=now,
             **stored,
         )
-        return await self._register.create(row)
+
+        async def created(change: Change, row: PaymentRow) -> None:
+            await self._limits.created(change, row, new.caller_number)
+
+        payment = await self._register.create(row, created)
+        return payment if card is None else await self._present(payment.payment_id, card)
+
+    async def _present(self, payment_id: str, card: CardRow) -> Payment:
+        """Ready with a kept card: nothing is keyed."""
+        slot = await self._register.slot(payment_id)
+        async with slot.lock:
+            entry = slot.entry("payment.card.presented", slot.who(), brand=card.brand, last4=card.last4)
+            values: dict[str, Any] = {"brand": card.brand, "last4": card.last4, "provider": card.provider}
+            values |= {"customer_ref": card.customer_ref, "token": card.token_ref}
+            await self._register.move(slot, Move.COMPLETE, entry, **values)
+            return self._register.tell(slot, Why.READY)
 
     async def payment(self, payment_id: str) -> Payment:
         """The snapshot of now."""

@@ -20,6 +20,11 @@ INTERNAL = {
     "bad_limits", "bad_message", "bad_request", "id_malformed", "illegal_move", "op_unknown", "unknown_op",
     # Filled in by the switchboard with every payment; nobody at the desk can leave it out.
     "agent_missing", "sca_basis_missing",
+    # Met by an operator at the command line: keys and books.
+    "day_malformed", "item_unknown", "key_in_use", "key_newest", "key_unknown", "key_versions_used",
+    "nothing_to_explain", "page_unknown", "span_too_long",
+    # A provider that contradicts itself; the broker reads it as an unknown outcome.
+    "nothing_held", "provider_ref_lost",
     # Answers to a kill, which the broker hears and drops.
     "cell_unknown",
     # Met by the flow of a call, which says a sentence to the caller or ends the call.

@@ -72,7 +72,7 @@ def test_the_doors_calls_offer_no_way_to_read_a_pan_or_to_set_a_mode() -> None:
     assert {
         "connect", "close", "create_payment", "payment", "payments_of_call", "open_capture", "rekey", "talk",
         "ask_confirm", "charge", "cancel", "end_call", "facts", "settle", "void", "refund", "history",
-        "search", "vault_keys", "rotate_key", "retire_key",
+        "search", "kept_cards", "forget_card", "webhook", "vault_keys", "rotate_key", "retire_key",
         "book_tenants", "reconcile", "books_csv", "explain_item",
     } == door  # fmt: skip
     assert {

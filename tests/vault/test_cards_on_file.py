@@ -7,14 +7,15 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from audit.outbox import stamp
 from vault.cards_on_file import CARDS_PER_CUSTOMER_MAX, CardsOnFile
 from vault.door import PaymentState, Refused
-from vault.providers.base import KeptCard
+from vault.providers.base import KeptCard, Provider
+from vault.router import Router
 from vault.store import PaymentRow, Store
 
 CARD = KeptCard("cus_one", "pm_one", "visa", "4242", 12, 2031)
@@ -55,9 +56,9 @@ class Forgetting:
 async def file(tmp_path: Path) -> AsyncIterator[Any]:
     store = await Store.open(tmp_path / "vault.db")
     provider = Forgetting()
-    providers: dict[str, Any] = {"sandbox": provider}
+    router = Router({}, {(ROW.tenant, "sandbox"): cast(Provider, provider)})
     yield SimpleNamespace(
-        cards=CardsOnFile(store, providers), provider=provider, store=store, path=tmp_path / "vault.db"
+        cards=CardsOnFile(store, router), provider=provider, store=store, path=tmp_path / "vault.db"
     )
     await store.close()
 

@@ -166,7 +166,7 @@ async def test_receipt_is_looked_up_per_tenant(store):
 async def test_providers_of_open_attempts_are_named(store):
     """A tenant that changed its provider still has attempts to be fetched from the old one."""
     await insert(store, replace(ROW, state=PaymentState.UNKNOWN, provider="sandbox_direct"))
-    assert {"sandbox_direct"} == await store.providers_unresolved()
+    assert {("demo", "sandbox_direct")} == await store.providers_unresolved()
 
 
 async def test_database_is_synced_and_private(store, tmp_path):
