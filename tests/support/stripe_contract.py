@@ -1,6 +1,6 @@
 """An oracle for requests to Stripe, written by others: the parameter types inside its own SDK.
 
-Each route has a TypedDict in `stripe.params`; rebuilt here with "extra" forbidden, so that a misspelt name,
+Each route has a TypedDict in `stripe.params`; read here with nothing extra allowed, so that a misspelt name,
 a parameter that the API does not have or an amount given as text is refused. It follows every upgrade.
 `accept` checks what our code hands to the SDK (types as in Python), `accept_wire` what came over the wire
 (all text), and `watched` stands between an SDK client and its transport and does the former for every call.
@@ -18,7 +18,7 @@ from unittest import mock
 
 import stripe
 import typing_extensions
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from stripe import _api_requestor, checkout, params
 from stripe._request_options import RequestOptions
 from stripe._stripe_object import UntypedStripeObject
@@ -162,59 +162,72 @@ def _check(method: str, path: str, given: dict[str, Any], *, strict: bool) -> No
     name = next((one for verb, found, one in _PATTERNS if verb == method and found.fullmatch(path)), None)
     if name is None:
         raise ContractBroken(f"{method} of this path is in no service of the SDK that we use")
-    try:
-        _adapter(name).validate_python(given, strict=strict)
-    except ValidationError as error:
-        found = error.errors(include_input=False, include_url=False, include_context=False)
-        places = sorted({".".join(map(str, one["loc"])) + ": " + one["type"] for one in found})
-        raise ContractBroken(f"{name}: " + "; ".join(places)) from None
-
-
-@cache
-def _adapter(name: str) -> TypeAdapter[Any]:
-    """The check of one parameter type."""
     inside = name.removeprefix("checkout.")
-    return TypeAdapter(_rebuilt(getattr(params if inside == name else checkout_params, inside)))
+    record = getattr(params if inside == name else checkout_params, inside)
+    if found := _in_record(record, given, "", strict):
+        raise ContractBroken(f"{name}: " + "; ".join(sorted(set(found))))
+
+
+def _in_record(record: Any, value: Any, place: str, strict: bool) -> list[str]:
+    """What a TypedDict says against a value: only the types of members that are there are looked at."""
+    if not isinstance(value, dict):
+        return [f"{place}: dict_type"]
+    known = {one: hint for one, hint in record.__annotations__.items() if one not in OPTIONS}
+    lead = f"{place}." if place else ""
+    found = [f"{lead}{one}: extra_forbidden" for one in value if one not in known]
+    found += [
+        f"{lead}{one}: missing" for one in record.__required_keys__ if one in known and one not in value
+    ]
+    for one in value.keys() & known.keys():
+        hint = _resolved(known[one], record.__module__)
+        found += _in_value(hint, record.__module__, value[one], f"{lead}{one}", strict)
+    return found
+
+
+def _in_value(hint: Any, module: str, value: Any, place: str, strict: bool) -> list[str]:
+    """What any annotation says against a value; pydantic judges what has no members."""
+    hint = _resolved(hint, module)
+    origin, inner = get_origin(hint), get_args(hint)
+    if typing_extensions.is_typeddict(hint):
+        return _in_record(hint, value, place, strict)
+    if origin in {Union, types.UnionType}:
+        said = [_in_value(one, module, value, place, strict) for one in inner]
+        return min(said, key=lambda found: (len(found), not found or f"{place}: " in found[0]))
+    if origin is list:
+        return _in_list(inner[0], module, value, place, strict)
+    try:
+        _leaf(hint).validate_python(value, strict=strict)
+    except ValidationError as error:
+        reasons = error.errors(include_input=False, include_url=False, include_context=False)
+        return [f"{place}: {one['type']}" for one in reasons]
+    return []
+
+
+def _in_list(hint: Any, module: str, value: Any, place: str, strict: bool) -> list[str]:
+    """What the annotation of its elements says against a list."""
+    if not isinstance(value, list):
+        return [f"{place}: list_type"]
+    said = (_in_value(hint, module, one, f"{place}.{number}", strict) for number, one in enumerate(value))
+    return [one for found in said for one in found]
 
 
 @cache
-def _rebuilt(kind: Any) -> Any:
-    """The TypedDict again: extra forbidden, forward references resolved, request options left out."""
-    names = (
-        vars(sys.modules[kind.__module__])
-        | vars(typing)
-        | {
-            "UntypedStripeObject": _Untyped,
-            "StripeContext": str,
-            "List": list,
-            "Dict": dict,
-        }
-    )
-    fields = {name: hint for name, hint in kind.__annotations__.items() if name not in OPTIONS}
-    given = {name: _field(hint, names, name in kind.__required_keys__) for name, hint in fields.items()}
-    made: Any = typing_extensions.TypedDict(kind.__name__, given)  # type: ignore[operator]
-    made.__pydantic_config__ = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-    return made
+def _leaf(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(hint)
 
 
-def _field(hint: Any, names: dict[str, Any], required: bool) -> Any:
-    inner = _resolved(hint, names)
-    return inner if required else typing_extensions.NotRequired[inner]
-
-
-def _resolved(hint: Any, names: dict[str, Any]) -> Any:
-    """The hint with every TypedDict in it rebuilt."""
-    if isinstance(hint, str):
-        return _resolved(eval(hint, names), names)  # noqa: S307  annotations of the installed SDK
+@cache
+def _resolved(hint: Any, module: str) -> Any:
+    """The annotation itself: not text, not "not required", no class of the SDK."""
     if isinstance(hint, typing.ForwardRef):
-        return _resolved(hint.__forward_arg__, names)
+        return _resolved(hint.__forward_arg__, module)
+    if isinstance(hint, str):
+        stand_ins = {"UntypedStripeObject": _Untyped, "StripeContext": str}
+        names = vars(typing) | vars(sys.modules[module]) | stand_ins
+        return _resolved(eval(hint, names), module)  # noqa: S307  annotations of the installed SDK
     origin, inner = get_origin(hint), get_args(hint)
     if origin in {typing_extensions.NotRequired, typing_extensions.Required}:
-        return _resolved(inner[0], names)
-    if origin is UntypedStripeObject:
-        return dict[str, _resolved(inner[0], names)]
-    if origin in {Union, types.UnionType}:
-        return Union[tuple(_resolved(one, names) for one in inner)]  # noqa: UP007  built at run time
-    if origin in {list, dict}:
-        return origin[tuple(_resolved(one, names) for one in inner)]
-    return _rebuilt(hint) if typing_extensions.is_typeddict(hint) else hint
+        return _resolved(inner[0], module)
+    if origin in {dict, UntypedStripeObject}:
+        return dict[str, _resolved(inner[-1], module)]
+    return hint
