@@ -63,6 +63,23 @@ class Week:
         self.now = start
         self.rows: dict[str, PaymentRow] = {}
 
+    async def play(self) -> None:
+        """Monday to Sunday: sales, a hold settled in part, partial refunds, two chargebacks, payouts."""
+        await self.sale("one", 10_000)
+        await self.sale("lost", 5_076)
+        await self.sale("won", 7_077)
+        await self.sale("held", 20_000, later=True)
+        self.to(1)
+        await self.sale("two", 3_500)
+        await self.refund("one", 2_500)
+        await self.settle("held", 15_000)
+        await self.sale("yen", 500, "JPY")
+        self.to(2)
+        await self.refund("one", 2_500, 2)
+        await self.refund("two", 3_500)
+        await self.sale("three", 12_345)
+        self.to(9)
+
     def reconciler(self, fees: Fees = NO_FEES) -> Reconciler:
         """A reconciler of the tenant `demo` that reads this week's clock."""
         feeds = [Feed("demo", self.provider.name, self.feed)]
@@ -81,9 +98,15 @@ class Week:
         return APPROVED.format("a" * 24)
 
     async def sale(
-        self, name: str, amount_minor: int, currency: str = "EUR", *, booked: bool = True, later: bool = False
+        self,
+        name: str,
+        amount_minor: int,
+        currency: str = "EUR",
+        *,
+        later: bool = False,
+        believed: PaymentState | None = None,
     ) -> None:
-        """A payment settled at once, or (`later`) held; with `booked` off we never learn of it."""
+        """A payment settled at once, or (`later`) held; or one that we believe to be something else."""
         payment_id = f"pay_{name}"
         order = Order(payment_id, "demo", amount_minor, currency, "moto_agent", settle_later=later)
         reference = await self.provider.prepare(order)
@@ -100,7 +123,7 @@ class Week:
             call_id="call_week",
             leg_id="leg_week",
             agent_id="agent1",
-            state=PaymentState.AUTHORISED if booked else PaymentState.UNKNOWN,
+            state=believed or PaymentState.AUTHORISED,
             amount_minor=amount_minor,
             currency=currency,
             reference=f"B-{name}",
@@ -108,7 +131,7 @@ class Week:
             sca_basis="moto_agent",
             provider=self.provider.name,
             provider_ref=reference,
-            charge_ref=outcome.step_ref if booked else "",
+            charge_ref="" if believed else outcome.step_ref,
             last4="4242",
             created_at=stamp(self.now),
             updated_at=stamp(self.now),
@@ -121,7 +144,7 @@ class Week:
                 payment_id, 1, key, row.state, at, provider=row.provider, provider_ref=reference
             )
             await change.insert_attempt(tried)
-        if booked and not later:
+        if not believed and not later:
             await self.move(name, PaymentState.SETTLED, settled_minor=amount_minor)
 
     async def settle(self, name: str, amount_minor: int) -> None:

@@ -141,7 +141,7 @@ def histories(draw: st.DrawFn) -> list[Fact]:
     return [*facts, *draw(st.lists(st.sampled_from(facts), max_size=3))]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(histories(), st.randoms(use_true_random=False))
 def test_any_history_in_any_order_sums_to_zero(facts: list[Fact], order: random.Random):
     """Each entry, each tenant and currency, and the whole; and the order leaves no trace."""

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.stripe_ends import StripeEnds, stripe_ends
 from tests.support.week import Week
+from vault.door import PaymentState
 from vault.providers._stripe_sdk import stripe as sdk
 from vault.store import Store
 
@@ -81,7 +82,7 @@ async def test_week_at_stripe_matches_and_sums_to_zero(week):
 
 async def test_charge_that_only_stripe_knows_is_an_orphan(week):
     """Its reference is one of our attempts, so that a person can find the payment."""
-    await week.sale("ghost", 4_000, booked=False)
+    await week.sale("ghost", 4_000, believed=PaymentState.UNKNOWN)
     week.to(1)
     run = await week.reconciler().run("demo")
     assert [("provider_only", "charge", "pay_ghost", 4_000)] == [
