@@ -1,4 +1,4 @@
-"""The command line: `pay-ivr serve | demo | verify | check | agent | key | vault-key`.
+"""The command line: `pay-ivr serve | demo | verify | check | agent | key | vault-key | reconcile`.
 
 Every command says what it does while it does it, and ends with 0 only when all of it is right.
 """
