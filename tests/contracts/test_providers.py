@@ -71,6 +71,8 @@ class Both:
         self.cell: CellProvider = rig.cell({})
         self.abilities: Abilities = rig.broker.abilities
         self._reference = ""
+        self._links: dict[int, LinkOrder] = {}
+        """As they were ordered first: the same key comes with the same order."""
 
     async def send(self, pan: str, request: AttemptRequest) -> Outcome:
         """One attempt, by whichever side makes it."""
@@ -137,7 +139,8 @@ class Both:
         expires_at = datetime.fromtimestamp(self.rig.now() + expires_in_s, UTC).isoformat()
         order = dataclasses.replace(ORDER, sca_basis="link_3ds")
         key = f"{ORDER.payment_id}:link:{number}"
-        return await self.broker.open_link(LinkOrder(order, key, expires_at, "https://shop.example/thanks"))
+        made = LinkOrder(order, key, expires_at, "https://shop.example/thanks")
+        return await self.broker.open_link(self._links.setdefault(number, made))
 
 
 @pytest.fixture(params=names())

@@ -58,11 +58,19 @@ class Mark(StrEnum):
     SETTLE = "settle_key"
     STEP = "step_key"
     """On a refund: which one it is."""
+    PAGE = "link_key"
+    """On the intent of a payment page: which one it is."""
 
 
 def fence_mark(attempt_key: str) -> str:
     """The metadata key that says that an attempt can never run."""
     return f"fenced_{attempt_key.rpartition(':')[2]}"
+
+
+def payment_of(thing: Json) -> str:
+    """The intent, or the page before it has one, that an object of Stripe's is about; empty for none."""
+    own = _id(thing) if thing.get("object") in {"payment_intent", "checkout.session"} else ""
+    return _id(thing.get("payment_intent")) or own
 
 
 def stamp(seconds: float | None) -> str:

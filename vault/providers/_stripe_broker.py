@@ -12,6 +12,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +28,7 @@ from vault.providers._stripe_answers import (
     outcome_of_error,
     outcome_of_intent,
     outcome_of_setup,
+    stamp,
     standing_of,
 )
 from vault.providers._stripe_config import Config, is_numeric
@@ -62,8 +64,12 @@ PAGE = 100
 """The longest page that Stripe gives."""
 REFUND_REASONS = frozenset({"duplicate", "fraudulent", "requested_by_customer"})
 """The reasons that Stripe knows; others stay with us."""
-SESSION = "cs_"
-"""What a reference of a payment page begins with; every other one is an intent's."""
+KEY_LIFE_S = 25 * 3600
+"""An intent whose key is still taken is not older: Stripe keeps keys for a day."""
+PAGE_REF = "cs_"
+"""What the reference of a payment page begins with; every other one is an intent's."""
+OPEN = frozenset({"requires_payment_method", "requires_confirmation", "requires_action"})
+"""States of an intent on which no money has moved or is held."""
 
 Json = dict[str, Any]
 
@@ -74,12 +80,17 @@ class Stripe:
     name = "stripe"
 
     def __init__(
-        self, config: Config, broker_key: str, cell_key: str, now: Callable[[], float] = time.time
+        self,
+        config: Config,
+        broker_key: str,
+        cell_key: str,
+        now: Callable[[], float] = time.time,
+        wire: Wire | None = None,
     ) -> None:
         self._config = config
         self._cell_key = cell_key
         self._now = now
-        self._wire = Wire(config)
+        self._wire = wire or Wire(config)
         client = stripe.StripeClient(
             broker_key,
             http_client=self._wire,
@@ -101,7 +112,7 @@ class Stripe:
     # --- one attempt ------------------------------------------------------------------------------------
 
     async def prepare(self, order: Order) -> str:
-        """The intent of the payment; the same payment id gives the same one within the key window."""
+        """The intent of the payment; the same payment id gives the same one."""
         customer = order.customer_ref
         if order.keep_card and not customer:
             customer = await self._new_customer(f"{order.payment_id}:customer", order.payment_id)
@@ -116,8 +127,25 @@ class Stripe:
             params["customer"] = customer
         if order.keep_card:
             params["setup_future_usage"] = "off_session"
-        made = await self._api.payment_intents.create_async(params, _keyed(f"{order.payment_id}:prepare"))
-        return str(made.id)
+        key = f"{order.payment_id}:prepare"
+        try:
+            return str((await self._api.payment_intents.create_async(params, _keyed(key))).id)
+        except stripe.StripeError as error:
+            if failure_of(error) is not Failure.KEY_TAKEN:
+                raise
+        return await self._prepared(order.payment_id)
+
+    async def _prepared(self, payment_id: str) -> str:
+        """The intent that was made for the payment on other terms; unlike a search, a list is not delayed."""
+        begun = int(self._now()) - KEY_LIFE_S
+        page = await self._api.payment_intents.list_async({"created": {"gte": begun}, "limit": PAGE})
+        async for one in page.auto_paging_iter():
+            marks = _plain(one).get("metadata") or {}
+            if marks.get(Mark.PAYMENT) == payment_id and Mark.PAGE not in marks:
+                return str(one.id)
+        raise Refused(
+            "provider_ref_lost", "The provider knows this payment and does not show it. Look there."
+        )
 
     async def authorise(self, request: AttemptRequest) -> Outcome:
         """Marks the intent, then confirms it with the token."""
@@ -222,18 +250,22 @@ class Stripe:
             "amount_to_capture": request.amount_minor,
             "metadata": {Mark.SETTLE: request.step_key},
         }
+
         intents = self._api.payment_intents
-        return await _step(
-            intents.capture_async(request.provider_ref, params, _keyed(request.step_key)), "latest_charge"
-        )
+        work = intents.capture_async(request.provider_ref, params, _keyed(request.step_key))
+        return await _step(work, "latest_charge")
 
     async def void(self, request: StepRequest) -> StepOutcome:
-        """Cancels the intent, held money or not."""
+        """Cancels an intent that holds money; REFUSED for one that never did."""
+        return await _step(self._voided(request), "latest_charge")
+
+    async def _voided(self, request: StepRequest) -> Any:
+        intent = await self._intent(request.provider_ref)
+        if intent["status"] in OPEN:
+            raise Refused("nothing_held", "There is nothing to give back.")
         params: stripe.params.PaymentIntentCancelParams = {"cancellation_reason": "requested_by_customer"}
         intents = self._api.payment_intents
-        return await _step(
-            intents.cancel_async(request.provider_ref, params, _keyed(request.step_key)), "latest_charge"
-        )
+        return await intents.cancel_async(request.provider_ref, params, _keyed(request.step_key))
 
     async def refund(self, request: StepRequest) -> StepOutcome:
         """Gives settled money back; a refund that Stripe still works on counts as done."""
@@ -244,18 +276,20 @@ class Stripe:
         }
         if request.reason in REFUND_REASONS:
             params["reason"] = request.reason
+
         return await _step(self._api.refunds.create_async(params, _keyed(request.step_key)), "id")
 
     async def standing(self, provider_ref: str) -> Standing:
-        """What is true about the intent, or about the intent behind a payment page."""
-        if provider_ref.startswith(SESSION):
-            page = _plain(await self._api.checkout.sessions.retrieve_async(provider_ref))
-            if not page.get("payment_intent"):
-                expired = page.get("status") == "expired"
-                return Standing(StandingState.VOIDED if expired else StandingState.OPEN)
-            provider_ref = str(page["payment_intent"])
+        """What is true about the intent, or about the one that a payment page has made."""
+        behind = ""
+        if provider_ref.startswith(PAGE_REF):
+            page = await self._api.checkout.sessions.retrieve_async(provider_ref)
+            if not page.payment_intent:
+                return Standing(StandingState.VOIDED if page.status == "expired" else StandingState.OPEN)
+            provider_ref = behind = str(page.payment_intent)
         refunds = await self._api.refunds.list_async({"payment_intent": provider_ref, "limit": PAGE})
-        return standing_of(await self._intent(provider_ref), [_plain(one) for one in refunds.data])
+        intent = await self._intent(provider_ref)
+        return replace(standing_of(intent, [_plain(one) for one in refunds.data]), provider_ref=behind)
 
     # --- cards on file, pages, the feed, webhooks ---------------------------------------------------------
 
@@ -269,9 +303,12 @@ class Stripe:
                 raise
 
     async def open_link(self, order: LinkOrder) -> Link:
-        """A Checkout page for one payment; the issuer's own check (3-D Secure) happens there."""
+        """A Checkout page for one payment, which charges an intent of its own.
+
+        The issuer's own check (3-D Secure) happens there.
+        """
         made = await self._api.checkout.sessions.create_async(_page(order), _keyed(order.link_key))
-        return Link(str(made.id), str(made.url), order.expires_at)
+        return Link(str(made.id), str(made.url), stamp(made.expires_at))
 
     async def close_link(self, link_ref: str) -> None:
         """Expires the page; one that is paid or expired stays what it is."""
@@ -331,6 +368,7 @@ class Stripe:
     def _mark_of(self, request: AttemptRequest) -> dict[str, str]:
         """A kept card's token may have been tried before, so it tells attempts apart no more."""
         return {
+            Mark.BASIS: request.sca_basis,
             Mark.ATTEMPT: request.attempt_key,
             Mark.TOKEN: "" if request.off_line else request.token or "",
             Mark.AT: str(int(self._now())),
@@ -374,24 +412,31 @@ async def _tried(work: Awaitable[Any]) -> None:
 
 
 async def _step(work: Awaitable[Any], reference: str) -> StepOutcome:
-    """The outcome of one step; `reference` is the member of the answer that names what was done."""
+    """The outcome of one step; `reference` is the answer's member that names what was done."""
     try:
         answer = _plain(await work)
     except NotSentError:
         return STEP_NEVER_SENT
+    except Refused as refused:
+        return StepOutcome(StepKind.REFUSED, refused.code)
     except stripe.StripeError as error:
-        code = code_of(error)
-        match failure_of(error):
-            case Failure.CARD:
-                return StepOutcome(StepKind.REFUSED, outcome_of_error(decline_of(error)).raw_code)
-            case Failure.INVALID:
-                return StepOutcome(StepKind.REFUSED, code)
-            case Failure.NOT_EXECUTED:
-                return StepOutcome(StepKind.NEVER_SENT, code)
-        return STEP_UNKNOWN
+        return _step_refused(error)
     if answer.get("object") == "refund" and answer.get("status") in {"failed", "canceled"}:
         return StepOutcome(StepKind.REFUSED, str(answer.get("failure_reason") or "refund_failed"))
     return StepOutcome(StepKind.DONE, step_ref=str(answer.get(reference) or answer["id"]))
+
+
+def _step_refused(error: stripe.StripeError) -> StepOutcome:
+    """What an error answer says about a step."""
+    code = code_of(error)
+    match failure_of(error):
+        case Failure.CARD:
+            return StepOutcome(StepKind.REFUSED, outcome_of_error(decline_of(error)).raw_code)
+        case Failure.INVALID:
+            return StepOutcome(StepKind.REFUSED, code)
+        case Failure.NOT_EXECUTED:
+            return StepOutcome(StepKind.NEVER_SENT, code)
+    return STEP_UNKNOWN
 
 
 def _check_refused(error: stripe.StripeError) -> Outcome:
@@ -408,7 +453,7 @@ def _check_refused(error: stripe.StripeError) -> Outcome:
 
 def _page(link: LinkOrder) -> "stripe.params.checkout.SessionCreateParams":
     order = link.order
-    marks = _marks_of(order)
+    marks = {**_marks_of(order), Mark.BASIS: order.sca_basis, Mark.PAGE: link.link_key}
     price: stripe.params.checkout.SessionCreateParamsLineItemPriceData = {
         "currency": order.currency.lower(),
         "unit_amount": order.amount_minor,
@@ -439,7 +484,7 @@ def _page(link: LinkOrder) -> "stripe.params.checkout.SessionCreateParams":
 
 
 def _marks_of(order: Order) -> dict[str, str]:
-    return {Mark.PAYMENT: order.payment_id, Mark.TENANT: order.tenant, Mark.BASIS: order.sca_basis}
+    return {Mark.PAYMENT: order.payment_id, Mark.TENANT: order.tenant}
 
 
 def _keyed(key: str) -> "stripe.RequestOptions":

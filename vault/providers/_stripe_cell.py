@@ -65,12 +65,12 @@ class StripeCell:
 
     tokenise_first = True
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: dict[str, Any], http: stripe.HTTPClient | None = None) -> None:
         self._config = config_of(config)
         self.needs = Needs(tcp_ports=(self._config.egress_port,))
         """Asked by the cell before it walls itself in."""
         self._adapter = _Adapter(self._config, str(config.get("address", "")))
-        self._http = stripe.RequestsClient(
+        self._http = http or stripe.RequestsClient(
             timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
             session=_session(self._adapter),
             proxy=self._config.egress_proxy or None,

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from vault.providers._stripe_answers import stamp
+from vault.providers._stripe_answers import payment_of, stamp
 from vault.providers.base import FeedEntry, FeedKind
 
 PAGE = 100
@@ -61,7 +61,7 @@ def entry_of(transaction: Mapping[str, Any], payout_ref: str) -> FeedEntry:
     return FeedEntry(
         entry_id=transaction["id"],
         kind=kind,
-        provider_ref=str(source.get("payment_intent") or ""),
+        provider_ref=payment_of(source),
         step_ref=str(source.get("charge") or source["id"]) if _is_dispute(kind) else str(source["id"]),
         gross_minor=gross,
         fee_minor=fee,

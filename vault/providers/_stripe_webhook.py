@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vault.door import Refused
-from vault.providers._stripe_answers import stamp
+from vault.providers._stripe_answers import payment_of, stamp
 from vault.providers._stripe_sdk import stripe
 from vault.providers.base import WEBHOOK_AGE_MAX_S, WEBHOOK_AHEAD_MAX_S, Notice
 
@@ -18,9 +18,6 @@ HEADER_MAX = 2_000
 """A signature is some hundred characters; during a rotation of secrets there are several."""
 BODY_MAX = 500_000
 """Bytes; the largest event of an object with everything expanded is a tenth."""
-
-_NAMES_PAYMENT = frozenset({"payment_intent", "checkout.session"})
-"""Objects that are themselves what `standing` is asked about."""
 
 
 def parsed(headers: Mapping[str, str], raw: bytes, secrets: Sequence[bytes], now_s: float) -> Notice:
@@ -54,10 +51,7 @@ def _signed_at(header: str) -> int:
 
 def _notice(event: Mapping[str, Any]) -> Notice:
     about = event["data"]["object"]
-    named = about.get("payment_intent")
-    if not named and about.get("object") in _NAMES_PAYMENT:
-        named = about["id"]
-    words = (event["id"], event["type"], named or "")
+    words = (event["id"], event["type"], payment_of(about))
     if not all(isinstance(word, str) for word in words):
         raise TypeError
     return Notice(words[0], stamp(event["created"]), words[1], words[2])
