@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.scripted_provider import Act, Called, ScriptedProvider
@@ -44,6 +44,8 @@ from vault.tenant import read_tenants
 ROUTE = ("alpha", "beta", "gamma")
 ORDER = Order("pay_one", "demo", 1995, "EUR", "moto_agent")
 K = OutcomeKind
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""How fast an example is made says something about a busy machine, and nothing about the code."""
 
 # --- decisions --------------------------------------------------------------------------------------------
 
@@ -65,6 +67,7 @@ def decided(history, held, now, cascade, payable) -> Decision:
     return following(ROUTE, history, held, now, cascade=cascade, payable=payable)
 
 
+@CALM
 @anything
 def test_no_attempt_follows_one_without_a_definite_answer(history, held, now, cascade, payable):
     """Neither at another provider nor at the same: only `fetch` may go on."""
@@ -72,6 +75,7 @@ def test_no_attempt_follows_one_without_a_definite_answer(history, held, now, ca
         assert decided(history, held, now, cascade, payable).provider is None
 
 
+@CALM
 @anything
 def test_provider_changes_only_after_never_sent_or_one_soft_decline(history, held, now, cascade, payable):
     """Hard declines, doubts about a person and whatever nobody knows stay where they were said."""
@@ -86,6 +90,7 @@ def test_provider_changes_only_after_never_sent_or_one_soft_decline(history, hel
         assert last.provider == decision.provider
 
 
+@CALM
 @anything
 def test_provider_is_not_left_while_somebody_could_pay_there(history, held, now, cascade, payable):
     """No attempt where a link at another provider is open, whatever the history."""
@@ -94,6 +99,7 @@ def test_provider_is_not_left_while_somebody_could_pay_there(history, held, now,
         assert payable <= {decision.provider}
 
 
+@CALM
 @given(breakers, moments, payables)
 def test_payment_with_an_open_link_begins_where_the_link_is(held, now, payable):
     """Two open links leave nowhere to begin."""
@@ -106,6 +112,7 @@ def test_payment_with_an_open_link_begins_where_the_link_is(held, now, payable):
         assert decision.provider is None
 
 
+@CALM
 @anything
 def test_paid_payment_is_not_tried_again(history, held, now, cascade, payable):
     """Whatever came after it in the history."""
@@ -116,6 +123,7 @@ def test_paid_payment_is_not_tried_again(history, held, now, cascade, payable):
         )
 
 
+@CALM
 @given(st.lists(st.sampled_from(ROUTE), min_size=2, max_size=6))
 def test_declines_move_a_payment_on_once_at_most(providers):
     """A second cascade does not happen, even where it is switched on."""
@@ -184,6 +192,7 @@ def test_provider_that_cannot_do_it_is_not_asked(order, lacking, by_link):
 heards = st.lists(st.tuples(st.sampled_from(Heard), st.floats(0, 40)), max_size=40)
 
 
+@CALM
 @given(heards)
 def test_breaker_opens_by_misses_only(story):
     """Answers close it, declines among them; a 5xx or a cut connection neither opens nor closes."""
@@ -324,7 +333,7 @@ beginnings = st.tuples(*(st.lists(st.sampled_from(list(Act)), max_size=2) for _ 
 resolutions = st.lists(st.sampled_from([None, K.AUTHORISED, K.DECLINED, K.NEVER_SENT]), max_size=4)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(CALM, max_examples=150)
 @given(scripts, beginnings, resolutions, st.booleans(), st.sampled_from([None, *ROUTE]))
 def test_a_router_never_does_what_it_must_never_do(acts, prepares, resolves, cascade, link_at):
     """The seven rules, read off everything that three providers were asked in a payment's life."""
@@ -348,7 +357,7 @@ def test_a_router_never_does_what_it_must_never_do(acts, prepares, resolves, cas
     assert 1 >= kinds_of.count(K.AUTHORISED)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(CALM, max_examples=50)
 @given(scripts, st.sampled_from(["settle", "void", "refund"]))
 def test_steps_go_to_the_provider_of_the_charge(acts, step):
     """Rule 6, also when the breakers stand against that provider now."""
@@ -375,7 +384,7 @@ ANSWERS = [Act.AUTHORISED, Act.SOFT, Act.HARD, Act.FRAUD, Act.ACTION]
 LOSSES = [Act.CUT, Act.SERVER_ERROR, Act.LOCK_TIMEOUT]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(CALM, max_examples=50)
 @given(st.lists(st.sampled_from([*ANSWERS, *LOSSES]), min_size=1, max_size=20))
 def test_neither_declines_nor_lost_answers_are_an_outage(acts):
     """Rules 3 and 7: the preferred provider stays the preferred one."""

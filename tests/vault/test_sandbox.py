@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vault.card import Card
@@ -39,6 +39,8 @@ GOOD = Face("approved", "visa", "4242", 12, 2031).token
 NAMES = ("sandbox", "sandbox_direct")
 DAY = timedelta(days=1)
 START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""How fast an example is made says something about a busy machine, and nothing about the code."""
 
 
 def card_of(pan: str) -> Card:
@@ -108,12 +110,14 @@ async def test_what_a_caller_can_put_right_passes_on_the_next_attempt(host, labe
     assert OutcomeKind.AUTHORISED is second.kind
 
 
+@CALM
 @given(st.text(max_size=60) | st.from_regex(r"sbx(_[a-z0-9]{0,9}){0,8}", fullmatch=True))
 def test_any_token_has_a_face(token):
     """Nonsense has the face of a card that is declined."""
     assert face_of(token) == INVALID or token.startswith("sbx_")
 
 
+@CALM
 @given(
     st.sampled_from(["approved", "canary", "lost_card", "authentication_required"]),
     st.sampled_from(["visa", "mastercard", "amex", "canary"]),
@@ -259,6 +263,7 @@ movements = st.lists(
 )
 
 
+@CALM
 @given(movements, st.integers(0, 30))
 def test_payouts_hold_exactly_what_they_pay(moved, days):
     """Of each payout the entries come to nothing; what is not paid out yet names no payout."""
@@ -282,6 +287,7 @@ def test_payouts_hold_exactly_what_they_pay(moved, days):
             assert all(entry.available_on <= payouts[0].available_on for entry in held)
 
 
+@CALM
 @given(movements, st.integers(0, 30), st.integers(0, 30))
 def test_feed_only_grows(moved, days, more_days):
     """An entry that was told stays as it was, but for the payout that it gets later."""
