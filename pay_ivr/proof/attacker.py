@@ -42,7 +42,7 @@ _FLOOR: Final = 8.0
 
 
 @functools.cache
-def _projector(key: int, length: int) -> NDArray[np.float64]:
+def tone_base(key: int, length: int) -> NDArray[np.float64]:
     """(length, 4): orthonormal base of everything the two tones of a key can be in that many samples."""
     low, high = PAIRS[key]
     time = np.arange(length) / SAMPLE_RATE_HZ
@@ -61,7 +61,7 @@ def _step(length: int) -> int:
 def _evidence(pieces: NDArray[np.float64], keys: Sequence[int]) -> NDArray[np.float64]:
     """(pieces, keys): log likelihood ratio of the key's tones against noise, 4 parameters paid for (BIC)."""
     length = pieces.shape[1]
-    base = np.hstack([_projector(key, length) for key in keys])
+    base = np.hstack([tone_base(key, length) for key in keys])
     explained = ((pieces @ base) ** 2).reshape(len(pieces), len(keys), 4).sum(2)
     total = (pieces**2).sum(1, keepdims=True)
     residual = np.maximum(total - explained, 0) + _FLOOR * length

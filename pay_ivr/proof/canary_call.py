@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pay_ivr.proof.audio import Samples
 from pay_ivr.proof.canary import BIN, UNIFORM_OF_PAN, Canary
 from pay_ivr.proof.claim import NO_WINDOW, Window
-from pay_ivr.proof.desk import DeskClient, DeskRefusal
+from pay_ivr.proof.desk import PAID, DeskClient, DeskRefusal
 from pay_ivr.proof.plan import HUNG_UP_AFTER, PAUSED_AFTER, RACE_DIGITS, RACE_MS, Moment, Run
 from pay_ivr.proof.rtp_port import Datagram
 from pay_ivr.proof.sip_phone import SipPhone
@@ -57,6 +57,9 @@ class Exhibit:
     sent_events: list[Datagram] = field(default_factory=list)
     presses: list[tuple[float, str]] = field(default_factory=list)
     """Of uniformly drawn digits, in the window."""
+    talk: Window = NO_WINDOW
+    """The pause in which caller and agent could talk, in a call that has one."""
+    talk_presses: list[tuple[float, str]] = field(default_factory=list)
     last4_shown: bool = False
     """The desk showed the canary's last 4: the keys really went where they belong."""
     trouble: str = ""
@@ -121,6 +124,11 @@ class CanaryCall:
             await racing
             await self._think()
             await self._caller.key("*", run.transport)
+        await self._finish(pause)
+
+    async def _finish(self, pause: Pause) -> None:
+        """The card, and what comes after it, up to the run's moment and on."""
+        run = self._run
         await self._key_card(pause)
         if run.moment is Moment.HUNG_UP:
             await self._caller.hang_up()
@@ -134,7 +142,7 @@ class CanaryCall:
         self.exhibit.last4_shown = self._shown("last4") == self._canary.last4
         await self._reach(Moment.READY, pause)
         await self._lane.desk.call("POST", f"/v1/payments/{self._payment_id}/charge")
-        await self._lane.desk.payment_in(self._payment_id, "authorised", timeout_s=STATE_WAIT_S)
+        await self._lane.desk.payment_in(self._payment_id, *PAID, timeout_s=STATE_WAIT_S)
         await self._reach(Moment.RESULT, pause)
         await asyncio.sleep(HELD_S + TALK_S)
 

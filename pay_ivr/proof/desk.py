@@ -11,6 +11,8 @@ import aiohttp
 
 WAIT_S = 20.0
 POLL_S = 0.1
+PAID = ("authorised", "settled")
+"""A sale is settled as soon as it is authorised: the desk may be told both at once."""
 Json = dict[str, Any]
 
 

@@ -3,14 +3,16 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pay_ivr.proof.canary_call import Exhibit
 from pay_ivr.proof.examine import NodeSeen, Verdict, sizes_of
 from pay_ivr.proof.listening import CHANCE, CONFIDENCE, INTERVAL, NO_SCORE, Score, exact_interval
-from pay_ivr.proof.plan import Moment
+from pay_ivr.proof.other_user import Separation
+from pay_ivr.proof.plan import TALK_PRESSES, TALK_TRANSPORTS, Moment
 from pay_ivr.proof.scan import Hit
+from pay_ivr.proof.talking import TalkVerdict, total
 
 POSITIVE_CONTROL = 0.9
 """On the caller's own audio the attacker must be right at least so often."""
@@ -21,6 +23,7 @@ CLAIM = (
     " payload on the agent's leg is one of the relay's own noise frames, in the relay's own order; in every"
     " mode the leg is one plain RTP stream of the negotiated codec."
 )
+TALK_LABEL = "best effort, no speech over the tones"
 CONTROLS = (
     "SECURE 3 ms late",
     "events not stripped",
@@ -56,6 +59,10 @@ class Findings:
     in_secure: int = 0
     agent_leg: Score = NO_SCORE
     own_audio: Score = NO_SCORE
+    separation: Separation | None = None
+    """What others on the machine could see of the node; None without root."""
+    talks: list[TalkVerdict] = field(default_factory=list)
+    """One per call with a pause."""
 
     # --- what comes in -------------------------------------------------------------------------------
 
@@ -140,7 +147,24 @@ class Findings:
             found.append(f"{self.unheard} callers were not heard by their agents before the capture")
         if self.cells_left:
             found.append(f"{self.cells_left} cells outlived their payments")
-        return found + self._memory_problems()
+        found += self.separation.problems if self.separation else []
+        return found + self._talk_problems() + self._memory_problems()
+
+    def _talk_problems(self) -> list[str]:
+        talk = total(self.talks)
+        found = [f"{talk.decoded} keys were decoded on agents' legs in TALK"] if talk.decoded else []
+        if not talk.agent_leg.by_chance:
+            found.append(
+                f"the attacker was right in {talk.agent_leg.right} of {talk.agent_leg.count} presses in TALK"
+            )
+        if len(self.talks) < len(TALK_TRANSPORTS):
+            found.append(f"only {len(self.talks)} of {len(TALK_TRANSPORTS)} pauses could be judged")
+        planned = len(self.talks) * TALK_PRESSES
+        if min(talk.own_audio.right, talk.decoded_own) < POSITIVE_CONTROL * planned:
+            found.append("attacker or receiver cannot hear what callers keyed in TALK")
+        if not talk.voice_heard:
+            found.append("no caller's voice came through in TALK")
+        return found
 
     def _memory_problems(self) -> list[str]:
         cells = [cell for seen in self.seen for cell in seen.cells]
@@ -175,6 +199,7 @@ class Findings:
                       "breaches": len(self.breaches)},
             "cards": {"taken": self.completed, "hung_up_mid_field": self.hung_up},
             "attacker": self._attacker(),
+            "talk": self._talk(),
             "scanned": {
                 "foreign": dict(self.foreign_bytes),
                 "files": self.file_sizes,
@@ -185,6 +210,7 @@ class Findings:
                       "secret_pages": sum(cell.secret_pages for cell in cells),
                       "secret_pages_unreadable": sum(cell.unreadable for cell in cells)},
             "memory": self.memory,
+            "separation": asdict(self.separation) if self.separation else "not_asked",
             "expected_chance_hits": round(self.expected_chance_hits, 3),
             "chance_suspects": sorted(str(hit) for hit in self._canary_hits() if hit.short),
             "controls": {name: "caught" if self.controls.get(name) else "missed" for name in CONTROLS},
@@ -206,6 +232,21 @@ class Findings:
                 "n": self.own_audio.count,
                 "accuracy": round(self.own_audio.accuracy, 4),
             },
+        }
+
+    def _talk(self) -> dict[str, Any]:
+        talk = total(self.talks)
+        score = talk.agent_leg
+        return {
+            "label": TALK_LABEL,
+            "calls": len(self.talks),
+            "presses": score.count,
+            "decoded": talk.decoded,
+            "decoded_in_callers_own_audio": talk.decoded_own,
+            "right": score.right,
+            "interval": [round(end, 4) for end in exact_interval(score.count, score.right)],
+            "bound": score.bound,
+            "accuracy_on_callers_own_audio": round(talk.own_audio.accuracy, 4),
         }
 
     def table(self) -> list[str]:
@@ -230,6 +271,9 @@ class Findings:
         )
         yield "attacker", f"{attacker['right']} of {attacker['n']} right ({low:.3f} to {high:.3f})"
         yield "", f"chance explains up to {attacker['bound']}; on the caller's own audio {own:.3f}"
+        talk = self._talk()
+        yield "TALK", f"{talk['label']}: {talk['decoded']} of {talk['presses']} keys decoded"
+        yield "", f"attacker {talk['right']} right, chance explains up to {talk['bound']}"
         yield "foreign sockets", f"{sum(self.foreign_bytes.values()) / 1e6:.1f} MB"
         yield "files", f"{len(self.file_sizes)}, {sum(self.file_sizes.values()) / 1e6:.1f} MB"
         size = sum(memory.values()) / 1e6
@@ -237,6 +281,16 @@ class Findings:
             "live memory",
             f"{self.memory}: {len(memory)} kinds of process, {size:.0f} MB, {len(self.seen)} times",
         )
+        if self.separation is not None:
+            apart = self.separation
+            yield (
+                "users",
+                f"node as uid {apart.uid}: {apart.memory_read} of {apart.memory_asked} zone memories open",
+            )
+            yield (
+                "",
+                f"to it; {apart.files_reached} of {apart.files_asked} sockets and files open to a stranger",
+            )
         yield "chance", f"{self.expected_chance_hits:.2f} short fragments expected, {self.suspects} seen"
 
 

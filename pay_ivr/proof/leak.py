@@ -39,9 +39,21 @@ from pay_ivr.proof.examine import (
 )
 from pay_ivr.proof.findings import Findings
 from pay_ivr.proof.memory import Before, Place, node_processes, until_gone
-from pay_ivr.proof.plan import CODECS, DEFAULT_RUNS, LANES, TONE_TRANSPORTS, Moment, Run, make_plan
+from pay_ivr.proof.other_user import separation
+from pay_ivr.proof.plan import (
+    CODECS,
+    DEFAULT_RUNS,
+    LANES,
+    TALK_PRESSES,
+    TONE_TRANSPORTS,
+    Moment,
+    Run,
+    make_plan,
+    talk_round,
+)
 from pay_ivr.proof.sip_phone import SipPhone
 from pay_ivr.proof.stage import Stage
+from pay_ivr.proof.talking import TalkCall, judge_talk
 
 T = TypeVar("T")
 TENANT = "canary"
@@ -109,7 +121,7 @@ class LeakProof:
 
     def __init__(self, folder: Path, runs: int) -> None:
         self._folder = folder
-        self._rounds = make_plan(runs)
+        self._rounds = [*make_plan(runs), talk_round(runs)]
         self._findings = Findings(runs=runs, presses=sum(run.presses for one in self._rounds for run in one))
         self._root = os.geteuid() == 0
         self._lanes: list[Lane] = []
@@ -124,8 +136,14 @@ class LeakProof:
     async def run(self) -> Findings:
         """Everything, in order."""
         begun = time.monotonic()
+        self._folder.chmod(0o711)  # the node's user may pass, and see nothing
         stage = Stage(
-            self._folder / "node", self._tenants(), log_level="DEBUG", sip_trace=True, info_ips="127.0.0.1"
+            self._folder / "node",
+            self._tenants(),
+            other_user=self._root,
+            log_level="DEBUG",
+            sip_trace=True,
+            info_ips="127.0.0.1",
         )
         with _pool() as pool:
             pool.submit(os.getpid)
@@ -255,7 +273,8 @@ class LeakProof:
         self._old += canaries
 
     async def _call(self, run: Run, canary: Canary, port: int, gate: "_Gate") -> Exhibit:
-        call = CanaryCall(run, self._lanes[run.lane], canary, port, seed=secrets.randbelow(2**31))
+        kind = TalkCall if run.talks else CanaryCall
+        call = kind(run, self._lanes[run.lane], canary, port, seed=secrets.randbelow(2**31))
         try:
             return await call.place(gate.wait)
         finally:
@@ -268,12 +287,17 @@ class LeakProof:
             seen = await self._in(pool, search_node, places, cells, cards, self._before)
             self._before, seen.after = seen.after, {}
             self._findings.seen.append(seen)
+            self._findings.separation = await asyncio.to_thread(
+                separation, stage.pids(), cells, stage.settings.sockets
+            )
         return cells
 
     async def _judge(self, exhibits: list[Exhibit], cards: Cards, stage: Stage, pool: Executor) -> None:
         for exhibit in exhibits:
             cycle = self._cycles[exhibit.agent_codec]
             self._findings.judge(exhibit, await self._in(pool, examine, exhibit, cycle))
+            if len(exhibit.talk_presses) == TALK_PRESSES:
+                self._findings.talks.append(await self._in(pool, judge_talk, exhibit))
         self._findings.foreign(exhibits, await self._in(pool, search_foreign, exhibits, cards))
         sizes, hits = await self._in(pool, search_files, [stage.folder, stage.settings.sockets], cards)
         self._findings.files(sizes, hits)

@@ -60,11 +60,11 @@ SEARCH_MS = 140.0
 NO_SCORE = Score(0, 0)
 
 
-def attack(recordings: Sequence[Recording]) -> Score:
+def attack(recordings: Sequence[Recording], after_ms: float = SEARCH_MS) -> Score:
     """Every press of every recording, one guess each; a press outside the audio is a wrong guess."""
     score = NO_SCORE
     for one in recordings:
-        guesses = best_keys(one.audio.astype(np.float64), one.presses_ms, after_ms=SEARCH_MS)
+        guesses = best_keys(one.audio.astype(np.float64), one.presses_ms, after_ms=after_ms)
         right = sum(guess == digit for guess, digit in zip(guesses, one.digits, strict=True))
         score += Score(len(one.digits), right)
     return score

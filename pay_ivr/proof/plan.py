@@ -29,6 +29,10 @@ HUNG_UP_AFTER = 12
 """Digits of the PAN before a caller hangs up: half of what is secret is keyed."""
 PAUSED_AFTER = 11
 """Digits of the PAN before a caller waits for the search of live memory."""
+TALK_TRANSPORTS = ("inband", "hybrid", "both", "lead-in")
+"""One call each with a pause in which the caller keys: those whose keys are heard."""
+TALK_PRESSES = 6
+"""In each pause: apart by more than the gate's hold, they fit into the fifteen seconds of TALK."""
 RACE_MS = 200
 """A race keys up to so long before or after the agent starts the capture."""
 RACE_STEP_MS = 10
@@ -59,6 +63,8 @@ class Run:
     race_ms: int | None
     """The caller keys this long after (negative: before) the agent asks for the capture; None: no race."""
     moment: Moment
+    talks: bool = False
+    """The capture is paused in the middle of the PAN, and the caller keys on."""
 
     @property
     def impairment(self) -> Impairment:
@@ -91,6 +97,14 @@ def make_plan(runs: int) -> list[list[Run]]:
         moment = tuple(Moment)[(lane + turn // 2) % len(Moment)]
         rounds[-1].append(Run(number, lane, transport, codec, network, race_ms, moment))
     return rounds
+
+
+def talk_round(first_number: int) -> list[Run]:
+    """Calls with a pause, both codecs on either side; after those of `make_plan`."""
+    return [
+        Run(first_number + lane, lane, transport, CODECS[lane // 2], "clean", None, Moment.READY, talks=True)
+        for lane, transport in enumerate(TALK_TRANSPORTS)
+    ]
 
 
 def all_runs(rounds: list[list[Run]]) -> Iterator[Run]:

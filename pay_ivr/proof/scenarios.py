@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pay_ivr.proof.desk import DeskClient, Integrator
+from pay_ivr.proof.desk import PAID, DeskClient, Integrator
 from pay_ivr.proof.foreign_phone import ForeignPhone
 from pay_ivr.proof.screen import Screen
 from pay_ivr.proof.sip_phone import SipPhone
@@ -158,11 +158,16 @@ async def _key_alone(players: Players, caller: SipPhone, payment_id: str, pan: s
 async def _hear_the_end(players: Players, caller: SipPhone, payment_id: str) -> str:
     """The result, some seconds of its announcement, and then the caller hangs up, as people do."""
     state = await players.integrator.state_of(
-        payment_id, "authorised", "declined", "unknown", "cancelled", "expired"
+        payment_id, *PAID, "declined", "unknown", "cancelled", "expired"
     )
     await asyncio.sleep(2 * RESULT_HEARD_S)
     await caller.hang_up()
-    return state
+    return _result(state)
+
+
+def _result(state: str) -> str:
+    """What a state says about the charge: paid is paid, however soon the money moves."""
+    return PAID[0] if state in PAID else state
 
 
 async def _until_open(players: Players, payment_id: str, name: str) -> None:
@@ -179,10 +184,10 @@ async def _charge(players: Players, payment_id: str) -> str:
     players.screen.payment(as_the_agent_sees(payment))
     players.screen.note(f"ready: {payment['brand']} ending in {payment['last4']}; the agent presses charge")
     await players.desk.call("POST", f"/v1/payments/{payment_id}/charge")
-    payment = await players.desk.payment_in(payment_id, "authorised", "declined", "unknown")
+    payment = await players.desk.payment_in(payment_id, *PAID, "declined", "unknown")
     players.screen.payment(as_the_agent_sees(payment))
     await asyncio.sleep(RESULT_HEARD_S)
-    return str(payment["state"])
+    return _result(str(payment["state"]))
 
 
 async def _hang_up(players: Players, caller: SipPhone) -> None:

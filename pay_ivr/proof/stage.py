@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pay_ivr.node import NewAgentLogin, add_access_key, first_agents, node_facts
+from pay_ivr.proof.other_user import command, hand_over
 from pay_ivr.settings import Settings
 from pay_ivr.tenants import load_tenants
 
@@ -25,7 +26,8 @@ LOG_TAIL = 2000
 class Stage:
     """Starts `pay-ivr serve` in `folder`, stops it by its own pid."""
 
-    def __init__(self, folder: Path, tenants_dir: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, tenants_dir: Path, *, other_user: bool = False, **settings: Any) -> None:
+        """`other_user`: the node runs as a user of its own, which only root can arrange."""
         self.folder = folder
         self.log_file = folder / "node.log"
         self._run_dir = Path(tempfile.mkdtemp(prefix="payivr-"))
@@ -38,6 +40,7 @@ class Stage:
         self.logins: dict[str, NewAgentLogin] = {}
         self.access_key = ""
         self.facts: dict[str, Any] = {}
+        self._other_user = other_user
         self._node: subprocess.Popen[bytes] | None = None
 
     async def start(self, tenant: str) -> Self:
@@ -48,8 +51,11 @@ class Stage:
         made = await first_agents(self.settings, load_tenants(self.settings.tenants_dir))
         self.logins = {login.agent_id: login for login in made}
         self.access_key = await add_access_key(self.settings, tenant, "stage")
+        serve = [sys.executable, "-m", "pay_ivr", "serve", "--log-file", str(self.log_file)]
+        if self._other_user:
+            hand_over((self.folder, self._run_dir, self.settings.tenants_dir))
         self._node = subprocess.Popen(
-            [sys.executable, "-m", "pay_ivr", "serve", "--log-file", str(self.log_file)],
+            command(serve) if self._other_user else serve,
             env=os.environ | self._environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

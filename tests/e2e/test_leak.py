@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pay_ivr.proof.plan import TALK_TRANSPORTS
+
 
 @pytest.mark.slow
 @pytest.mark.root
@@ -14,8 +16,8 @@ def test_one_round_of_canary_calls_is_clean(tmp_path: Path) -> None:
     """`pay-ivr verify leak --runs 6`: exit 0, nothing found, every control caught."""
     report_file = tmp_path / "leak.json"
     command = [sys.executable, "-m", "pay_ivr", "verify", "leak", "--runs", "6", "--json", str(report_file)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     report = json.loads(report_file.read_text(encoding="utf-8"))
     assert [] == report["findings"]
     assert {"caught"} == set(report["controls"].values())
-    assert ("scanned", 6, 0) == (report["memory"], report["runs"], ended.returncode), ended.stdout
+    assert ("scanned", 6 + len(TALK_TRANSPORTS), 0) == (report["memory"], report["runs"], ended.returncode), ended.stdout

@@ -1,6 +1,7 @@
 """What fails a proof, and the statistics behind it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -8,8 +9,10 @@ from pay_ivr.proof.examine import NodeSeen
 from pay_ivr.proof.findings import CONTROLS, Findings, poisson_upper
 from pay_ivr.proof.listening import Score, exact_interval
 from pay_ivr.proof.memory import CellSeen, Looked
+from pay_ivr.proof.other_user import Separation
 from pay_ivr.proof.plan import DEFAULT_RUNS, TRANSPORTS, Moment, all_runs, make_plan
 from pay_ivr.proof.scan import Hit
+from pay_ivr.proof.talking import TalkVerdict
 
 
 def clean() -> Findings:
@@ -26,6 +29,8 @@ def clean() -> Findings:
         decoys_per_canary=32,
         agent_leg=Score(320, 32),
         own_audio=Score(40, 40),
+        separation=Separation(64901, 4, 0, 9, 0),
+        talks=[TalkVerdict(Score(6, 1), Score(6, 6), 0, 6, voice_heard=True)] * 4,
     )
 
 
@@ -45,6 +50,15 @@ FAULTS: dict[str, Callable[[Findings], object]] = {
     "deaf attacker": lambda one: setattr(one, "own_audio", Score(40, 30)),
     "cards not taken": lambda one: setattr(one, "completed", 3),
     "caller never heard": lambda one: setattr(one, "unheard", 1),
+    "key decoded in TALK": lambda one: one.talks.__setitem__(0, replace(one.talks[0], decoded=1)),
+    "attacker in TALK": lambda one: one.talks.__setitem__(0, replace(one.talks[0], agent_leg=Score(6, 6))),
+    "deaf receiver in TALK": lambda one: one.talks.__setitem__(0, replace(one.talks[0], decoded_own=2)),
+    "no voice in TALK": lambda one: setattr(
+        one, "talks", [replace(talk, voice_heard=False) for talk in one.talks]
+    ),
+    "a pause is missing": lambda one: one.talks.pop(),
+    "memory open to its own user": lambda one: setattr(one, "separation", Separation(1, 4, 1, 9, 0)),
+    "sockets open to a stranger": lambda one: setattr(one, "separation", Separation(1, 4, 0, 9, 2)),
     "cell left": lambda one: setattr(one, "cells_left", 1),
     "readable secret page": lambda one: one.seen[0].cells.append(CellSeen(2, 1, 0)),
     "memory closed": lambda one: setattr(one.seen[0], "denied", 1),
