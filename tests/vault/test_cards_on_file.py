@@ -56,7 +56,7 @@ class Forgetting:
 async def file(tmp_path: Path) -> AsyncIterator[Any]:
     store = await Store.open(tmp_path / "vault.db")
     provider = Forgetting()
-    router = Router({}, {(ROW.tenant, "sandbox"): cast(Provider, provider)})
+    router = Router({}, {(ROW.tenant, "sandbox"): cast("Provider", provider)})
     yield SimpleNamespace(
         cards=CardsOnFile(store, router), provider=provider, store=store, path=tmp_path / "vault.db"
     )
