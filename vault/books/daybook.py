@@ -33,6 +33,8 @@ async def items_of(
     stated = (STATEMENT.c.tenant == tenant) & (STATEMENT.c.day == day)
     ours = await journal.entries_where(conn, mine)
     theirs = await statement.rows_where(conn, stated)
+    if not ours and not theirs:
+        return ()
     references = {(one.provider, one.provider_ref) for one in ours}
     references |= {(row.provider, row.provider_ref) for row in theirs if row.provider_ref}
     loose = tuple(row for row in theirs if not row.provider_ref)

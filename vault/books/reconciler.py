@@ -39,6 +39,10 @@ ANSWER_WITHIN_S = 6.0
 """How long the door's answer waits for the run; the door's peers give up after ten."""
 FEED_TIMEOUT_S = 900.0
 """A quarter's statement at a hundred entries a request; a provider that hangs must not stop the others."""
+RUNS_MAX = 50
+"""Runs that wait for each other or to be fetched; each takes seconds to minutes."""
+RESULT_KEPT_S = 60.0
+"""How long the result of a run waits for somebody who asks again every few seconds."""
 CSV_BYTES = 30_000
 """Text of one page of the CSV; escaped as JSON it stays within a message."""
 NIGHTLY_AT = time(2, 30, tzinfo=UTC)
@@ -79,14 +83,26 @@ class Reconciler:
         """
         self._check(tenant, since, until)
         key = (tenant, since, until)
-        if key not in self._runs:
-            self._runs[key] = asyncio.create_task(self.run(*key), name="reconcile")
-        running = self._runs[key]
+        running = self._runs.get(key) or self._begun(key)
         await asyncio.wait([running], timeout=ANSWER_WITHIN_S)
         if not running.done():
             return Reconciliation(tenant, since, until, done=False)
         self._runs.pop(key, None)
         return running.result()
+
+    def _begun(self, key: tuple[str, str, str]) -> asyncio.Task[Reconciliation]:
+        """A new run; what it found and nobody fetched is forgotten, so that nobody is told old news."""
+        if len(self._runs) >= RUNS_MAX:
+            raise Refused("busy", "Too many runs are waiting. Ask again later.", retryable=True)
+        task = self._runs[key] = asyncio.create_task(self.run(*key), name="reconcile")
+
+        def forget() -> None:
+            if self._runs.get(key) is task:
+                del self._runs[key]
+
+        loop = asyncio.get_running_loop()
+        task.add_done_callback(lambda _: loop.call_later(RESULT_KEPT_S, forget))
+        return task
 
     async def stop(self) -> None:
         """Ends the runs under way; what they have stored stays."""
@@ -105,6 +121,7 @@ class Reconciler:
                 found.add(day, items, closed=await self._close(tenant, day, items, read))
             async with self._store.engine.connect() as conn:
                 done = found.report(first, last, read, await journal.totals(conn, tenant))
+            self._exported = None
             await self._tell(done, found.orphans)
             return done
 
@@ -145,6 +162,8 @@ class Reconciler:
         first, last = await self._span(tenant, since, until)
         day, skip = _place(after) if after else (first, 0)
         text = "" if after else export.header()
+        if not after:
+            self._exported = None
         while day <= last:
             for item, shown in await self._lines(tenant, day, skip):
                 text += export.line(item, shown)

@@ -271,8 +271,9 @@ async def test_csv_has_every_item_page_by_page(week, monkeypatch):
     )
 
 
-async def test_answer_of_the_door_fits_into_a_message(week):
+async def test_answer_of_the_door_fits_into_a_message(week, monkeypatch):
     """Hundreds of differences and a quarter of days; what is left off is counted, the JSON comes back."""
+    monkeypatch.setattr(module, "ANSWER_WITHIN_S", 60.0)
     long = "x" * 100
     week.feed.added += [
         entry(f"{number}{long}", 100, provider_ref=f"{number}{long}", step_ref=long) for number in range(300)
@@ -299,6 +300,33 @@ async def test_run_that_takes_long_is_asked_for_again(week, monkeypatch):
         await asyncio.sleep(0.02)
         answers.append(await reconciler.reconcile("demo"))
     assert 1 == answers[-1].counts["matched"]
+
+
+async def test_result_that_nobody_fetched_is_no_answer_to_a_later_question(week, monkeypatch):
+    """Who asks again tomorrow with the same words gets tomorrow's run."""
+    monkeypatch.setattr(module, "ANSWER_WITHIN_S", 0.0)
+    monkeypatch.setattr(module, "RESULT_KEPT_S", 0.0)
+    await week.sale("one", 1_000)
+    week.to(1)
+    reconciler = week.reconciler()
+    assert not (await reconciler.reconcile("demo")).done
+    for _ in range(200):
+        if not reconciler._runs:
+            break
+        await asyncio.sleep(0.02)
+    await week.sale("two", 1_000)
+    week.to(2)
+    monkeypatch.setattr(module, "ANSWER_WITHIN_S", 5.0)
+    run = await reconciler.reconcile("demo")
+    assert [("2026-03-03", 1), ("2026-03-04", 1)] == [(day.day, day.items) for day in run.days]
+
+
+async def test_runs_that_wait_are_limited(week, monkeypatch):
+    """A peer that asks for every span of days at once is refused, and may try again."""
+    monkeypatch.setattr(module, "RUNS_MAX", 0)
+    with pytest.raises(Refused) as refused:
+        await week.reconciler().reconcile("demo")
+    assert ("busy", True) == (refused.value.code, refused.value.retryable)
 
 
 @pytest.mark.parametrize(
