@@ -108,6 +108,8 @@ class PaymentSection(BaseModel):
     """Payments without an agent."""
     unattended_consent: str = Field(default="", max_length=200)
     """Who agreed to unattended payments, and when; wanted of a live tenant."""
+    merchant_initiated: bool = False
+    """Payments by a card on file with nobody on the line (`mit`); the mandate must allow them."""
     posture_accepted: str = Field(default="", max_length=200)
     """Who accepted to run on a weak posture, and when; wanted of a live tenant on such a machine."""
     canary: bool = False
@@ -208,6 +210,7 @@ class Tenant:
             section.purposes,
             section.sca_agent,
             section.unattended,
+            section.merchant_initiated,
         )
         limits = section.limits or (LimitsSection() if live else None)
         self.velocity = Velocity(**dict(limits)) if limits else None

@@ -37,14 +37,14 @@ NEW_CALL = ("new call", *FRESH)
 SILENCE = (AUDIO_LOST,)
 RESTARTED = ("capture_restarted", "field_opened")
 AGAIN = (Key.CAPTURE_RESTARTED,)
-RESULT = Expected((), "authorised", ("authorised",))
+RESULT = Expected((), "settled", ("authorised",))
 PAN_AGAIN = Expected(CARD, "capturing", RESTARTED, AGAIN)
 ENDED = Expected(FRESH, "expired", ("expired",), (Key.EXPIRED,))
 UNTOUCHED = {
     Step.BRIDGED: Expected(FRESH),
     Step.READY: Expected(("charge",), "ready"),
     Step.AUTHORISING: RESULT,
-    Step.RESULT: Expected(FRESH, "authorised"),
+    Step.RESULT: Expected(FRESH, "settled"),
 }
 """Steps at which most kills change nothing."""
 WITHOUT_CELL = {
@@ -65,8 +65,8 @@ EXPECTED: Mapping[Victim, Mapping[Step, Expected]] = {
         Step.MID_PAN: Expected(CARD, "capturing", SILENCE + RESTARTED, AGAIN),
         Step.BETWEEN: Expected(CARD[1:], "capturing", SILENCE + RESTARTED, AGAIN),
         Step.READY: Expected(("charge",), "ready", SILENCE),
-        Step.AUTHORISING: Expected((), "authorised", (*SILENCE, "authorised")),
-        Step.RESULT: Expected(FRESH, "authorised", SILENCE),
+        Step.AUTHORISING: Expected((), "settled", (*SILENCE, "authorised")),
+        Step.RESULT: Expected(FRESH, "settled", SILENCE),
         Step.DECLINED: Expected(("retry", *CARD[2:]), "declined", SILENCE),
     },
     Victim.BROKER: {
@@ -74,7 +74,7 @@ EXPECTED: Mapping[Victim, Mapping[Step, Expected]] = {
         Step.MID_PAN: ENDED,
         Step.BETWEEN: ENDED,
         Step.READY: Expected(("charge",), "ready", ("ready",)),
-        Step.AUTHORISING: Expected((), "authorised", ("unknown", "authorised"), (Key.UNKNOWN_OUTCOME,)),
+        Step.AUTHORISING: Expected((), "settled", ("unknown", "authorised"), (Key.UNKNOWN_OUTCOME,)),
         Step.DECLINED: Expected(("retry", *CARD), "declined", ("declined",)),
     },
     Victim.SPAWNER: WITHOUT_CELL,
@@ -90,8 +90,8 @@ EXPECTED: Mapping[Victim, Mapping[Step, Expected]] = {
         Step.MID_PAN: _lost("cancelled"),
         Step.BETWEEN: _lost("cancelled"),
         Step.READY: _lost("cancelled"),
-        Step.AUTHORISING: _lost("authorised"),
-        Step.RESULT: _lost("authorised"),
+        Step.AUTHORISING: _lost("settled"),
+        Step.RESULT: _lost("settled"),
         Step.DECLINED: _lost("declined"),
     },
 }
@@ -197,7 +197,7 @@ def _row(victim: Victim, step: Step, expected: Expected, back_s: str) -> str:
 def _charges(step: Step, expected: Expected) -> str:
     if "new payment" not in expected.goes_on or step is Step.BRIDGED:
         return "1"
-    return f"{int(expected.state == 'authorised')}, new payment 1"
+    return f"{int(expected.state == 'settled')}, new payment 1"
 
 
 def without_seconds(text: str) -> str:

@@ -235,10 +235,10 @@ async def test_payment_is_charged_once(node: Node, talk: Talk) -> None:
     path = f"/v1/payments/{talk.payment_id}"
     pressed = await asyncio.gather(*(talk.desk.call("POST", f"{path}/charge") for _ in range(5)))
     assert [(talk.payment_id, 1)] * 5 == [(one["payment_id"], one["attempt"]) for one in pressed]
-    await talk.until("authorised")
+    await talk.until("settled")
     assert 1 == node.audit_rows().count("payment.attempt.sent")
     async with nothing_changes(node, talk):
-        assert "authorised" == (await talk.desk.call("POST", f"{path}/charge"))["state"]
+        assert "settled" == (await talk.desk.call("POST", f"{path}/charge"))["state"]
         for button, code in (
             ("capture", "not_capturable"),
             ("retry", "not_declined"),

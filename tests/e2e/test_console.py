@@ -73,7 +73,7 @@ async def test_a_declined_card_and_its_retry_at_the_console(
         await page.wait_for_selector("#charge:enabled")
         await wait_text(page, "#fields", "4242")
         await page.keyboard.press("Alt+c")
-        await page.wait_for_selector("#result[data-state=authorised]")
+        await page.wait_for_selector("#result[data-state=settled]")
         await wait_text(page, "#result-reason", "Receipt")
         shown = await page.inner_text("body")
         await caller.hang_up()

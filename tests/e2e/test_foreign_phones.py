@@ -197,7 +197,7 @@ async def test_baresip_keys_a_card(node: Node, place: Place) -> None:
         async with talk_of(place) as talk:
             await talk.start()
             await key_by(caller, talk)
-            assert "authorised" == (await talk.charge())["state"]
+            assert "settled" == (await talk.charge())["state"]
         caller.hang_up()
         await caller.until("ended")
     finally:
@@ -216,7 +216,7 @@ async def test_pyvoip_keys_a_card_in_the_audio(node: Node, place: Place, tmp_pat
         async with talk_of(place) as talk:
             await talk.start()
             await key_by(caller, talk)
-            assert "authorised" == (await talk.charge())["state"]
+            assert "settled" == (await talk.charge())["state"]
     finally:
         await caller.stop()
     await no_call(place)
@@ -231,7 +231,7 @@ async def test_pyvoip_as_agent_hears_no_key(node: Node, tmp_path: Path) -> None:
         async with place.call() as talk:
             await talk.start()
             await talk.key_card()
-            assert "authorised" == (await talk.charge())["state"]
+            assert "settled" == (await talk.charge())["state"]
         await agent.wait("ended")
         assert [""] == [one["keys_heard"] for one in agent.events if one["event"] == "ended"]
         assert {PCMU} == {payload_of(one.data)[0] for one in agent.received()}
@@ -250,7 +250,7 @@ async def test_baresip_as_agent_hears_no_key(node: Node) -> None:
             await agent.until("answered")
             await talk.start()
             await talk.key_card()
-            assert "authorised" == (await talk.charge())["state"]
+            assert "settled" == (await talk.charge())["state"]
             agent.hang_up()
             await agent.until("ended")
             await asyncio.wait_for(talk.caller.ended.wait(), WAIT_S)
@@ -271,7 +271,7 @@ async def test_a_law_caller_talks_and_pays_with_a_mu_law_agent(place: Place) -> 
         assert len(said & {one.data[12:] for one in phone.rtp.received}) > 10
         await talk.start()
         await talk.key_card()
-        assert "authorised" == (await talk.charge())["state"]
+        assert "settled" == (await talk.charge())["state"]
 
 
 # -- a scanner

@@ -131,7 +131,7 @@ async def test_caller_keys_agent_charges_and_both_know(place: Place, speech: Spe
             (one["digits"], one["state"]) for one in ready["fields"]
         ]
         paid = await talk.charge()
-        assert ("authorised", 1, None) == (paid["state"], paid["attempt"], paid["decline"])
+        assert ("settled", 1, None) == (paid["state"], paid["attempt"], paid["decline"])
         assert set() == voice_between(talk, secure_at, keyed_at) & agent_heard(talk)
         approved = await speech.prompt("en-US", Key.APPROVED, amount_minor=1995, currency="EUR")
         await until_heard(talk, approved.ulaw)
@@ -184,7 +184,7 @@ async def declined_and_repeated(talk: Talk, first: str, again: dict[str, str]) -
         await talk.until_open(field)
         await talk.key(keys)
     paid = await talk.charge()
-    assert ("authorised", 2) == (paid["state"], paid["attempt"])
+    assert ("settled", 2) == (paid["state"], paid["attempt"])
     return decline["reason"], decline["next_step"], talk.opened[asked:]
 
 
@@ -255,7 +255,7 @@ async def test_one_field_is_keyed_again(place: Place) -> None:
         await talk.key("1131")
         await talk.until_open("cvv")
         await talk.key(CVV)
-        assert "authorised" == (await talk.charge())["state"]
+        assert "settled" == (await talk.charge())["state"]
         assert [*FIELDS, "expiry", "cvv"] == talk.opened
 
 
@@ -284,7 +284,7 @@ async def test_american_express_has_a_code_of_four(place: Place) -> None:
         assert ("capturing", "cvv") == (talk.payment["state"], talk.open_field)
         await talk.key(AMEX_CVV[3:])
         paid = await talk.charge()
-        assert ("authorised", "amex", "0005") == (paid["state"], paid["brand"], paid["last4"])
+        assert ("settled", "amex", "0005") == (paid["state"], paid["brand"], paid["last4"])
 
 
 # -- ends before the end
@@ -326,4 +326,4 @@ async def test_silent_caller_is_asked_twice_and_may_still_pay(silent_call: "asyn
     opened, asked, refused = [(await talk.step(why))["_at"] for why in steps]
     assert ["no_input"] == talk.problems
     assert [SILENCE_S] * 2 == pytest.approx([asked - opened, refused - asked], abs=1.0)
-    assert "authorised" == talk.payment["state"]
+    assert "settled" == talk.payment["state"]

@@ -87,13 +87,13 @@ class Seen:
     state: str
     """Of the payment then; empty without one."""
     goes_on: tuple[str, ...]
-    """What agent and caller had to do until a payment was authorised."""
+    """What agent and caller had to do until a payment was paid."""
     charges: tuple[int, ...] = ()
     """Per payment of the call: how often money moved, by the provider's own books."""
     executions_max: int = 0
     """Executions of the same attempt, at most."""
     agrees: bool = True
-    """Every payment is authorised in the vault exactly when the books have moved money."""
+    """Every payment is settled in the vault exactly when the books have moved money."""
     leaked: int = 0
     """Caller packets that the agent's phone was sent while the log says SECURE."""
     passed: int = 0
@@ -283,7 +283,7 @@ class House:
         await scene.key_all()
         if scene.step in {Step.RESULT, Step.DECLINED}:
             await scene.act("charge")
-            state = "declined" if scene.step is Step.DECLINED else "authorised"
+            state = "declined" if scene.step is Step.DECLINED else "settled"
             await scene.desk.payment_in(scene.payment_id, state)
 
     def cells(self) -> set[int]:
@@ -315,7 +315,7 @@ class House:
         until = time.monotonic() + 2 * BACK_S
         while time.monotonic() < until:
             state = str(scene.payment().get("state", "")) if scene.payment_id != done else ""
-            if state == "authorised":
+            if state == "settled":
                 scene.moved_at = scene.moved_at or time.monotonic()
                 return
             try:
@@ -341,7 +341,7 @@ class House:
             await scene.desk.until(lambda: scene.payment()["state"] == "capturing")
             self._note(scene, "retry")
         else:
-            await scene.desk.payment_in(scene.payment_id, "authorised", "declined", timeout_s=BACK_S)
+            await scene.desk.payment_in(scene.payment_id, "settled", "declined", timeout_s=BACK_S)
 
     async def _key(self, scene: Scene, name: str) -> None:
         before = len(scene.told())
@@ -367,7 +367,7 @@ class House:
     async def seen(self, scene: Scene, news: Seen) -> Seen:
         """`news` with the evidence of the whole call."""
         books = [self.charges(payment_id) for payment_id in scene.payments]
-        stored = [self.stored_state(payment_id) == "authorised" for payment_id in scene.payments]
+        stored = [self.stored_state(payment_id) == "settled" for payment_id in scene.payments]
         leaked, passed = self.crossed(scene, scene.payments)
         return replace(
             news,

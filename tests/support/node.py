@@ -140,7 +140,7 @@ class Talk:
         """The payment with its result."""
         await self.until("ready")
         await self.press("charge")
-        return await self.until("authorised", "declined", "unknown", "needs_action")
+        return await self.until("settled", "declined", "unknown", "needs_action")
 
     # What the caller does.
 

@@ -16,13 +16,15 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from vault import Door, NewPayment, Payment, PaymentChanged, PaymentState, VaultError, Why
 from vault.posture import SPAWNER_ENVIRONMENT
-from vault.providers.base import provider_names
+from vault.providers._sandbox_host import SandboxHost
+from vault.providers.base import StepRequest, provider_names
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 15.0
@@ -37,6 +39,7 @@ currencies = ["EUR", "USD", "JPY"]
 amount_max_minor = 500000
 purposes = ["booking", "invoice", "deposit"]
 unattended = true
+merchant_initiated = true
 canary = {canary}
 """
 RESULTS = (
@@ -205,6 +208,24 @@ class ZoneProcesses:
         """The amounts of every step that the sandbox has done for a payment."""
         wanted = "SELECT amount_minor FROM steps WHERE provider_ref = ? AND step = ? AND kind = 'done'"
         return [row[0] for row in self._query(f"{provider}.db", wanted, f"sbx_ref_{payment_id}", step)]
+
+    def refund_at_provider(self, payment_id: str, amount_minor: int) -> None:
+        """A refund that somebody makes in the sandbox's books, without us."""
+        host = SandboxHost(self.data_dir / "sandbox.db", "demo")
+        key = f"by-hand-{time.monotonic_ns()}"
+        request = StepRequest(f"sbx_ref_{payment_id}", key, amount_minor, "EUR")
+
+        async def refund() -> None:
+            await host.take_step("refund", request)
+            await host.close()
+
+        with ThreadPoolExecutor(1) as elsewhere:  # a loop of its own: tests call this inside theirs
+            elsewhere.submit(asyncio.run, refund()).result()
+
+    def inbox(self, event_id: str) -> str:
+        """What became of a webhook."""
+        rows = self._query("vault.db", "SELECT state FROM webhook_inbox WHERE event_id = ?", event_id)
+        return str(rows[0][0]) if rows else ""
 
     def logged(self) -> list[dict[str, Any]]:
         """Every entry of the log, in order."""
