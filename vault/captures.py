@@ -135,8 +135,8 @@ class Captures:
         if on:
             await self._register.note(slot.entry("capture.talk.started", slot.who(), asked_by=by))
         await self._zone.talk(capture.leg_id, on=on)
-        if not on:
-            return self._talk_ended(slot, capture)
+        if not on:  # media may have told it already
+            return self._talk_ended(slot, capture) if capture.talking else slot.snapshot()
         capture.talking = True
         capture.command(Pause())
         return self._register.tell(slot, Why.TALK_STARTED, seconds_left=TALK_S)

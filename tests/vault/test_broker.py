@@ -255,7 +255,9 @@ async def test_help_and_talk_pause_the_capture(zone, desk):
     assert zone.mode_of(desk.leg_id) == "SECURE"
     await desk.why(Why.TALK_ENDED)
     assert ended == await desk.door.talk(created.payment_id, on=False)
-    await desk.press(f"*{VISA}#{EXPIRY}{CVV}")
+    await desk.press("*")
+    assert Why.FIELD_CLEARED is (await desk.why(Why.TALK_ENDED, Why.FIELD_CLEARED)).why, "told once"
+    await desk.press(f"{VISA}#{EXPIRY}{CVV}")
     await desk.state(PaymentState.READY)
 
 
