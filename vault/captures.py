@@ -293,7 +293,7 @@ class Captures:
 
     async def _fork(self, slot: Slot, capture_id: str) -> tuple[LiveCapture, int]:
         row = slot.row
-        config = {"canary": self._tenants[row.tenant].section.canary}
+        config: Json = {"canary": self._tenants[row.tenant].section.canary, "keep_card": bool(row.mandate)}
         config |= await self._router.at(row.tenant, row.provider).cell_config()
         forked = await self._zone.fork(capture_id, row.provider, row.tenant, config)
         capture = LiveCapture(

@@ -68,7 +68,7 @@ class Both:
     def __init__(self, name: str, rig: Rig) -> None:
         self.name, self.rig = name, rig
         self.broker: Provider = rig.broker
-        self.cell: CellProvider = rig.cell({})
+        self.cell: CellProvider = rig.cell({"keep_card": True})
         self.abilities: Abilities = rig.broker.abilities
         self._reference = ""
         self._links: dict[int, LinkOrder] = {}

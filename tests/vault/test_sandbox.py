@@ -99,6 +99,14 @@ def test_canary_range_is_taken_where_it_is_switched_on(name):
     assert cell.tokenise(card_of("4242424242424241")).problem_field is Field.PAN
 
 
+@pytest.mark.parametrize(("config", "shown"), [({}, (0, 0)), ({"keep_card": True}, (12, 2031))])
+def test_expiry_leaves_the_cell_only_with_a_card_that_is_kept(config, shown):
+    """What nobody asked to keep stays where the PAN is."""
+    cell = import_module("vault.providers.sandbox").cell_provider(config)
+    face = face_of(cell.tokenise(card_of("4242424242424242")).token)
+    assert ("approved", "visa", "4242", *shown) == dataclasses.astuple(face)
+
+
 @pytest.mark.parametrize("label", ["expired_card", "incorrect_cvc", "processing_error"])
 async def test_what_a_caller_can_put_right_passes_on_the_next_attempt(host, label):
     """Declined on the first attempt only; the advice is told again by fetch."""

@@ -34,7 +34,7 @@ HASH_KEY = b"pay-ivr sandbox: published test cards"
 ID_LETTERS = 24
 """Random letters of an id: 112 bits, and no digit, so that no id can look like a PAN."""
 _CENTURY = 2000
-_DATE = re.compile(r"[0-9]{1,2}/[0-9]{4}")
+_DATE = re.compile(r"[0-9]{1,2}/[0-9]{1,4}")
 
 APPROVED = "approved"
 CANARY = "canary"
@@ -90,12 +90,18 @@ class SandboxCards:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._canary = config.get("canary") is True
+        self._keeps = config.get("keep_card") is True
 
-    def face(self, card: "Card") -> Face | None:
-        """What may be said of the card; None when it is no test card."""
+    def face(self, card: "Card", *, keeps: bool = False) -> Face | None:
+        """What may be said of the card; None when it is no test card.
+
+        The expiry leaves the cell only with a card that is to be kept (`keeps`, or the configuration).
+        """
         label, brand = self._known(card)
         if label is None:
             return None
+        if not (keeps or self._keeps):
+            return Face(label, brand, last4(card.pan))
         month, year = (card.expiry.digit(at) * 10 + card.expiry.digit(at + 1) for at in (0, 2))
         return Face(label, brand, last4(card.pan), month, _CENTURY + year)
 

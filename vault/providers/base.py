@@ -355,7 +355,7 @@ class Provider(Protocol):
         """
 
     async def cell_config(self) -> dict[str, Any]:
-        """What the cell's side needs to know beside the tenant's name: `cell_provider` takes it."""
+        """What `cell_provider` takes beside `tenant`, `canary` and `keep_card`."""
 
     async def wire(self, body: dict[str, Any]) -> dict[str, Any]:
         """Carries one call of a cell to the provider's host (`tokenise_first` False only)."""

@@ -44,7 +44,8 @@ class DirectCell:
         self, card: "Card", request: dict[str, Any], call: Callable[[dict[str, Any]], dict[str, Any]]
     ) -> dict[str, Any]:
         """One attempt, an account check when the amount is 0; the host's answer as it is."""
-        return call({**request, "token": (self._cards.face(card) or INVALID).token})
+        face = self._cards.face(card, keeps=request.get("keep_card") is True)
+        return call({**request, "token": (face or INVALID).token})
 
 
 class SandboxDirect(SandboxSide):
