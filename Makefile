@@ -2,7 +2,7 @@
 BIN := .venv/bin
 PROOF_RUNS ?= 1000
 
-.PHONY: demo serve check test proof tools bench clean
+.PHONY: demo serve check test proof tools bench stripe-live clean
 
 demo: .venv/.runtime            ## real calls on a node of its own; open var/demo/index.html afterwards
 	$(BIN)/pay-ivr demo
@@ -25,6 +25,9 @@ proof: tools .venv/.dev         ## the long runs: full counts, long timers, big 
 
 bench: tools .venv/.dev         ## ratios only, each measured in one run -> var/bench/
 	$(BIN)/python tests/bench/media.py --install-rtpengine
+
+stripe-live: .venv/.dev         ## a real Stripe test account, with STRIPE_TEST_KEY in the environment
+	$(BIN)/python -m tests.live.stripe
 
 tools:                          ## foreign programs for tests: sipp, baresip, chromium, iptables, ip, multimon-ng, sipvicious, gcc
 	sh infra/setup/tools.sh

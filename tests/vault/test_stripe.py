@@ -1,6 +1,7 @@
 """The Stripe provider against the simulator over TLS; the SDK's own types judge every request."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,13 @@ from vault.providers.base import (
     options_of,
 )
 
+EGRESS_NAMES = (
+    "api.stripe.com",
+    "api.stripe.com.evil.example",
+    "apixstripe.com",
+    "files.stripe.com",
+    "1.1.1.1",
+)
 HOLD = replace(ORDER, settle_later=True)
 
 
@@ -436,12 +444,6 @@ async def test_a_refused_card_names_the_field(ends, pan, cvv, field, code):
     assert (None, field, code) == (result.token, result.problem_field, result.code)
 
 
-async def test_a_cell_sends_once_more_when_its_answer_is_lost(ends):
-    """No money moves by making a payment method."""
-    ends.sim.host.faults.order(Fault.ANSWER_LOST, path_end="/payment_methods")
-    assert (await ends.tokenise()).token is not None
-
-
 async def test_the_cells_key_makes_payment_methods_and_nothing_else(ends):
     """With the broker's key a cell is refused, and with the cell's key the broker is."""
     swapped = StripeEnds(ends.sim)
@@ -483,6 +485,17 @@ def test_an_option_that_cannot_work_is_named(wrong):
     (name, value), *_ = wrong.items()
     assert name in told.value.sentence
     assert str(value) not in told.value.sentence.replace(API_BASE, "")
+
+
+def test_the_egress_profile_lets_stripe_through_and_nothing_else():
+    """One host, one port; names that only look like it stay inside."""
+    folder = Path(__file__).parents[2] / "infra" / "egress"
+    hosts = [line for line in (folder / "hosts").read_text().splitlines() if not line.startswith("#")]
+    allowed = [name for name in EGRESS_NAMES if any(re.search(pattern, name) for pattern in hosts)]
+    assert ["api.stripe.com"] == allowed
+    settings = (folder / "tinyproxy.conf").read_text().splitlines()
+    for line in ("FilterDefaultDeny Yes", "ConnectPort 443", "Listen 127.0.0.1", "FilterType ere"):
+        assert line in settings
 
 
 def test_defaults_lead_to_stripe():

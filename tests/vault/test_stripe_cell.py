@@ -109,6 +109,7 @@ def test_a_card_becomes_a_token_and_leaves_nothing(house: SpawnerEnds, account: 
     assert str(ready.token).startswith("pm_")
     assert 0 == traces(cell.pid, MASTERCARD)
     assert 0 == traces(house.process.pid, MASTERCARD)
+    assert 0 == search(house.process.pid, account.keys["cell"].encode()).hits
     assert 1 == search(cell.pid, b"0123456789").sealed
     cell.hang_up()
 
@@ -219,6 +220,14 @@ def _hang_up_on_everybody(listener: socket.socket) -> None:
                 client.recv(100)
 
     threading.Thread(target=serve, daemon=True).start()
+
+
+def test_a_cell_sends_once_more_when_its_answer_is_lost(house: SpawnerEnds, account: Account) -> None:
+    """No money moves by making a payment method."""
+    account.order("answer_lost", path_end="/payment_methods")
+    cell = keyed(house, account.config())
+    assert cell.until(Ready, ANSWER_S).token
+    cell.hang_up()
 
 
 def test_the_same_cell_asks_for_another_token(house: SpawnerEnds, account: Account) -> None:
