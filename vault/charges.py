@@ -111,16 +111,18 @@ class Charges:
         return payment
 
     async def tie(self, slot: Slot) -> None:
-        """The payment tied to a provider that can be reached, before anything is keyed; the lock is held."""
+        """The payment tied to a provider that can be reached, before anything is keyed; the lock is held.
+
+        Stored with the commit that opens the capture: a capture that is refused has changed nothing.
+        """
         row = slot.row
         if row.provider_ref is not None or row.check_only or row.card_id:
             return
         if row.attempt or row.mandate:  # it has been tied before, or a customer of its own is known there
-            reference = await self._prepare(row)
-            await self._register.move(slot, (), (), provider_ref=reference)
+            slot.row = replace(row, provider_ref=await self._prepare(row))
             return
         begun = await self._router.begin(order_of(row))
-        await self._register.move(slot, (), (), provider=begun.provider, provider_ref=begun.provider_ref)
+        slot.row = replace(row, provider=begun.provider, provider_ref=begun.provider_ref)
 
     async def finish(self, within_s: float) -> None:
         """Waits for the answers under way; what is not there by then is fetched after the next start."""
