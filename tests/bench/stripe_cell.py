@@ -7,15 +7,14 @@ connection, and one made by a walled-in cell, counted from the last key of the C
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from tests.support.cell import ROOT, SpawnerEnds, spawner
+from tests.support.cell import SpawnerEnds, spawner
 from tests.support.stripe_ends import VISA, card_of
+from tests.support.stripe_process import stripe_account
 from vault.door import Field
 from vault.progress import Open, PostureTold, Ready
 from vault.providers._stripe_cell import StripeCell
@@ -57,11 +56,8 @@ def measure(rounds: int) -> dict[str, float]:
     """Medians, and the ratio that the wall costs."""
     with tempfile.TemporaryDirectory(prefix="payivr-") as folder:
         Path(folder).chmod(0o755)
-        command = [sys.executable, "-m", "tests.support.stripe_sim", "--dir", folder]
-        with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as account:
-            assert account.stdout is not None
-            told = json.loads(account.stdout.readline())
-            config = {"api_base": told["url"], "ca_file": told["ca_file"], "key": told["keys"]["cell"]}
+        with stripe_account(Path(folder)) as account:
+            config = account.config()
             house = ("-m", "vault.spawner", "--provider", "stripe", "--run-dir")
             with spawner(Path(folder), command=house) as ends:
                 rss_kb = _private_kb(ends.process.pid)
@@ -69,7 +65,6 @@ def measure(rounds: int) -> dict[str, float]:
                 for _ in range(rounds):
                     cells.append(in_cell(ends, config))
                     here.append(in_process(config))
-            account.communicate(timeout=10)
     forked, ready, private = ([one[place] for one in cells] for place in range(3))
     return {
         "fork_to_posture_ms": round(statistics.median(forked) * 1000, 2),

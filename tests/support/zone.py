@@ -21,10 +21,11 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from pay_ivr.supervisor import provider_names
 from vault import Door, NewPayment, Payment, PaymentChanged, PaymentState, VaultError, Why
 from vault.posture import SPAWNER_ENVIRONMENT
 from vault.providers._sandbox_host import SandboxHost
-from vault.providers.base import StepRequest, provider_names
+from vault.providers.base import StepRequest
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 15.0
@@ -87,7 +88,7 @@ class ZoneProcesses:
             getattr(self, f"_start_{name}")()
 
     def _start_spawner(self) -> None:
-        chosen = [part for name in provider_names() for part in ("--provider", name)]
+        chosen = [part for name in provider_names(self.tenants_dir) for part in ("--provider", name)]
         chosen += [part for item in self._without for part in ("--without", item)]
         environment = {**os.environ, **SPAWNER_ENVIRONMENT}
         self._run("spawner", ["vault.spawner", "--run-dir", str(self.run_dir), *chosen], environment)

@@ -1,25 +1,21 @@
 """Stripe in real cells: walled in, over TLS, with nothing of a card left behind whatever happens."""
 
-import json
 import shutil
 import socket
-import ssl
 import subprocess
 import sys
 import tempfile
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.cell import ROOT, CellEnds, SpawnerEnds, spawner
 from tests.support.connect_proxy import connect_proxy
 from tests.support.memory import search
+from tests.support.stripe_process import Account, stripe_account
 from vault.door import Field
 from vault.posture import SPAWNER_ENVIRONMENT
 from vault.progress import Open, PostureTold, Ready, TokeniseFailed
@@ -28,34 +24,6 @@ VISA, MASTERCARD, NO_TEST_CARD = "4242424242424242", "5555555555554444", "400000
 STRIPE = ("-m", "vault.spawner", "--provider", "stripe", "--run-dir")
 ANSWER_S = 40.0
 """Two tries against a host that never answers, and some more on a busy machine."""
-
-
-@dataclass
-class Account:
-    """The simulator in a process of its own."""
-
-    url: str
-    ca_file: str
-    keys: dict[str, str]
-
-    def config(self, **changed: Any) -> dict[str, Any]:
-        """What the broker tells a cell."""
-        told = {"api_base": self.url, "ca_file": self.ca_file, "key": self.keys["cell"]}
-        return {**told, **changed}
-
-    def order(self, fault: str, **where: str) -> None:
-        """The next such request goes wrong."""
-        headers = {"authorization": f"Bearer {self.keys['full']}", "content-type": "application/json"}
-        body = json.dumps({"fault": fault, **where}).encode()
-        request = urllib.request.Request(f"{self.url}/_sim/fault", body, headers)  # noqa: S310 - always https
-        context = ssl.create_default_context(cafile=self.ca_file)
-        with urllib.request.urlopen(request, timeout=10, context=context) as answer:  # noqa: S310 - as above
-            assert 200 == answer.status
-
-    @property
-    def place(self) -> tuple[str, int]:
-        parts = urlsplit(self.url)
-        return str(parts.hostname), int(parts.port or 0)
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +37,8 @@ def run_dir() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def account(run_dir: Path) -> Iterator[Account]:
-    command = [sys.executable, "-m", "tests.support.stripe_sim", "--dir", str(run_dir)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
-        yield Account(told["url"], told["ca_file"], told["keys"])
-        process.communicate(timeout=10)
+    with stripe_account(run_dir) as account:
+        yield account
 
 
 @pytest.fixture(scope="module")
