@@ -21,7 +21,7 @@ INTERNAL = {
     # Filled in by the switchboard with every payment; nobody at the desk can leave it out.
     "agent_missing", "sca_basis_missing",
     # Met by an operator at the command line: keys and books.
-    "day_malformed", "item_unknown", "key_in_use", "key_newest", "key_unknown", "key_versions_used",
+    "busy", "day_malformed", "item_unknown", "key_in_use", "key_newest", "key_unknown", "key_versions_used",
     "nothing_to_explain", "page_unknown", "span_too_long",
     # A provider that contradicts itself; the broker reads it as an unknown outcome.
     "nothing_held", "provider_ref_lost",
