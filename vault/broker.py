@@ -31,7 +31,7 @@ from vault.door_server import DoorServer
 from vault.inquiry import Inquiry
 from vault.key_office import KeyOffice
 from vault.key_operations import key_operations
-from vault.keys import KeyFault, Keys, key_provider
+from vault.keys import Keys, key_provider
 from vault.limits import Limits
 from vault.logs import LEVELS, set_up
 from vault.posture import die_with_parent, make_private
@@ -39,7 +39,7 @@ from vault.register import BROKER, Register
 from vault.router import Router
 from vault.steps import Steps
 from vault.store import Store
-from vault.tenant import Tenant, TenantError, read_tenants
+from vault.tenant import Tenant, read_tenants
 from vault.till import Till
 from vault.upkeep import upkeep
 from vault.webhook_operations import webhook_operations
@@ -215,7 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_CONFIG
     try:
         asyncio.run(serve(options))
-    except (TenantError, KeyFault) as error:
+    except VaultError as error:  # a tenant's file, a key, a provider that does not start like this
         log.critical("vault.start.refused", reason=error.sentence)
         return EXIT_CONFIG
     finally:

@@ -18,7 +18,7 @@ from vault.books.fees import BASIS_POINTS, Fees, FeeTerms
 from vault.currency import MINOR_DIGITS
 from vault.door import Refused, VaultError
 from vault.payment import AMOUNT_MAX_MINOR, Terms
-from vault.providers.base import options_of, provider_names
+from vault.providers.base import options_of, problem_of, provider_names
 from vault.velocity import DO_NOT_TRY_AGAIN_DAYS_MAX, Velocity
 
 TENANTS_MAX = 1_000
@@ -279,6 +279,9 @@ def _check_options(file: str, text: str, section: PaymentSection) -> None:
         for name, option in options_of(provider).items():
             if option.default is None and name not in section.options.get(provider, {}):
                 raise _invalid(file, text, [provider, name], "must be given")
+    for provider, table in section.options.items():
+        if (found := problem_of(provider, table)) is not None:
+            raise _invalid(file, text, [provider, found[0]], found[1])
 
 
 def _invalid(file: str, text: str, names: list[str], problem: str) -> TenantError:

@@ -29,6 +29,7 @@ from vault.providers.base import (
     load_provider,
     options_of,
 )
+from vault.tenant import TenantError, read_tenant
 
 EGRESS_NAMES = (
     "api.stripe.com",
@@ -485,6 +486,20 @@ def test_an_option_that_cannot_work_is_named(wrong):
     (name, value), *_ = wrong.items()
     assert name in told.value.sentence
     assert str(value) not in told.value.sentence.replace(API_BASE, "")
+
+
+def test_a_tenants_file_with_such_an_option_is_refused_by_its_line(tmp_path):
+    """`pay-ivr check` says it before the node does."""
+    file = tmp_path / "shop.toml"
+    file.write_text(
+        '[payment]\nprovider = "stripe"\ncurrencies = ["EUR"]\namount_max_minor = 1\npurposes = ["booking"]\n'
+        '[payment.stripe]\negress_proxy = "http://proxy.example:3128"\n'
+    )
+    with pytest.raises(TenantError) as refused:
+        read_tenant(file)
+    assert (
+        "shop.toml, line 7, field stripe.egress_proxy: must be http://ADDRESS:PORT" in refused.value.sentence
+    )
 
 
 def test_the_egress_profile_lets_stripe_through_and_nothing_else():

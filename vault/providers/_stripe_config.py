@@ -35,6 +35,11 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
 class ConfigFault(VaultError):
     """An option that cannot work; the sentence names it and never quotes its value."""
 
+    def __init__(self, option: str, problem: str) -> None:
+        super().__init__("stripe_option", f"[payment.stripe] {option} {problem}.")
+        self.option = option
+        self.problem = problem
+
 
 @dataclass(frozen=True)
 class Config:
@@ -66,15 +71,24 @@ def config_of(values: Mapping[str, Any]) -> Config:
     given = {name: values.get(name, option.default) for name, option in OPTIONS.items()}
     for name, option in OPTIONS.items():
         if not isinstance(given[name], option.kind):
-            raise _fault(name, "has the wrong type")
+            raise ConfigFault(name, "has the wrong type")
     base = _url("api_base", given["api_base"])
     if base.scheme != "https" or base.path not in {"", "/"} or base.query:
-        raise _fault("api_base", "must be https://HOST or https://HOST:PORT")
+        raise ConfigFault("api_base", "must be https://HOST or https://HOST:PORT")
     if given["egress_proxy"]:
         proxy = _url("egress_proxy", given["egress_proxy"])
         if proxy.scheme != "http" or not is_numeric(str(proxy.hostname)) or not proxy.port:
-            raise _fault("egress_proxy", "must be http://ADDRESS:PORT with a numeric address")
+            raise ConfigFault("egress_proxy", "must be http://ADDRESS:PORT with a numeric address")
     return Config(**{**given, "api_base": given["api_base"].rstrip("/")})
+
+
+def problem_of(values: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The option that cannot work, and why; None when all of them can."""
+    try:
+        config_of(values)
+    except ConfigFault as fault:
+        return fault.option, fault.problem
+    return None
 
 
 def is_numeric(host: str) -> bool:
@@ -93,9 +107,5 @@ def _url(name: str, value: str) -> SplitResult:
     except ValueError:
         has_host = False
     if not has_host or parts.username is not None:
-        raise _fault(name, "is no URL with a host")
+        raise ConfigFault(name, "is no URL with a host")
     return parts
-
-
-def _fault(name: str, problem: str) -> ConfigFault:
-    return ConfigFault("stripe_option", f"[payment.stripe] {name} {problem}.")

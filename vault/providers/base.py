@@ -433,6 +433,13 @@ class Option:
     """What holds when it is not given; None: it must be given."""
 
 
+def problem_of(name: str, options: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The option of the right type that cannot work all the same, and why: the file's own `problem_of`."""
+    check: Callable[[Mapping[str, Any]], tuple[str, str] | None]
+    check = getattr(_file(name), "problem_of", lambda _options: None)
+    return check(options)
+
+
 def options_of(name: str) -> Mapping[str, Option]:
     """What a provider's file takes from `[payment.<name>]`: its `OPTIONS`, none without."""
     found: Mapping[str, Option] = getattr(_file(name), "OPTIONS", {})

@@ -23,6 +23,7 @@ from vault.providers import _stripe_config
 from vault.providers.base import CellProvider, Provider
 
 OPTIONS = _stripe_config.OPTIONS
+problem_of = _stripe_config.problem_of
 
 UNWANTED_IN_A_CELL = ("aiohttp", "httpx", "anyio", "pycurl", "google.appengine.api")
 """HTTP libraries that the SDK imports when they are there; a cell sends with `requests` alone."""
