@@ -190,6 +190,25 @@ async def test_a_refused_connection_is_never_sent(ends):
     assert OutcomeKind.AUTHORISED is (await ends.broker.authorise(request)).kind
 
 
+async def test_a_question_that_cannot_be_sent_says_nothing_about_the_attempt(ends, monkeypatch):
+    """Refused connections after the confirmation was sent must not read as "never sent"."""
+    request, _ = await ends.charge()
+    asked = request.provider_ref, request.attempt_key
+    other = replace(request, token=(await ends.tokenise()).token)
+    listed = ends.broker._api.charges.list_async
+
+    async def refused(*given):
+        async with ends.sim.refusing():
+            return await listed(*given)
+
+    monkeypatch.setattr(ends.broker._api.charges, "list_async", refused)
+    assert OutcomeKind.UNKNOWN is (await ends.broker.authorise(other)).kind
+    async with ends.sim.refusing():
+        outcomes = await ends.broker.fetch(*asked), await ends.broker.fence(*asked)
+    assert [OutcomeKind.UNKNOWN] * 2 == [one.kind for one in outcomes]
+    assert 1 == ends.charged()
+
+
 async def test_a_refused_connection_after_a_lost_answer_is_unclear(ends):
     """The try that was cut may have run; that nobody listens afterwards changes nothing."""
     request = await ends.request()

@@ -186,9 +186,15 @@ class Stripe:
         return Outcome(OutcomeKind.NEVER_SENT, code) if definite else UNKNOWN
 
     async def fetch(self, provider_ref: str, attempt_key: str) -> Outcome:
-        """What the intent and its charges say about the attempt."""
-        charges = await self._api.charges.list_async({"payment_intent": provider_ref, "limit": PAGE})
-        intent = await self._intent(provider_ref)
+        """What the intent and its charges say about the attempt.
+
+        A question that could not be sent says nothing about the attempt: `NotSentError` never leaves here.
+        """
+        try:
+            charges = await self._api.charges.list_async({"payment_intent": provider_ref, "limit": PAGE})
+            intent = await self._intent(provider_ref)
+        except NotSentError:
+            return UNKNOWN
         return fetched(intent, [_plain(one) for one in charges.data], attempt_key, self._now())
 
     async def fence(self, provider_ref: str, attempt_key: str) -> Outcome:
@@ -196,6 +202,8 @@ class Stripe:
         params: stripe.params.PaymentIntentUpdateParams = {"metadata": {fence_mark(attempt_key): "yes"}}
         try:
             await self._api.payment_intents.update_async(provider_ref, params, _keyed(attempt_key))
+        except NotSentError:
+            return UNKNOWN
         except stripe.StripeError as error:
             failure = failure_of(error)
             if failure not in {Failure.KEY_TAKEN, Failure.INVALID}:
