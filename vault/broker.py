@@ -105,9 +105,9 @@ class Broker:
         await self._webhooks.recover()
         self._zone.start()
         self._spawn(self._captures.sweep())
-        self._spawn(self._inquiry.sweep())
         self._spawn(self._reconciler.nightly())
-        self._spawn(upkeep(self._limits.sweep, self._cards.erase_forgotten))
+        lookups = (self._inquiry.look_at_holds, self._inquiry.look_at_doubts)
+        self._spawn(upkeep(self._limits.sweep, self._cards.erase_forgotten, *lookups))
         self._door.start()
         log.info("vault.broker.started", tenants=len(self._tenants))
 

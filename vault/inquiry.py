@@ -9,6 +9,7 @@ alarmed, because giving it back is a decision for a person.
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -26,8 +27,10 @@ from vault.steps import Steps
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("vault.inquiry")
 
-HOLDS_EVERY_S = 60.0
-"""How often holds that have run out are looked for: a minute late is early for a bank."""
+DOUBT_S = 300.0
+"""When an attempt that never ran is looked up again: a request that was under way so long is lost."""
+DOUBT_FIRST_S = 3_600.0
+"""How far back that goes after a start: longer than a node is down for an upgrade."""
 ALARMS_KEPT = 10_000
 """Alarms remembered, so that none is told twice in one run."""
 
@@ -48,6 +51,7 @@ class Inquiry:
         self._charges = charges
         self._steps = steps
         self._spawn = spawn
+        self._doubts_until = datetime.now(UTC) - timedelta(seconds=DOUBT_FIRST_S)
         self._again: dict[str, bool] = {}
         """Payments being looked up by `look_once`: True when they are to be looked up once more."""
         self._alarmed: dict[tuple[str, Finding], None] = {}
@@ -90,16 +94,18 @@ class Inquiry:
             await self._act(slot, shown, standing)
         return shown
 
-    async def sweep(self) -> None:
-        """For ever: holds that have run out are looked up, and marked when the bank has let go."""
-        while True:
-            await self.look_at_holds()
-            await asyncio.sleep(HOLDS_EVERY_S)
-
     async def look_at_holds(self) -> None:
-        """Once."""
+        """Holds that have run out are looked up, and marked when the bank has let go; for the upkeep."""
         for row in await self._register.store.holds_ending(stamp()):
-            await self.look(self._register.slot_of(row))
+            await self.look_once(self._register.slot_of(row))
+
+    async def look_at_doubts(self) -> None:
+        """Attempts that never ran, as the provider said, are looked up once more later; for the upkeep."""
+        until = datetime.now(UTC) - timedelta(seconds=DOUBT_S)
+        rows = await self._register.store.doubtful(stamp(self._doubts_until), stamp(until))
+        self._doubts_until = until
+        for row in rows:
+            await self.look_once(self._register.slot_of(row))
 
     async def _standing(self, slot: Slot) -> Standing | None:
         row = slot.row

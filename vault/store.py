@@ -118,6 +118,7 @@ Index(
     sqlite_where=_in(_state, HOLDING_REFERENCE),
     postgresql_where=_in(_state, HOLDING_REFERENCE),
 )
+Index("holds_by_their_end", PAYMENTS.c.hold_until, sqlite_where=PAYMENTS.c.hold_until != "")
 
 _attempt_state = Column("state", String(16), nullable=False)
 ATTEMPTS = Table(
@@ -134,7 +135,7 @@ ATTEMPTS = Table(
     Column("provider_ref", String(128), nullable=False, index=True),
     Column("sca_basis", String(32), nullable=False),
     Column("started_at", String(24), nullable=False),
-    Column("ended_at", String(24)),
+    Column("ended_at", String(24), index=True),
     UniqueConstraint("payment_id", "attempt"),
 )
 Index(
@@ -145,6 +146,8 @@ Index(
     postgresql_where=_in(_attempt_state, UNRESOLVED),
 )
 
+NEVER_RAN = ("never_sent", "fenced")
+"""Raw codes of attempts that a provider, or the network, says were never executed."""
 UNDER_WAY = (StepState.UNDER_WAY, StepState.UNKNOWN)
 """States in which a money step may still happen: no other one of its payment is begun."""
 _step_state = Column("state", String(16), nullable=False)
@@ -351,6 +354,13 @@ class Store:
         return await self._payments(
             select(PAYMENTS).where(column.state == PaymentState.AUTHORISED.value, ended)
         )
+
+    async def doubtful(self, after: str, until: str) -> tuple[PaymentRow, ...]:
+        """Payments with an attempt that ended in that time as one that never ran."""
+        column = ATTEMPTS.c
+        in_time = (column.ended_at > after) & (column.ended_at <= until)
+        ended = select(column.payment_id).where(in_time, column.raw_code.in_(NEVER_RAN))
+        return await self._payments(select(PAYMENTS).where(PAYMENTS.c.payment_id.in_(ended)))
 
     async def with_step_under_way(self) -> tuple[PaymentRow, ...]:
         """Every payment with a money step that has no end yet, oldest first."""

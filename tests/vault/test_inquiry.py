@@ -127,6 +127,21 @@ async def test_a_lost_attempt_is_found_by_a_hint_before_its_next_lookup(shop, mo
     assert time.monotonic() - began < 10
 
 
+async def test_an_attempt_that_never_ran_is_looked_up_once_more(shop, monkeypatch):
+    """Minutes after it was given up: had it run all the same, its money would be found and sent back."""
+    monkeypatch.setattr("vault.inquiry.DOUBT_S", 0.0)
+    slot = await shop.charged(settle_later=True)
+    await _forget_the_approval(shop, slot)
+    async with shop.store.changing() as change:
+        await change.conn.exec_driver_sql("UPDATE attempts SET raw_code = 'never_sent'")
+    await shop.inquiry.look_at_doubts()
+    await shop.until(lambda: slot.row.step is None)
+    assert StandingState.VOIDED is (await shop.host.standing(slot.row.provider_ref or "")).state
+    asked = shop.wire.called("standing")
+    await shop.inquiry.look_at_doubts()
+    assert asked == shop.wire.called("standing")
+
+
 async def _forget_the_approval(shop: Shop, slot: Slot) -> None:
     """Our books as they would be, had they given up an attempt that was executed all the same."""
     async with shop.store.changing() as change:
