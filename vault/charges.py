@@ -150,7 +150,8 @@ class Charges:
             customer_ref = await self._cards.customer_ref(row.tenant, row.customer, row.provider)
             row = replace(row, customer_ref=customer_ref)
         try:
-            return await asyncio.wait_for(provider.prepare(order_of(row)), PREPARE_TIMEOUT_S)
+            async with asyncio.timeout(PREPARE_TIMEOUT_S):
+                return await provider.prepare(order_of(row))
         except Exception as error:  # noqa: BLE001 - nothing is charged by preparing, so any failure is a refusal
             log.warning("payment.provider.failed", payment_id=row.payment_id, error=type(error).__name__)
             sentence = "The provider does not answer; nothing was charged. Try again."
@@ -218,7 +219,8 @@ class Charges:
             return UNKNOWN
         request = self._request(row, row.provider_ref or "", row.attempt)
         try:
-            outcome = await asyncio.wait_for(provider.authorise(request), AUTHORISE_TIMEOUT_S)
+            async with asyncio.timeout(AUTHORISE_TIMEOUT_S):
+                outcome = await provider.authorise(request)
         except Exception as error:  # noqa: BLE001 - as for the first time
             log.warning("payment.attempt.failed", payment_id=row.payment_id, error=type(error).__name__)
             return UNKNOWN
@@ -236,9 +238,11 @@ class Charges:
         if row.check_only:
             return NEVER_SENT  # no money moves in an account check: a lost one is simply done again
         try:
-            outcome = await asyncio.wait_for(provider.fetch(reference, key), FETCH_TIMEOUT_S)
+            async with asyncio.timeout(FETCH_TIMEOUT_S):
+                outcome = await provider.fetch(reference, key)
             if outcome.kind is OutcomeKind.NEVER_SENT and fencing:
-                return await asyncio.wait_for(provider.fence(reference, key), FETCH_TIMEOUT_S)
+                async with asyncio.timeout(FETCH_TIMEOUT_S):
+                    return await provider.fence(reference, key)
         except Exception as error:  # noqa: BLE001 - a question without an answer leaves the outcome unknown
             log.warning("payment.fetch.failed", payment_id=row.payment_id, error=type(error).__name__)
             return UNKNOWN
@@ -261,7 +265,7 @@ class Charges:
             found = moved_on(found, other)
         values = dict(found.values or {})
         if found.move is Move.AUTHORISE:
-            values["receipt"] = await self._receipt(row.tenant)
+            values["receipt"] = await self.receipt(row.tenant)
         await self._register.move(
             slot, found.moves, _entries(slot, found, attempt), self._ending(found, outcome), **values
         )
@@ -271,7 +275,7 @@ class Charges:
             await self._captures.keep_for_retry(slot)
         self._register.tell(slot, found.why)
         if slot.row.state is PaymentState.AUTHORISED and not row.settle_later:
-            await self._settle_sale(slot)
+            await self.settle_sale(slot)
 
     async def _limit(self, slot: Slot, request: AttemptRequest) -> Payment:
         """An attempt that our own limits forbid is declined like any other, and not sent."""
@@ -296,7 +300,7 @@ class Charges:
             return None  # the tenant has changed its providers: it stays where it is
         return decision.provider if decision.moves else None
 
-    async def _settle_sale(self, slot: Slot) -> None:
+    async def settle_sale(self, slot: Slot) -> None:
         """A sale that the provider has only authorised is settled by us."""
         try:
             await self._steps.ask(slot, Ask(StepName.SETTLE, None, BROKER, SALE, SALE))
@@ -316,7 +320,7 @@ class Charges:
 
         return end
 
-    async def _receipt(self, tenant: str) -> str:
+    async def receipt(self, tenant: str) -> str:
         """A receipt number that no payment of the tenant has; the unique index guards the rest."""
         for _ in range(RECEIPT_TRIES):
             number = receipt_number(secrets.randbits(64))

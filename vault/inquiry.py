@@ -113,7 +113,8 @@ class Inquiry:
             return None
         try:
             provider = self._router.at(row.tenant, row.provider)
-            return await asyncio.wait_for(provider.standing(row.provider_ref), FETCH_TIMEOUT_S)
+            async with asyncio.timeout(FETCH_TIMEOUT_S):
+                return await provider.standing(row.provider_ref)
         except Exception as error:  # noqa: BLE001 - a question without an answer shows nothing
             log.warning("payment.standing.failed", payment_id=row.payment_id, error=type(error).__name__)
             return None

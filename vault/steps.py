@@ -135,7 +135,8 @@ class Steps:
         provider = self._router.at(row.tenant, row.provider)
         may_run = age_s(step.started_at) < provider.abilities.key_window_s
         try:
-            standing = await asyncio.wait_for(provider.standing(row.provider_ref or ""), FETCH_TIMEOUT_S)
+            async with asyncio.timeout(FETCH_TIMEOUT_S):
+                standing = await provider.standing(row.provider_ref or "")
         except Exception as error:  # noqa: BLE001 - a question without an answer leaves the outcome unknown
             log.warning("payment.standing.failed", payment_id=row.payment_id, error=type(error).__name__)
             return STEP_UNKNOWN
@@ -157,7 +158,8 @@ class Steps:
             row.provider_ref or "", step.step_key, step.amount_minor, row.currency, step.reason
         )
         try:
-            return await asyncio.wait_for(call(request), STEP_TIMEOUT_S)
+            async with asyncio.timeout(STEP_TIMEOUT_S):
+                return await call(request)
         except NotSentError:
             return STEP_NEVER_SENT
         except Exception as error:  # noqa: BLE001 - whatever happened after the first byte, the outcome is unknown
