@@ -11,13 +11,14 @@ from agent_api.auth import Doorman, Passwords
 from agent_api.console import add_console
 from agent_api.desk import DESK, Desk, DeskSettings, TenantDesk
 from agent_api.entrance import entrance, problems, set_headers
-from agent_api.limits import BODY_BYTES_MAX, Buckets
+from agent_api.limits import BODY_BYTES_MAX, NOTICES_BURST, NOTICES_PER_S, Buckets
 from agent_api.payments import Idempotency
 from agent_api.routes import ROUTES
 from agent_api.stream import Streams
 from pay_ivr.catalogue import Catalogue
 from pay_ivr.codes import PaymentCodes
 from pay_ivr.store import Agent, Store
+from vault import Door
 
 if TYPE_CHECKING:
     from pay_ivr.switchboard import Switchboard
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 def setup(
     *,
     switchboard: "Switchboard",
+    door: Door,
     store: Store,
     codes: PaymentCodes,
     catalogue: Catalogue,
@@ -38,6 +40,7 @@ def setup(
     passwords = Passwords()
     desk = Desk(
         switchboard=switchboard,
+        door=door,
         store=store,
         codes=codes,
         catalogue=catalogue,
@@ -48,6 +51,7 @@ def setup(
         idempotency=Idempotency(),
         requests=Buckets(settings.requests_per_s, settings.requests_burst),
         logins=Buckets(settings.logins_per_s, settings.logins_burst),
+        notices=Buckets(NOTICES_PER_S, NOTICES_BURST),
         openapi=openapi.as_bytes(ROUTES),
         now=now,
     )

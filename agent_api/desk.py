@@ -13,6 +13,7 @@ from agent_api.problems import DeskError
 from pay_ivr.catalogue import Catalogue
 from pay_ivr.codes import PaymentCodes
 from pay_ivr.store import AccessKey, Agent, Store
+from vault import Door
 
 if TYPE_CHECKING:
     from agent_api.auth import Doorman
@@ -51,6 +52,8 @@ class Desk:
     """The parts, wired once at start."""
 
     switchboard: "Switchboard"
+    door: Door
+    """For payments whose call may be long over; live ones go by the switchboard."""
     store: Store
     codes: PaymentCodes
     catalogue: Catalogue
@@ -61,6 +64,8 @@ class Desk:
     idempotency: "Idempotency"
     requests: Buckets
     logins: Buckets
+    notices: Buckets
+    """Providers' webhooks, by address."""
     openapi: bytes
     """The OpenAPI document, made once."""
     now: Callable[[], float] = field(default=time.time)

@@ -105,7 +105,7 @@ def _origin(request: web.Request) -> str:
 async def _asker(desk: Desk, route: Route, request: web.Request) -> Asker | None:
     """Who asks, if he may; nobody for an open route."""
     if route.access is Access.OPEN:
-        if route.changes:
+        if route.changes and not route.raw:
             desk.doorman.check_origin(request)
         return None
     # Wrong credentials are counted by address, and an address that has used up its share is not looked up.
@@ -143,7 +143,7 @@ def _limit(desk: Desk, name: str, ask: Callable[[str, float], int | None] | None
 
 async def _body(route: Route, request: web.Request) -> BaseModel:
     """The body in its schema; only `Nothing` may be left out."""
-    if not route.changes:
+    if not route.changes or route.raw:
         return Nothing()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):

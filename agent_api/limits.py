@@ -13,6 +13,12 @@ LOGINS_PER_S = 0.2
 """Steady login tries of one address: one in five seconds, so that argon2 cannot be used to burn our CPU."""
 LOGINS_BURST = 12
 """A shared address (a call centre behind NAT) starts its shift at once."""
+NOTICE_BYTES_MAX = 40_000
+"""A provider's webhook: what fits a message of the vault's door in base64."""
+NOTICES_PER_S = 50.0
+"""Steady webhooks of one address: what the vault takes of one tenant's provider."""
+NOTICES_BURST = 500
+"""What a provider may deliver at once when the node was away."""
 BUCKETS_MAX = 10_000
 """Buckets kept; the one used longest ago goes first, and by then it is full again."""
 STREAMS_PER_AGENT_MAX = 3

@@ -15,8 +15,8 @@ NO_TENANT = TenantDesk(name="", languages=(), currencies=(), purposes=())
 """A tenant whose file is gone: its agents can still log out."""
 
 
-def agent_answer(desk: Desk, agent: Agent) -> AgentAnswer:
-    """Who is logged in, with what his tenant offers."""
+async def agent_answer(desk: Desk, agent: Agent) -> AgentAnswer:
+    """Who is logged in, with what his tenant offers and what he may do."""
     tenant = desk.tenants.get(agent.tenant, NO_TENANT)
     return AgentAnswer(
         agent_id=agent.agent_id,
@@ -26,6 +26,7 @@ def agent_answer(desk: Desk, agent: Agent) -> AgentAnswer:
         languages=tenant.languages,
         currencies=tenant.currencies,
         purposes=tenant.purposes,
+        may=tuple(sorted(await desk.store.permissions(f"agent:{agent.agent_id}"))),
     )
 
 
@@ -37,7 +38,7 @@ async def log_in(desk: Desk, ask: Ask) -> web.StreamResponse:
     if wait_s is not None:
         raise DeskError("rate_limited", retry_after_s=wait_s)
     login = await desk.doorman.log_in(body.user, body.password, body.new_password, desk.now_ms, ask.origin)
-    answer = web.json_response(text=agent_answer(desk, login.agent).model_dump_json())
+    answer = web.json_response(text=(await agent_answer(desk, login.agent)).model_dump_json())
     answer.set_cookie(
         COOKIE,
         login.login_id,
@@ -52,16 +53,17 @@ async def log_in(desk: Desk, ask: Ask) -> web.StreamResponse:
 
 async def log_out(desk: Desk, ask: Ask) -> web.StreamResponse:
     """POST /v1/logout: the login is gone on the server, its consoles are closed."""
+    gone = await agent_answer(desk, ask.agent)
     await desk.store.end_login(ask.who.login_sha256, ask.agent, desk.now_ms)
     await desk.streams.end_login(ask.who)
-    answer = web.json_response(text=agent_answer(desk, ask.agent).model_dump_json())
+    answer = web.json_response(text=gone.model_dump_json())
     answer.set_cookie(COOKIE, "", max_age=0, path="/", secure=True, httponly=True, samesite="Strict")
     return answer
 
 
 async def who_am_i(desk: Desk, ask: Ask) -> AgentAnswer:
     """GET /v1/me."""
-    return agent_answer(desk, ask.agent)
+    return await agent_answer(desk, ask.agent)
 
 
 async def read_labels(desk: Desk, ask: Ask) -> LabelsAnswer:

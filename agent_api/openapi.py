@@ -79,7 +79,9 @@ def _operation(route: Route) -> dict[str, Any]:
     parameters += [_header_parameter(name) for name in route.headers]
     if parameters:
         operation["parameters"] = parameters
-    if route.changes:
+    if route.raw:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": {}}}}
+    elif route.changes:
         operation["requestBody"] = {
             "required": route.body is not Nothing,
             "content": {"application/json": {"schema": _ref(route.body)}},
@@ -110,7 +112,7 @@ def _ref(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _schemas(routes: tuple[Route, ...]) -> dict[str, Any]:
-    bodies = {route.body for route in routes if route.changes}
+    bodies = {route.body for route in routes if route.changes and not route.raw}
     results = {route.result for route in routes if route.result is not None} | {ProblemAnswer}
     named = [(model, "validation") for model in sorted(bodies, key=lambda model: model.__name__)]
     named += [(model, "serialization") for model in sorted(results, key=lambda model: model.__name__)]

@@ -6,15 +6,17 @@ No rule of money stands here: the vault decides, the desk carries. Only the call
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from pydantic import BaseModel
 
 from agent_api.desk import Ask, Asker, Desk
 from agent_api.problems import DeskError
 from agent_api.schemas import (
+    CardCheckBody,
     DeclineAnswer,
     FieldAnswer,
     PaymentAnswer,
@@ -108,6 +110,15 @@ def payment_answer(
         decline=_decline_answer(payment.decline, words, agent_language, call_language),
         receipt=payment.receipt,
         created_at=payment.created_at,
+        agent_id=payment.agent_id,
+        sca_basis=payment.sca_basis,
+        settle_later=payment.settle_later,
+        paid=payment.paid,
+        settled_minor=payment.settled_minor,
+        refunded_minor=payment.refunded_minor,
+        hold_until=payment.hold_until,
+        step=None if payment.step is None else payment.step.value,
+        checking=payment.step_unknown or payment.state is PaymentState.UNKNOWN,
     )
 
 
@@ -162,8 +173,29 @@ def _told(desk: Desk, ask: Ask, payment: Payment) -> PaymentAnswer:
 
 async def create_payment(desk: Desk, ask: Ask) -> PaymentAnswer:
     """POST /v1/calls/{call_id}/payments: same Idempotency-Key and body, same payment."""
-    body, agent = ask.body, ask.agent
+    body = ask.body
     assert isinstance(body, PaymentBody)
+    options = {
+        "settle_later": body.settle_later,
+        "customer": body.customer or "",
+        "mandate": body.mandate or "",
+        "card_id": body.card_id or "",
+    }
+    return await _create(desk, ask, body, body.amount_minor, options)
+
+
+async def create_check(desk: Desk, ask: Ask) -> PaymentAnswer:
+    """POST /v1/calls/{call_id}/card-checks: the bank is asked about the card, no money moves."""
+    body = ask.body
+    assert isinstance(body, CardCheckBody)
+    options = {"check_only": True, "customer": body.customer or "", "mandate": body.mandate or ""}
+    return await _create(desk, ask, body, 0, options)
+
+
+async def _create(
+    desk: Desk, ask: Ask, body: PaymentBody | CardCheckBody, amount_minor: int, options: Mapping[str, Any]
+) -> PaymentAnswer:
+    agent = ask.agent
     call = desk.switchboard.call(ask.part("call_id"))
     if call.tenant != agent.tenant or call.agent_id != agent.agent_id:
         raise DeskError("call_unknown", on_record="foreign_call")
@@ -171,20 +203,22 @@ async def create_payment(desk: Desk, ask: Ask) -> PaymentAnswer:
     async def make() -> str:
         payment = await desk.switchboard.create_payment(
             call.call_id,
-            amount_minor=body.amount_minor,
+            amount_minor=amount_minor,
             currency=body.currency,
             reference=body.reference,
             purpose=body.purpose,
             agent_id=agent.agent_id,
+            **options,
         )
         return payment.payment_id
 
-    name = (ask.who.name, call.call_id, _idempotency_key(ask))
+    name = (ask.who.name, call.call_id, idempotency_key(ask))
     payment_id, _ = await desk.idempotency.once(name, body, desk.now(), make)
     return _told(desk, ask, desk.switchboard.payment(payment_id))
 
 
-def _idempotency_key(ask: Ask) -> str:
+def idempotency_key(ask: Ask) -> str:
+    """The asker's key of this request; DeskError("idempotency_key_needed") without one."""
     key = ask.request.headers.get(IDEMPOTENCY_HEADER, "")
     if not 0 < len(key) <= IDEMPOTENCY_KEY_MAX or not key.isascii() or not key.isprintable():
         raise DeskError("idempotency_key_needed")

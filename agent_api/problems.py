@@ -71,6 +71,14 @@ PROBLEMS: dict[str, Problem] = {
     "idempotency_key_needed": Problem(
         400, "The Idempotency-Key header is missing.", "Send a fresh key with every new payment."
     ),
+    "permission_needed": Problem(
+        403,
+        "You may not do this with the payments of others.",
+        "Ask the one who administers agents and keys.",
+    ),
+    "search_too_wide": Problem(
+        422, "The search names no payment.", "Give a reference, receipt, customer or call."
+    ),
     "idempotency_mismatch": Problem(
         409, "This Idempotency-Key was used with another body.", "Use a fresh key for another payment."
     ),
@@ -170,6 +178,7 @@ PROBLEMS: dict[str, Problem] = {
     "codes_exceeded": Problem(409, "Too many payment codes are open.", "Let old codes run out first."),
     # Webhooks
     "webhook_unknown": Problem(404, "There is no such endpoint.", "Check the URL at the provider."),
+    "webhook_too_large": Problem(413, "The webhook is too large.", "Send at most 40 kB."),
     "webhook_invalid": Problem(400, "The webhook is not signed for this moment.", "Check secret and clock."),
     "webhooks_busy": Problem(503, "Too many webhooks at once.", "Deliver again later."),
     # Nobody's fault

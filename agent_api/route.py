@@ -34,6 +34,8 @@ class Route:
     status: int = 200
     headers: tuple[str, ...] = ()
     """Names of headers that must be sent."""
+    raw: bool = False
+    """True: the handler reads the body itself, and no browser sends it."""
 
     @property
     def changes(self) -> bool:

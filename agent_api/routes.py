@@ -1,6 +1,6 @@
 """Every route of the desk: who may use it, what it takes, what it gives. OpenAPI is made from here."""
 
-from agent_api import calls, login, payments
+from agent_api import calls, login, money, notices, payments
 from agent_api.openapi import read_document
 from agent_api.route import Access, Route
 from agent_api.schemas import (
@@ -8,20 +8,33 @@ from agent_api.schemas import (
     CallAnswer,
     CallDetailAnswer,
     CallsAnswer,
+    CardAnswer,
+    CardCheckBody,
+    CardsAnswer,
+    CustomerBody,
     HealthAnswer,
+    HistoryAnswer,
+    KeptCardPaymentBody,
     LabelsAnswer,
     LoginBody,
+    PageAnswer,
     PaymentAnswer,
     PaymentBody,
     PaymentCodeAnswer,
     PaymentCodeBody,
+    RefundBody,
     RekeyBody,
+    SearchBody,
+    SettleBody,
+    TakenAnswer,
     TalkBody,
+    VoidBody,
 )
 from agent_api.stream import open_stream
 
 PAYMENT = "/v1/payments/{payment_id}"
 CALL = "/v1/calls/{call_id}"
+ONCE = (payments.IDEMPOTENCY_HEADER,)
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/healthz", login.health, Access.OPEN, "This node answers.", HealthAnswer),
@@ -45,6 +58,18 @@ ROUTES: tuple[Route, ...] = (
         status=201,
         headers=(payments.IDEMPOTENCY_HEADER,),
     ),
+    Route(
+        "POST",
+        CALL + "/card-checks",
+        payments.create_check,
+        Access.AGENT,
+        "Prepare an account check: no money moves.",
+        PaymentAnswer,
+        CardCheckBody,
+        status=201,
+        headers=ONCE,
+    ),
+    Route("POST", "/v1/payments/search", money.search, Access.BOTH, "Find payments.", PageAnswer, SearchBody),
     Route("GET", PAYMENT, payments.read_payment, Access.BOTH, "One payment.", PaymentAnswer),
     Route(
         "POST",
@@ -68,6 +93,82 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", PAYMENT + "/talk", payments.talk, Access.AGENT, "Pause to talk.", PaymentAnswer, TalkBody),
     Route("POST", PAYMENT + "/charge", payments.charge, Access.AGENT, "Charge.", PaymentAnswer),
     Route("POST", PAYMENT + "/cancel", payments.cancel, Access.AGENT, "Cancel.", PaymentAnswer),
+    Route(
+        "GET",
+        PAYMENT + "/history",
+        money.read_history,
+        Access.BOTH,
+        "A payment of your tenant with all its attempts and money steps.",
+        HistoryAnswer,
+    ),
+    Route(
+        "POST",
+        PAYMENT + "/settle",
+        money.settle,
+        Access.BOTH,
+        "Take what is held, all or a part.",
+        PaymentAnswer,
+        SettleBody,
+        headers=ONCE,
+    ),
+    Route(
+        "POST",
+        PAYMENT + "/void",
+        money.void,
+        Access.BOTH,
+        "Give back what is held.",
+        PaymentAnswer,
+        VoidBody,
+        headers=ONCE,
+    ),
+    Route(
+        "POST",
+        PAYMENT + "/refund",
+        money.refund,
+        Access.BOTH,
+        "Give back settled money, all that is left or a part.",
+        PaymentAnswer,
+        RefundBody,
+        headers=ONCE,
+    ),
+    Route(
+        "POST",
+        "/v1/kept-card-payments",
+        money.charge_kept_card,
+        Access.KEY,
+        "Charge a kept card with nobody on the line.",
+        PaymentAnswer,
+        KeptCardPaymentBody,
+        status=201,
+        headers=ONCE,
+    ),
+    Route(
+        "POST",
+        "/v1/cards/search",
+        money.list_cards,
+        Access.BOTH,
+        "The kept cards of a customer.",
+        CardsAnswer,
+        CustomerBody,
+    ),
+    Route(
+        "POST",
+        "/v1/cards/{card_id}/forget",
+        money.forget_card,
+        Access.BOTH,
+        "A kept card pays no more.",
+        CardAnswer,
+        CustomerBody,
+    ),
+    Route(
+        "POST",
+        "/hooks/{provider}/{tenant}",
+        notices.take_notice,
+        Access.OPEN,
+        "Webhooks of payment providers, signed by them.",
+        TakenAnswer,
+        raw=True,
+    ),
     Route(
         "POST",
         "/v1/payment-codes",

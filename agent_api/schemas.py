@@ -12,11 +12,14 @@ from pydantic_core import PydanticCustomError
 
 from audit.outbox import holds_pan
 from pay_ivr.tenants import USER_PATTERN
+from vault import PaymentState
 
 AMOUNT_MINOR_MAX = 99_999_999_999
 """Schema bound only, so that no number overflows a column; the tenant's own limit is the vault's business."""
 REFERENCE_MAX = 40
 """Longest reference we have seen on invoices is 27; it is spoken and printed, so not longer."""
+SEARCH_LIMIT_MAX = 30
+"""The door gives no more on one page."""
 CODE_VALID_S_MAX = 7 * 24 * 3600
 """A payment code lives at most a week: it has only eight digits."""
 
@@ -71,6 +74,21 @@ Purpose = Annotated[
     str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", description="One of the tenant's purposes.")
 ]
 
+Customer = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9_.@-]{1,64}$", description="Your own id of the customer."),
+    AfterValidator(_no_pan),
+]
+Mandate = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z][a-z0-9_-]{0,47}$",
+        description="Id of the text the customer agreed to; with it the card is kept.",
+    ),
+]
+CardId = Annotated[str, Field(pattern=r"^card_[a-z]{1,64}$", description="Of a kept card.")]
+StepReason = Literal["requested", "duplicate", "mistake", "fraud"]
+
 
 class Nothing(Body):
     """An empty object: the action needs no more than its address."""
@@ -84,8 +102,8 @@ class LoginBody(Body):
     new_password: Annotated[str, Field(min_length=1, max_length=128)] | None = None
 
 
-class PaymentBody(Body):
-    """What the caller will pay, agreed before he is asked to key."""
+class DueBody(Body):
+    """What is to be paid, and for what."""
 
     amount_minor: AmountMinor
     currency: Currency
@@ -93,7 +111,71 @@ class PaymentBody(Body):
     purpose: Purpose
 
 
-class PaymentCodeBody(PaymentBody):
+class PaymentBody(DueBody):
+    """What the caller will pay, agreed before he is asked to key."""
+
+    settle_later: Annotated[bool, Field(description="True: a pre-authorisation, settled later.")] = False
+    customer: Annotated[Customer | None, Field(description="Needed to keep a card or pay by a kept one.")] = (
+        None
+    )
+    mandate: Mandate | None = None
+    card_id: Annotated[CardId | None, Field(description="A kept card pays; nothing is keyed.")] = None
+
+
+class CardCheckBody(Body):
+    """An account check: the bank is asked about the card, no money moves."""
+
+    currency: Currency
+    reference: Reference
+    purpose: Purpose
+    customer: Customer | None = None
+    mandate: Mandate | None = None
+
+
+class KeptCardPaymentBody(DueBody):
+    """A payment by a kept card with nobody on the line; the mandate must allow it."""
+
+    customer: Customer
+    card_id: CardId
+
+
+class SettleBody(Body):
+    """What is taken of a held amount."""
+
+    amount_minor: Annotated[AmountMinor | None, Field(description="Left out: all of it.")] = None
+
+
+class VoidBody(Body):
+    """Why a held amount is given back."""
+
+    reason: StepReason = "requested"
+
+
+class RefundBody(SettleBody):
+    """What is given back of a settled payment, and why."""
+
+    reason: StepReason = "requested"
+
+
+class SearchBody(Body):
+    """Which payments are looked for: every criterion that is given must fit."""
+
+    reference: Reference | None = None
+    receipt: Annotated[str, Field(pattern=r"^[0-9 ]{1,20}$")] | None = None
+    customer: Customer | None = None
+    call_id: Annotated[str, Field(pattern=r"^call_[A-Za-z0-9_-]{1,64}$")] | None = None
+    state: Annotated[PaymentState | None, Field(strict=False)] = None
+    before: Annotated[str, Field(max_length=128, description="The `next` of the page before.")] = ""
+    limit: Annotated[int, Field(ge=1, le=SEARCH_LIMIT_MAX)] = 20
+
+
+class CustomerBody(Body):
+    """Whose cards; in a body, because addresses of requests end up in other people's logs."""
+
+    customer: Customer
+
+
+class PaymentCodeBody(DueBody):
     """A payment that a caller opens himself with an eight-digit code."""
 
     valid_s: Annotated[int, Field(ge=60, le=CODE_VALID_S_MAX, description="Seconds until the code runs out.")]
@@ -127,6 +209,8 @@ class AgentAnswer(Answer):
     languages: tuple[str, ...]
     currencies: tuple[str, ...]
     purposes: tuple[str, ...]
+    may: tuple[str, ...]
+    """Permissions: `settle` and `refund` open the payments of others."""
 
 
 class CallAnswer(Answer):
@@ -200,6 +284,82 @@ class PaymentAnswer(Answer):
     decline: DeclineAnswer | None
     receipt: str | None
     created_at: str
+    agent_id: str | None
+    sca_basis: str
+    settle_later: bool
+    paid: bool
+    """The bank has said yes, and the money or a part of it has stayed."""
+    settled_minor: int
+    refunded_minor: int
+    hold_until: str
+    """When an authorisation lapses, UTC; empty when nobody said."""
+    step: str | None
+    """The money step under way: settle, void or refund."""
+    checking: bool
+    """The outcome of a charge or a step is being looked up: do not retry."""
+
+
+class AttemptAnswer(Answer):
+    """One try at a payment."""
+
+    attempt: int
+    state: str
+    state_text: str
+    decline: str | None
+    decline_text: str | None
+    sca_basis: str
+    started_at: str
+    ended_at: str | None
+
+
+class StepAnswer(Answer):
+    """One money step of a payment."""
+
+    step: str
+    number: int
+    amount_minor: int
+    state: str
+    by: str
+    """Who asked for it: `agent:…`, `key:…` or `system:…`."""
+    reason: str
+    started_at: str
+    ended_at: str | None
+
+
+class HistoryAnswer(Answer):
+    """Everything that was tried with one payment, oldest first, and what you may do with it now."""
+
+    payment: PaymentAnswer
+    attempts: tuple[AttemptAnswer, ...]
+    steps: tuple[StepAnswer, ...]
+    actions: tuple[str, ...]
+    """Of settle, void, refund: those that the payment's state and your permissions allow."""
+
+
+class PageAnswer(Answer):
+    """Payments that were looked for, newest first."""
+
+    payments: tuple[PaymentAnswer, ...]
+    next: str
+    """For `before`; empty when there are no more."""
+
+
+class CardAnswer(Answer):
+    """One kept card; who has this id can neither read nor use the card elsewhere."""
+
+    card_id: str
+    brand: str
+    last4: str
+    expiry_month: int
+    expiry_year: int
+    mandate: str
+    consented_at: str
+
+
+class CardsAnswer(Answer):
+    """A customer's kept cards that can pay."""
+
+    cards: tuple[CardAnswer, ...]
 
 
 class CallDetailAnswer(Answer):
@@ -221,6 +381,13 @@ class LabelsAnswer(Answer):
 
     language: str
     labels: dict[str, str]
+
+
+class TakenAnswer(Answer):
+    """The webhook is stored."""
+
+    new: bool
+    """False: it was known."""
 
 
 class HealthAnswer(Answer):

@@ -28,6 +28,8 @@ from vault import PaymentChanged
 
 RING_MAX = 256
 """Messages kept per agent: a capture makes about sixty, so a console may be away for several."""
+FOLLOWED_MAX = 20
+"""Past payments an agent hears of; more are on no screen."""
 CLOSE_RESUME_TOO_OLD = 4409
 """What was missed is gone: connect again without `last` and take the snapshot."""
 CLOSE_LOGIN_ENDED = 4401
@@ -57,6 +59,8 @@ class Feed:
     news: asyncio.Event = field(default_factory=asyncio.Event)
     consoles: dict[web.WebSocketResponse, bytes] = field(default_factory=dict)
     """Each open console with the SHA-256 of its login."""
+    followed: deque[str] = field(default_factory=lambda: deque(maxlen=FOLLOWED_MAX))
+    """Payments of past calls whose history the agent has read lately: he is told what becomes of them."""
     idle_since: float = 0.0
 
     @property
@@ -93,6 +97,13 @@ class Streams:
         assert asker.agent is not None
         return self._feeds.setdefault(asker.agent.agent_id, Feed(asker))
 
+    def follow(self, asker: Asker, payment_id: str, now: float) -> None:
+        """The agent is told what becomes of this payment, whoever's call it was."""
+        feed = self.feed(asker)
+        feed.idle_since = now
+        if payment_id not in feed.followed:
+            feed.followed.append(payment_id)
+
     def tell(self, desk: Desk, fact: CallFact) -> None:
         """Puts a fact into the feeds of those whom it concerns."""
         try:
@@ -118,26 +129,19 @@ class Streams:
                 feed.append({"type": "call", "what": fact.what, "call": answer})
 
     def _tell_payment(self, desk: Desk, fact: PaymentChanged) -> None:
-        """To the agent who is on the payment's call."""
+        """To the agent who is on the payment's call, and to those who follow the payment."""
         payment = fact.payment
         try:
             call = desk.switchboard.call(payment.call_id)
         except CallError:
-            return
-        feed = self._feeds.get(call.agent_id or "")
-        if feed is None or feed.asker.tenant != payment.tenant:
-            return
-        answer = payment_answer(payment, desk.catalogue, feed.asker.language, call.language)
-        feed.append(
-            {
-                "type": "payment",
-                "why": fact.why.value,
-                "field": None if fact.field is None else fact.field.value,
-                "problem": None if fact.problem is None else fact.problem.value,
-                "seconds_left": fact.seconds_left,
-                "payment": answer.model_dump(mode="json"),
-            }
-        )
+            call = None
+        on_call = None if call is None else self._feeds.get(call.agent_id or "")
+        for feed in self._feeds.values():
+            if feed.asker.tenant != payment.tenant:
+                continue
+            if feed is on_call or payment.payment_id in feed.followed:
+                language = feed.asker.language if call is None else call.language
+                feed.append(_payment_message(desk, fact, feed.asker.language, language))
 
     def forget_idle(self, now: float) -> None:
         """Feeds that nobody has read for FEED_KEPT_S go."""
@@ -156,6 +160,20 @@ class Streams:
         for feed in self._feeds.values():
             for socket in tuple(feed.consoles):
                 await socket.close(code=WSCloseCode.GOING_AWAY)
+
+
+def _payment_message(
+    desk: Desk, fact: PaymentChanged, agent_language: str, call_language: str
+) -> dict[str, Any]:
+    answer = payment_answer(fact.payment, desk.catalogue, agent_language, call_language)
+    return {
+        "type": "payment",
+        "why": fact.why.value,
+        "field": None if fact.field is None else fact.field.value,
+        "problem": None if fact.problem is None else fact.problem.value,
+        "seconds_left": fact.seconds_left,
+        "payment": answer.model_dump(mode="json"),
+    }
 
 
 async def open_stream(desk: Desk, ask: Ask) -> web.StreamResponse:

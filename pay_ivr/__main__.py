@@ -18,6 +18,7 @@ from vault import VaultError
 
 if TYPE_CHECKING:
     from pay_ivr.node import NewAgentLogin
+    from pay_ivr.store import Permission
 
 OK, WRONG, USAGE = 0, 1, 2
 LANGUAGES: tuple[str, ...] = get_args(Language)
@@ -73,7 +74,13 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("agent_id")
     add.add_argument("--tenant", required=True)
     add.add_argument("--language", default="en-US", choices=LANGUAGES, help="of the console")
+    _add_may(add, "settle", "refund")
     add.set_defaults(run=_agent_add)
+
+    allow = agent.add_parser("allow", help="what an agent may do with the payments of others; replaces")
+    allow.add_argument("agent_id", metavar="USER")
+    _add_may(allow, "settle", "refund")
+    allow.set_defaults(run=_agent_allow)
 
     reset = agent.add_parser("reset", help="new passwords, shown once; the agent's logins end at once")
     reset.add_argument("agent_id", metavar="USER")
@@ -89,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     issue = key.add_parser("add", help="a new access key, shown once")
     issue.add_argument("label")
     issue.add_argument("--tenant", required=True)
+    _add_may(issue, "settle", "refund", "charge")
     issue.set_defaults(run=_key_add)
 
     revoke = key.add_parser("revoke", help="a key that opens nothing any more, at once")
@@ -100,6 +108,12 @@ def _parser() -> argparse.ArgumentParser:
     app = commands.add_parser("app", help="the app process alone; `serve` starts it")
     app.set_defaults(run=_app)
     return parser
+
+
+def _add_may(parser: argparse.ArgumentParser, *choices: str) -> None:
+    parser.add_argument(
+        "--may", action="append", default=[], choices=choices, help="a permission; may be given several times"
+    )
 
 
 def _add_vault_key(parser: argparse.ArgumentParser) -> None:
@@ -169,9 +183,24 @@ def _reconcile(options: argparse.Namespace) -> int:
 def _agent_add(options: argparse.Namespace) -> int:
     from pay_ivr.node import add_agent
 
-    made = asyncio.run(add_agent(load_settings(), options.agent_id, options.tenant, options.language))
-    _show_once(made)
+    who = (options.agent_id, options.tenant, options.language)
+    _show_once(asyncio.run(add_agent(load_settings(), *who, _may(options))))
     return OK
+
+
+def _agent_allow(options: argparse.Namespace) -> int:
+    from pay_ivr.node import allow_agent
+
+    asyncio.run(allow_agent(load_settings(), options.agent_id, _may(options)))
+    may = " and ".join(sorted(set(options.may)))
+    print(f"agent {options.agent_id}: {f'may {may}' if may else 'has no permission over'} payments of others")
+    return OK
+
+
+def _may(options: argparse.Namespace) -> "frozenset[Permission]":
+    from pay_ivr.store import Permission
+
+    return frozenset(map(Permission, options.may))
 
 
 def _agent_reset(options: argparse.Namespace) -> int:
@@ -200,7 +229,7 @@ def _show_once(login: "NewAgentLogin") -> None:
 def _key_add(options: argparse.Namespace) -> int:
     from pay_ivr.node import add_access_key
 
-    secret = asyncio.run(add_access_key(load_settings(), options.tenant, options.label))
+    secret = asyncio.run(add_access_key(load_settings(), options.tenant, options.label, _may(options)))
     print(f"access key {options.label}: {secret}  (shown once)")
     return OK
 

@@ -93,7 +93,7 @@ class App:
         self._task(board.follow_vault(), "facts.vault")
         self._task(board.follow_media(), "facts.media")
         self._on_stop(board.close)
-        http_port = await self._start_desk(store, board, codes, catalogue, tenants)
+        http_port = await self._start_desk(store, door, board, codes, catalogue, tenants)
         self._tell(sip, http_port)
         self._on_stop(lambda: self._sum_up(sip, media))
 
@@ -173,6 +173,7 @@ class App:
     async def _start_desk(
         self,
         store: Store,
+        door: Door,
         board: Switchboard,
         codes: PaymentCodes,
         catalogue: Catalogue,
@@ -181,6 +182,7 @@ class App:
         desks = {tenant.tenant_id: _desk_of(tenant, self.settings.tenants_dir) for tenant in tenants.values()}
         application = setup(
             switchboard=board,
+            door=door,
             store=store,
             codes=codes,
             catalogue=catalogue,

@@ -20,7 +20,7 @@ from pay_ivr.checkup import checked_tenants
 from pay_ivr.ids import now_ms
 from pay_ivr.logs import start_logging
 from pay_ivr.settings import Settings
-from pay_ivr.store import Agent, Store
+from pay_ivr.store import Agent, Permission, Store
 from pay_ivr.supervisor import Supervisor
 from pay_ivr.tenants import USER_PATTERN, Tenant, TenantError, load_tenants
 from vault import Door, KeyLine
@@ -42,7 +42,13 @@ class NewAgentLogin:
     phone_password: str
 
 
-async def add_agent(settings: Settings, agent_id: str, tenant: str, language: str) -> NewAgentLogin:
+async def add_agent(
+    settings: Settings,
+    agent_id: str,
+    tenant: str,
+    language: str,
+    may: frozenset[Permission] = frozenset(),
+) -> NewAgentLogin:
     """A new agent of a tenant; TenantError when the user is taken or malformed, or the tenant unknown."""
     _check_tenant(settings, tenant)
     if not re.fullmatch(USER_PATTERN, agent_id):
@@ -59,6 +65,7 @@ async def add_agent(settings: Settings, agent_id: str, tenant: str, language: st
             sip_password=phone_password,
             now_ms=now_ms(),
         )
+        await store.set_permissions(f"agent:{agent_id}", tenant, may, now_ms(), OPERATOR)
     except IntegrityError:
         raise TenantError("this user exists already; choose another name") from None
     finally:
@@ -87,6 +94,16 @@ async def reset_agent_passwords(settings: Settings, agent_id: str) -> NewAgentLo
     return NewAgentLogin(agent_id, password, phone_password)
 
 
+async def allow_agent(settings: Settings, agent_id: str, may: frozenset[Permission]) -> None:
+    """The agent has these permissions and no others; TenantError when there is no such agent."""
+    store = await Store.open(settings.data_dir / "app.db")
+    try:
+        agent = await _known_agent(store, agent_id)
+        await store.set_permissions(f"agent:{agent_id}", agent.tenant, may, now_ms(), OPERATOR)
+    finally:
+        await store.close()
+
+
 async def remove_agent(settings: Settings, agent_id: str) -> None:
     """No login and no phone of that agent any more; TenantError when there is no such agent."""
     store = await Store.open(settings.data_dir / "app.db")
@@ -103,12 +120,16 @@ async def _known_agent(store: Store, agent_id: str) -> Agent:
     return agent
 
 
-async def add_access_key(settings: Settings, tenant: str, label: str) -> str:
+async def add_access_key(
+    settings: Settings, tenant: str, label: str, may: frozenset[Permission] = frozenset()
+) -> str:
     """A new access key of an integrator, in clear; it is stored as a hash. TenantError: no such tenant."""
     _check_tenant(settings, tenant)
     store = await Store.open(settings.data_dir / "app.db")
     try:
-        return await create_access_key(store, tenant=tenant, label=label, now_ms=now_ms())
+        key = await create_access_key(store, tenant=tenant, label=label, now_ms=now_ms())
+        await store.set_permissions(f"key:{key.split('_')[1]}", tenant, may, now_ms(), OPERATOR)
+        return key
     finally:
         await store.close()
 

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
@@ -94,6 +95,13 @@ access_keys = Table(
     Column("created_at_ms", BigInteger, nullable=False),
     Column("revoked_at_ms", BigInteger),
 )
+# What an agent (`agent:…`) or an access key (`key:…`) may do beyond his own payments.
+permissions = Table(
+    "permissions",
+    metadata,
+    Column("holder", String(80), primary_key=True),
+    Column("permission", String(16), primary_key=True),
+)
 payment_codes = Table(
     "payment_codes",
     metadata,
@@ -143,6 +151,17 @@ ended_calls = Table(
     Column("ended_at_ms", BigInteger, nullable=False, index=True),
     Column("ended_reason", String(32), nullable=False),
 )
+
+
+class Permission(StrEnum):
+    """What somebody must be given by name."""
+
+    SETTLE = "settle"
+    """Settle payments that others took."""
+    REFUND = "refund"
+    """Void and refund payments that others took."""
+    CHARGE = "charge"
+    """For access keys: charge a kept card with nobody on the line."""
 
 
 @dataclass(frozen=True)
@@ -286,8 +305,32 @@ class Store:
         """The agent is gone with his logins and the secret of his phone; what he did stays on record."""
         async with self.engine.begin() as conn:
             await _forget_ways_in(conn, agent)
+            own = permissions.c.holder == f"agent:{agent.agent_id}"
+            await conn.execute(delete(permissions).where(own))
             await conn.execute(delete(agents).where(agents.c.agent_id == agent.agent_id))
             await _note(conn, "agent.user.removed", agent, now_ms, actor=by)
+
+    # Permissions
+
+    async def permissions(self, holder: str) -> frozenset[Permission]:
+        """What `agent:…` or `key:…` was given."""
+        async with self.engine.connect() as conn:
+            rows = (await conn.execute(select(permissions).where(permissions.c.holder == holder))).all()
+        return frozenset(Permission(row.permission) for row in rows)
+
+    async def set_permissions(
+        self, holder: str, tenant: str, wanted: frozenset[Permission], now_ms: int, by: str
+    ) -> None:
+        """The holder has these permissions and no others; what changed is on record."""
+        before = await self.permissions(holder)
+        async with self.engine.begin() as conn:
+            for one in sorted(before - wanted):
+                same = (permissions.c.holder == holder, permissions.c.permission == one.value)
+                await conn.execute(delete(permissions).where(*same))
+                await outbox.add(conn, _permission_entry("withdrawn", one, holder, tenant, now_ms, by))
+            for one in sorted(wanted - before):
+                await conn.execute(insert(permissions).values(holder=holder, permission=one.value))
+                await outbox.add(conn, _permission_entry("granted", one, holder, tenant, now_ms, by))
 
     # Logins
 
@@ -489,6 +532,13 @@ class Store:
         async with self.engine.connect() as conn:
             rows = (await conn.execute(newest)).all()
         return tuple(_ended_view(row, row.ended_reason) for row in reversed(rows))
+
+
+def _permission_entry(
+    what: str, permission: Permission, holder: str, tenant: str, now_ms: int, by: str
+) -> Entry:
+    data = {"permission": permission.value}
+    return Entry(f"agent.permission.{what}", utc_of(now_ms), by, holder, tenant, data=data)
 
 
 def _secrets_of(new: NewAgent) -> dict[str, Any]:

@@ -95,9 +95,21 @@ class Switchboard:
         return self._holder(payment_id).payments[payment_id]
 
     async def create_payment(
-        self, call_id: str, *, amount_minor: int, currency: str, reference: str, purpose: str, agent_id: str
+        self,
+        call_id: str,
+        *,
+        amount_minor: int,
+        currency: str,
+        reference: str,
+        purpose: str,
+        agent_id: str,
+        settle_later: bool = False,
+        check_only: bool = False,
+        customer: str = "",
+        mandate: str = "",
+        card_id: str = "",
     ) -> Payment:
-        """A payment on a bridged call; nothing is asked of the caller yet."""
+        """A payment on a bridged call; nothing is asked of the caller yet. The options are `NewPayment`'s."""
         contact = self._bridged(call_id)
         new = NewPayment(
             tenant=contact.call.tenant,
@@ -109,6 +121,11 @@ class Switchboard:
             purpose=purpose,
             sca_basis="moto_agent",
             agent_id=agent_id,
+            settle_later=settle_later,
+            check_only=check_only,
+            customer=customer,
+            mandate=mandate,
+            card_id=card_id,
             caller_number=contact.call.number,
         )
         return self._keep(await self._door.create_payment(new))

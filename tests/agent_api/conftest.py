@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,6 +21,8 @@ from pay_ivr.catalogue import Catalogue
 from pay_ivr.codes import PaymentCodes
 from pay_ivr.store import Agent, Store
 from tests.support.switchboard import MemorySwitchboard
+from tests.support.zone import ZoneProcesses, running_zone
+from vault import Door
 
 PASSWORD = "correct horse battery"
 TENANTS = {
@@ -68,6 +70,7 @@ class DeskHouse:
     http: ClientSession
     one_time: dict[str, str]
     streams: Streams
+    door: Door
     cookies: dict[str, str] = field(default_factory=dict)
     key_count: int = 0
 
@@ -145,15 +148,19 @@ async def _grow(path: Path) -> dict[str, str]:
 
 @asynccontextmanager
 async def run_desk(
-    grown: tuple[Path, dict[str, str]], folder: Path, settings: DeskSettings | None = None
+    grown: tuple[Path, dict[str, str]],
+    folder: Path,
+    settings: DeskSettings | None = None,
+    door: Door | None = None,
 ) -> AsyncIterator[DeskHouse]:
-    """The house, up and then down."""
+    """The house, up and then down; without a door the vault is out of reach."""
     path, one_time = grown
     shutil.copy(path, folder / "app.db")
     store = await Store.open(folder / "app.db")
     clock, board, codes = Clock(), MemorySwitchboard(), PaymentCodes(store)
     application = setup(
         switchboard=board,
+        door=door or Door(folder / "nobody.sock"),
         store=store,
         codes=codes,
         catalogue=words(),
@@ -175,6 +182,7 @@ async def run_desk(
             http,
             dict(one_time),
             application[DESK].streams,
+            application[DESK].door,
         )
     await runner.cleanup()
     await store.close()
@@ -185,6 +193,28 @@ async def house(grown: tuple[Path, dict[str, str]], tmp_path: Path) -> AsyncIter
     """A desk with generous limits."""
     async with run_desk(grown, tmp_path) as each:
         yield each
+
+
+@pytest.fixture(scope="package")
+def zone() -> Iterator[ZoneProcesses]:
+    """A real vault: broker, spawner and media process."""
+    with running_zone() as each:
+        yield each
+
+
+@pytest.fixture
+async def money_house(
+    grown: tuple[Path, dict[str, str]], tmp_path: Path, zone: ZoneProcesses
+) -> AsyncIterator[DeskHouse]:
+    """A desk at a real vault; its facts come as the switchboard's would."""
+    door = Door(zone.run_dir / "vault.sock")
+    await door.connect()
+    async with run_desk(grown, tmp_path, door=door) as each:
+        facts = asyncio.create_task(each.board.follow(door))
+        yield each
+        facts.cancel()
+        await asyncio.gather(facts, return_exceptions=True)
+    await door.close()
 
 
 @pytest.fixture

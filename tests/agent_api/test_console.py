@@ -34,6 +34,10 @@ NEVER_AT_THE_CONSOLE = {
     "malformed_json", "method_not_allowed", "not_for_access_keys", "not_for_agents", "origin_foreign",
     "password_change_needed", "query_invalid", "request_invalid", "route_unknown", "streams_exceeded",
     "upgrade_needed",
+    # Met by integrators' programs and providers; the console's buttons leave no room for them.
+    "ask_key_needed", "ask_key_reused", "card_missing", "links_off", "mit_off", "options_contradict",
+    "reason_unknown", "void_is_whole", "webhook_invalid", "webhook_too_large", "webhook_unknown",
+    "webhooks_busy",
 }  # fmt: skip
 
 

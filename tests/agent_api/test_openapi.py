@@ -32,6 +32,7 @@ async def test_the_router_serves_the_table_and_the_console_only(house: DeskHouse
     """No route exists beside the document but the console's own files."""
     application: web.Application = setup(
         switchboard=house.board,  # type: ignore[arg-type]
+        door=house.door,
         store=house.store,
         codes=house.codes,
         catalogue=None,  # type: ignore[arg-type]
@@ -68,11 +69,11 @@ async def test_the_document_is_not_open(house: DeskHouse) -> None:
     assert (await (await house.get("/openapi.json")).json())["openapi"] == "3.1.0"
 
 
-async def test_schemathesis_finds_no_difference(house: DeskHouse) -> None:
+async def test_schemathesis_finds_no_difference(money_house: DeskHouse) -> None:
     """Made requests, right and wrong, over the real socket: no 5xx, no answer outside the document."""
-    house.board.bridge("demo", "agent1")
-    headers = await house.log_in()
-    await asyncio.to_thread(_try_document, house.url, headers)
+    money_house.board.bridge("demo", "agent1")
+    headers = await money_house.log_in()
+    await asyncio.to_thread(_try_document, money_house.url, headers)
 
 
 def _try_document(url: str, headers: dict[str, str]) -> None:

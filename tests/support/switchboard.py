@@ -12,6 +12,7 @@ from pay_ivr.facts import CallChanged, CallError, CallFact, CallView
 from pay_ivr.ids import new_id, utc_now
 from vault import (
     Decline,
+    Door,
     Field,
     FieldProblem,
     FieldProgress,
@@ -42,6 +43,8 @@ class MemorySwitchboard:
         self._seq = 0
         self.bank: Decline | PaymentState = PaymentState.AUTHORISED
         """What the next charge ends with; AUTHORISING leaves it open until `answer`."""
+        self.options: dict[str, dict[str, object]] = {}
+        """What each payment was created with and its snapshot does not tell."""
 
     # What the desk does
 
@@ -73,7 +76,19 @@ class MemorySwitchboard:
         return self._payments[payment_id]
 
     async def create_payment(
-        self, call_id: str, *, amount_minor: int, currency: str, reference: str, purpose: str, agent_id: str
+        self,
+        call_id: str,
+        *,
+        amount_minor: int,
+        currency: str,
+        reference: str,
+        purpose: str,
+        agent_id: str,
+        settle_later: bool = False,
+        check_only: bool = False,
+        customer: str = "",
+        mandate: str = "",
+        card_id: str = "",
     ) -> Payment:
         """A payment on a live call."""
         call = self._bridged(call_id)
@@ -98,7 +113,17 @@ class MemorySwitchboard:
             purpose=purpose,
             version=0,
             created_at=utc_now(),
+            settle_later=settle_later,
         )
+        self.options[payment.payment_id] = {
+            "check_only": check_only,
+            "customer": customer,
+            "mandate": mandate,
+            "card_id": card_id,
+        }
+        if card_id:
+            ready = replace(payment, state=PaymentState.READY, brand="visa", last4="4242")
+            return self._step(ready, Why.READY)
         return self._step(payment, Why.CREATED)
 
     async def start_capture(self, payment_id: str) -> Payment:
@@ -186,6 +211,11 @@ class MemorySwitchboard:
         return lambda: self._listeners.remove(listener)
 
     # What the test does
+
+    async def follow(self, door: Door) -> None:
+        """Tells the facts of a real vault, until cancelled."""
+        async for change in door.facts():
+            self._tell(change)
 
     def bridge(
         self, tenant: str, agent_id: str, language: str = "en-US", caller: str = "4930555010"
