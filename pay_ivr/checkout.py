@@ -18,6 +18,7 @@ OVER = frozenset(
         PaymentState.NEEDS_ACTION,
         PaymentState.CANCELLED,
         PaymentState.EXPIRED,
+        PaymentState.LINKED,
     }
 )
 """Nothing left to do on this call; UNKNOWN is being looked up and the caller is told so."""

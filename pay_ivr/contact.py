@@ -45,6 +45,7 @@ FINAL = frozenset(
         PaymentState.AUTHORISED,
         PaymentState.CANCELLED,
         PaymentState.EXPIRED,
+        PaymentState.LINKED,
         PaymentState.NEEDS_ACTION,
         PaymentState.UNKNOWN,
         PaymentState.SETTLED,

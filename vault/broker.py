@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from vault.key_office import KeyOffice
 from vault.key_operations import key_operations
 from vault.keys import Keys, key_provider
 from vault.limits import Limits
+from vault.link_operations import link_operations
+from vault.links import Links
 from vault.logs import LEVELS, set_up
 from vault.posture import die_with_parent, make_private
 from vault.register import BROKER, Register
@@ -82,7 +84,12 @@ class Broker:
             self._register, self._captures, self._steps, router, limits, cards, self._spawn
         )
         self._inquiry = Inquiry(self._register, router, self._charges, self._steps, self._spawn)
-        till = Till(self._register, self._captures, self._charges, self._steps, limits, cards, tenants)
+        links = self._links = Links(
+            self._register, self._captures, self._charges, router, tenants, self._spawn
+        )
+        self._inquiry.look_at_link = links.look
+        till = Till(self._register, self._captures, self._charges, self._steps, limits, cards, links, tenants)
+        self._till = till
         self._webhooks = Webhooks(self._register, router, keys, self._inquiry, self._spawn)
         feeds = [Feed(tenant, name, router.at(tenant, name)) for tenant, name in router.places()]
         fees = {name: tenant.fees for name, tenant in tenants.items()}
@@ -90,6 +97,7 @@ class Broker:
         also = {
             **key_operations(self._keys),
             **card_operations(cards),
+            **link_operations(links),
             **webhook_operations(self._webhooks),
             **book_operations(self._reconciler),
         }
@@ -100,16 +108,26 @@ class Broker:
         """Recovers what the run before left, then opens the door."""
         await self._outbox.start()
         await self._keys.start()
-        await self._charges.recover()
-        await self._steps.recover()
-        await self._webhooks.recover()
+        await self.recover()
         self._zone.start()
         self._spawn(self._captures.sweep())
+        self._spawn(self._links.sweep())
         self._spawn(self._reconciler.nightly())
-        lookups = (self._inquiry.look_at_holds, self._inquiry.look_at_doubts)
-        self._spawn(upkeep(self._limits.sweep, self._cards.erase_forgotten, *lookups))
+        self._spawn(upkeep(*self.chores()))
         self._door.start()
         log.info("vault.broker.started", tenants=len(self._tenants))
+
+    async def recover(self) -> None:
+        """Takes up what the run before left; called before anybody may ask for anything."""
+        await self._charges.recover()
+        await self._steps.recover()
+        await self._links.recover()
+        await self._webhooks.recover()
+
+    def chores(self) -> tuple[Callable[[], Awaitable[object]], ...]:
+        """What is tidied up and looked at again every few minutes."""
+        lookups = (self._inquiry.look_at_holds, self._inquiry.look_at_doubts)
+        return (self._limits.sweep, self._cards.erase_forgotten, *lookups)
 
     async def stop(self) -> None:
         """Closes the door, gives work under way `STOP_GRACE_S`, and lets go of everything."""

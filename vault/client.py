@@ -21,6 +21,8 @@ from vault.door import (
     Field,
     History,
     KeyLine,
+    LinkAnswer,
+    LinkPage,
     NewPayment,
     Page,
     Payment,
@@ -32,7 +34,7 @@ from vault.door import (
     VaultError,
     Why,
 )
-from vault.message import changed_from_json, history_from_json, payment_from_json
+from vault.message import changed_from_json, history_from_json, page_from_json, payment_from_json
 from vault.wire import Line
 
 REDIAL_WAIT_S = 3.0
@@ -69,6 +71,7 @@ _WHY_OF_STATE = {
     PaymentState.VOIDED: Why.VOIDED,
     PaymentState.REFUNDED: Why.REFUNDED,
     PaymentState.CHECKED: Why.CHECKED,
+    PaymentState.LINKED: Why.LINK_MADE,
 }
 """What a snapshot tells after facts were missed."""
 
@@ -141,7 +144,11 @@ class Door:
         return await self._ask_payment("charge", {"payment_id": payment_id})
 
     async def cancel(self, payment_id: str, by: str) -> Payment:
-        """Cancelled, the cell wiped; a declined payment stays declined. `by`: agent, caller or flow."""
+        """Cancelled, the cell wiped; a declined payment stays declined. `by`: agent, caller or flow.
+
+        An open link is closed at the provider first: the payment is still `linked` while that is not sure,
+        and paid when the payer was faster.
+        """
         return await self._ask_payment("cancel", {"payment_id": payment_id, "by": by})
 
     async def settle(
@@ -172,6 +179,27 @@ class Door:
         `reason`: requested, duplicate, mistake or fraud.
         """
         return await self._take_step(payment_id, StepName.REFUND, amount_minor, ask_key, by, reason)
+
+    async def open_link(
+        self, payment_id: str, *, by: str, language: str, return_url: str
+    ) -> tuple[Payment, str]:
+        """The payment with a link open, and the link's token, told this once; asked again, a fresh token.
+
+        The page is `<our public address>/pay/<token>`; an older token of the payment opens nothing any more.
+        What was being keyed is gone. `return_url`: where the provider's page sends the payer afterwards.
+        """
+        values = {"payment_id": payment_id, "by": by, "language": language, "return_url": return_url}
+        reply = await self._ask("open_link", values)
+        return self._noted(payment_from_json(reply["payment"])), reply["token"]
+
+    async def link_page(self, token: str, *, opened: bool) -> LinkPage:
+        """What a link's page shows; `opened` notes that somebody looks. `Refused("link_unknown")`."""
+        return page_from_json((await self._ask("link_page", {"token": token, "opened": opened}))["page"])
+
+    async def answer_link(self, token: str, answer: LinkAnswer) -> LinkPage:
+        """What somebody pressed on a page that the node serves, and the page after it."""
+        values = {"token": token, "answer": answer.value}
+        return page_from_json((await self._ask("answer_link", values))["page"])
 
     async def history(self, payment_id: str) -> History:
         """Everything that was tried with a payment, oldest first."""

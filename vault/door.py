@@ -25,6 +25,8 @@ class PaymentState(StrEnum):
     VOIDED = "voided"
     REFUNDED = "refunded"
     CHECKED = "checked"
+    LINKED = "linked"
+    """A link is open: the payer pays on the provider's page, nobody keys."""
 
 
 PAID = frozenset({PaymentState.AUTHORISED, PaymentState.SETTLED})
@@ -46,6 +48,34 @@ class StepState(StrEnum):
     UNKNOWN = "unknown"
     DONE = "done"
     REFUSED = "refused"
+
+
+class LinkState(StrEnum):
+    """How far a payment's link is."""
+
+    MAKING = "making"
+    """Asked of the provider; nobody knows the page's address yet."""
+    MADE = "made"
+    OPENED = "opened"
+    """Somebody, or a mail program's scanner, has looked at the page."""
+    DECLINED = "declined"
+    """The bank has said no on the page; another card may be tried there."""
+    CLOSING = "closing"
+    """Cancelled or run out; whether it was paid before that is being asked."""
+    PAID = "paid"
+    EXPIRED = "expired"
+    CLOSED = "closed"
+    FAILED = "failed"
+    """The provider gave no page; nobody was sent anything."""
+
+
+class LinkAnswer(StrEnum):
+    """What can be pressed on a page that the node itself serves (sandbox)."""
+
+    APPROVE = "approve"
+    DECLINE = "decline"
+    CHALLENGE = "challenge"
+    """The bank asks for a confirmation; approve or decline comes after it."""
 
 
 class Field(StrEnum):
@@ -134,6 +164,10 @@ class Why(StrEnum):
     VOIDED = "voided"
     REFUNDED = "refunded"
     HOLD_LAPSED = "hold_lapsed"
+    LINK_MADE = "link_made"
+    LINK_OPENED = "link_opened"
+    LINK_DECLINED = "link_declined"
+    LINK_CLOSING = "link_closing"
 
 
 @dataclass(frozen=True)
@@ -206,7 +240,7 @@ class Payment:
     version: int
     """Grows with every stored change."""
     attempt: int = 0
-    """0 before the first charge; at most `ATTEMPTS_MAX` in vault/payment.py."""
+    """0 before the first charge; at most `ATTEMPTS_MAX` in vault/payment.py, and one more by link."""
     attempts_left: int = 3
     capture_live: bool = False
     """True while a cell lives for this payment."""
@@ -234,6 +268,10 @@ class Payment:
     """The money step under way; no other one is taken until it has ended."""
     step_unknown: bool = False
     """True while the step's outcome is being checked."""
+    link: LinkState | None = None
+    """How far the payment's newest link is."""
+    link_until: str = ""
+    """When it runs out, UTC."""
 
     @property
     def paid(self) -> bool:
@@ -319,6 +357,27 @@ class CardOnFile:
     """Id of the text that the customer agreed to."""
     consented_at: str
     """UTC, ISO 8601 with milliseconds."""
+
+
+@dataclass(frozen=True)
+class LinkPage:
+    """What whoever holds a link's token may know."""
+
+    tenant: str
+    amount_minor: int
+    currency: str
+    reference: str
+    language: str
+    """As the caller was spoken to."""
+    state: LinkState
+    """MADE, OPENED and DECLINED can be paid; PAID, EXPIRED, CLOSED and CLOSING not."""
+    url: str
+    """The provider's page; empty when the node serves it, or when it cannot be paid any more."""
+
+    @property
+    def payable(self) -> bool:
+        """True while the page takes a payment."""
+        return self.state in {LinkState.MADE, LinkState.OPENED, LinkState.DECLINED}
 
 
 @dataclass(frozen=True)

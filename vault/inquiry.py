@@ -16,7 +16,7 @@ import structlog
 
 from audit.outbox import stamp
 from vault.charges import Charges
-from vault.door import StepName, VaultError, Why
+from vault.door import PaymentState, StepName, VaultError, Why
 from vault.lookups import FETCH_TIMEOUT_S
 from vault.payment import UNRESOLVED, Move
 from vault.providers.base import Standing
@@ -56,6 +56,8 @@ class Inquiry:
         """Payments being looked up by `look_once`: True when they are to be looked up once more."""
         self._alarmed: dict[tuple[str, Finding], None] = {}
         steps.on_refused = self.look_soon
+        self.look_at_link: Callable[[Slot], Coroutine[Any, Any, None]] = _left_alone
+        """Looks at a payment that is out on a link; set by `vault/links.py`."""
 
     def look_soon(self, slot: Slot) -> None:
         """Looks as soon as the lock is free."""
@@ -79,6 +81,9 @@ class Inquiry:
         """What the comparison shows, once it has been acted on; None when the provider does not answer."""
         if slot.row.state in UNRESOLVED:
             await self._charges.look(slot)
+            return Finding.AGREES
+        if slot.row.state is PaymentState.LINKED:
+            await self.look_at_link(slot)
             return Finding.AGREES
         if slot.row.step is not None:
             await self._steps.look(slot)
@@ -172,3 +177,7 @@ class Inquiry:
         log.error("payment.orphan.noticed", payment_id=slot.row.payment_id, finding=shown.value)
         entry = slot.entry("payment.orphan.noticed", BROKER, finding=shown.value)
         await self._register.note(replace(entry, outcome="failed"))
+
+
+async def _left_alone(_slot: Slot) -> None:
+    """Links are looked at by whoever knows them."""

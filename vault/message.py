@@ -16,6 +16,8 @@ from vault.door import (
     FieldProgress,
     FieldState,
     History,
+    LinkPage,
+    LinkState,
     NewPayment,
     NextStep,
     Payment,
@@ -90,6 +92,7 @@ def payment_from_json(body: Json) -> Payment:
     values["fields"] = tuple(map(_progress_from_json, values["fields"]))
     values["decline"] = _decline_from_json(values["decline"])
     values["step"] = _maybe(StepName, values["step"])
+    values["link"] = _maybe(LinkState, values["link"])
     return Payment(**values)
 
 
@@ -103,6 +106,16 @@ def changed_from_json(body: Json) -> PaymentChanged:
         problem=_maybe(FieldProblem, body.get("problem")),
         seconds_left=body.get("seconds_left"),
     )
+
+
+def page_as_json(page: LinkPage) -> Json:
+    """The JSON object of a link's page."""
+    return asdict(page)
+
+
+def page_from_json(body: Json) -> LinkPage:
+    """The page of a link; KeyError, TypeError or ValueError when it is none."""
+    return LinkPage(**{**body, "state": LinkState(body["state"])})
 
 
 def payment_as_json(payment: Payment) -> Json:

@@ -51,6 +51,8 @@ class Move(StrEnum):
     """All that was settled has gone back."""
     CHECK = "check"
     """The bank has said yes to an account check; no money moves."""
+    LINK = "link"
+    """A page of the provider can be paid; nothing is keyed any more."""
 
 
 TABLE: Mapping[tuple[PaymentState, Move], PaymentState] = MappingProxyType(
@@ -83,10 +85,20 @@ TABLE: Mapping[tuple[PaymentState, Move], PaymentState] = MappingProxyType(
         (S.AUTHORISED, Move.LAPSE): S.VOIDED,
         (S.SETTLED, Move.PART_REFUND): S.SETTLED,
         (S.SETTLED, Move.REFUND): S.REFUNDED,
+        (S.CREATED, Move.LINK): S.LINKED,
+        (S.CAPTURING, Move.LINK): S.LINKED,
+        (S.READY, Move.LINK): S.LINKED,
+        (S.DECLINED, Move.LINK): S.LINKED,
+        (S.NEEDS_ACTION, Move.LINK): S.LINKED,
+        (S.LINKED, Move.AUTHORISE): S.AUTHORISED,
+        (S.LINKED, Move.CANCEL): S.CANCELLED,
+        (S.LINKED, Move.EXPIRE): S.EXPIRED,
     }
 )
 
-HOLDING_REFERENCE = (S.CREATED, S.CAPTURING, S.READY, S.AUTHORISING, S.UNKNOWN, S.AUTHORISED, S.SETTLED)
+HOLDING_REFERENCE = (
+    S.CREATED, S.CAPTURING, S.READY, S.AUTHORISING, S.UNKNOWN, S.AUTHORISED, S.SETTLED, S.LINKED,
+)  # fmt: skip
 """States in which a payment owns its merchant reference: money may move, or has moved and stayed."""
 UNRESOLVED = (S.AUTHORISING, S.UNKNOWN)
 """States in which a charge is under way: no second attempt, and after a restart the result is fetched."""
@@ -100,6 +112,7 @@ _ILLEGAL: Mapping[Move, tuple[str, str]] = {
     Move.VOID: ("not_voidable", "Only an authorised payment can be voided. Refund a settled one."),
     Move.PART_REFUND: ("not_refundable", "Only a settled payment can be refunded. Void an authorised one."),
     Move.REFUND: ("not_refundable", "Only a settled payment can be refunded. Void an authorised one."),
+    Move.LINK: ("not_linkable", "This payment takes no link any more. Look at its state."),
 }
 _NEW_ATTEMPT = frozenset({Move.CAPTURE, Move.REKEY, Move.CHARGE, Move.CANCEL})
 """What an agent might press while the outcome of a charge is unknown."""
@@ -111,6 +124,8 @@ def after(state: PaymentState, move: Move) -> PaymentState:
     if found is None:
         if state is S.UNKNOWN and move in _NEW_ATTEMPT:
             raise Refused("being_checked", "The outcome is being checked. Do not retry; wait for the result.")
+        if state is S.LINKED and move in _NEW_ATTEMPT:
+            raise Refused("link_open", "A link is open for this payment. Wait for it, or cancel the payment.")
         code, sentence = _ILLEGAL.get(move, ("illegal_move", "The payment's state does not allow this."))
         raise Refused(code, sentence)
     return found

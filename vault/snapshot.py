@@ -135,7 +135,7 @@ def snapshot(
         purpose=row.purpose,
         version=row.version,
         attempt=row.attempt,
-        attempts_left=ATTEMPTS_MAX - row.attempt,
+        attempts_left=max(0, ATTEMPTS_MAX - row.attempt),
         capture_live=keying is not None,
         secure=secure,
         talking=talking,
@@ -152,6 +152,8 @@ def snapshot(
         hold_until=row.hold_until,
         step=row.step,
         step_unknown=row.step_unknown,
+        link=row.link,
+        link_until=row.link_until,
     )
 
 

@@ -43,6 +43,7 @@ from audit.outbox import Entry, add, create_tables, open_database
 from vault.door import (
     Decline,
     DeclineReason,
+    LinkState,
     NextStep,
     PaymentState,
     Refused,
@@ -98,6 +99,8 @@ PAYMENTS = Table(
     Column("hold_until", String(32), nullable=False),
     Column("step", String(8)),
     Column("step_unknown", Boolean, nullable=False),
+    Column("link", String(8)),
+    Column("link_until", String(24), nullable=False),
     Column("created_at", String(24), nullable=False),
     Column("updated_at", String(24), nullable=False),
     CheckConstraint("amount_minor > 0 OR (check_only AND amount_minor = 0)", name="amount_is_positive"),
@@ -120,6 +123,8 @@ Index(
 )
 Index("holds_by_their_end", PAYMENTS.c.hold_until, sqlite_where=PAYMENTS.c.hold_until != "")
 
+ATTEMPT_OPEN = (*UNRESOLVED, PaymentState.LINKED)
+"""States of an attempt that may still move money: no other one of its payment is begun."""
 _attempt_state = Column("state", String(16), nullable=False)
 ATTEMPTS = Table(
     "attempts",
@@ -142,8 +147,8 @@ Index(
     "one_attempt_is_under_way",
     ATTEMPTS.c.payment_id,
     unique=True,
-    sqlite_where=_in(_attempt_state, UNRESOLVED),
-    postgresql_where=_in(_attempt_state, UNRESOLVED),
+    sqlite_where=_in(_attempt_state, ATTEMPT_OPEN),
+    postgresql_where=_in(_attempt_state, ATTEMPT_OPEN),
 )
 
 NEVER_RAN = ("never_sent", "fenced")
@@ -224,6 +229,9 @@ class PaymentRow:
     step: StepName | None = None
     """The money step under way."""
     step_unknown: bool = False
+    link: LinkState | None = None
+    """How far the newest link is (`vault/links.py`)."""
+    link_until: str = ""
 
     @property
     def off_line(self) -> bool:
@@ -382,7 +390,7 @@ class Store:
 
     async def providers_unresolved(self) -> set[tuple[str, str]]:
         """Tenant and provider of every attempt and step that may have to be looked up."""
-        open_ends = _in(_state, UNRESOLVED) | PAYMENTS.c.step.is_not(None)
+        open_ends = _in(_state, ATTEMPT_OPEN) | PAYMENTS.c.step.is_not(None)
         wanted = select(PAYMENTS.c.tenant, PAYMENTS.c.provider).where(open_ends).distinct()
         async with self.engine.connect() as conn:
             return {(row.tenant, row.provider) for row in await conn.execute(wanted)}
@@ -473,7 +481,9 @@ def _payment_row(found: Row[Any]) -> PaymentRow:
     retry_allowed = values.pop("decline_retry_allowed")
     decline = Decline(DeclineReason(reason), NextStep(step), retry_allowed) if reason else None
     step = StepName(values["step"]) if values["step"] else None
-    return PaymentRow(**{**values, "state": PaymentState(values["state"]), "decline": decline, "step": step})
+    link = LinkState(values["link"]) if values["link"] else None
+    words = {"state": PaymentState(values["state"]), "decline": decline, "step": step, "link": link}
+    return PaymentRow(**{**values, **words})
 
 
 def _attempt_row(found: Row[Any]) -> AttemptRow:

@@ -85,6 +85,15 @@ class FeesSection(BaseModel):
     """In minor units, per charge."""
 
 
+class LinksSection(BaseModel):
+    """`[links]` of a tenant's file; without it no payment is sent as a link."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+    expiry_minutes: Annotated[int, Field(ge=5, le=1_440)] = 30
+    """How long a link can be paid: long enough for a mail to arrive, short enough for the call to matter."""
+
+
 class PaymentSection(BaseModel):
     """`[payment]` of a tenant's file."""
 
@@ -186,6 +195,7 @@ class _File(BaseModel):
 
     live: bool = False
     payment: PaymentSection
+    links: LinksSection | None = None
 
     @model_validator(mode="after")
     def _live_is_strict(self) -> "_File":
@@ -200,10 +210,14 @@ class _File(BaseModel):
 class Tenant:
     """One tenant, as the vault knows it; its name is the file's name without `.toml`."""
 
-    def __init__(self, name: str, live: bool, section: PaymentSection) -> None:
+    def __init__(
+        self, name: str, live: bool, section: PaymentSection, links: LinksSection | None = None
+    ) -> None:
         self.name = name
         self.live = live
         self.section = section
+        self.links = links
+        """None: this tenant sends no links."""
         self.terms = Terms(
             section.currencies,
             section.amount_max_minor,
@@ -211,6 +225,7 @@ class Tenant:
             section.sca_agent,
             section.unattended,
             section.merchant_initiated,
+            links is not None,
         )
         limits = section.limits or (LimitsSection() if live else None)
         self.velocity = Velocity(**dict(limits)) if limits else None
@@ -261,7 +276,7 @@ def read_tenant(path: Path) -> Tenant:
         problem = first["msg"].removeprefix("Value error, ")
         raise TenantError("tenant_invalid", _sentence(path.name, text, names, problem)) from None
     _check_options(path.name, text, file.payment)
-    return Tenant(path.stem, file.live, file.payment)
+    return Tenant(path.stem, file.live, file.payment, file.links)
 
 
 def _check_options(file: str, text: str, section: PaymentSection) -> None:

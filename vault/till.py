@@ -11,6 +11,7 @@ from vault.charges import Charges
 from vault.door import Field, History, NewPayment, Page, Payment, PaymentState, Refused, Search, Why
 from vault.ids import new_id
 from vault.limits import Limits
+from vault.links import Links
 from vault.payment import Move, check_new
 from vault.register import Register, Slot
 from vault.snapshot import attempt_of, step_of
@@ -43,6 +44,7 @@ class Till:
         steps: Steps,
         limits: Limits,
         cards: CardsOnFile,
+        links: Links,
         tenants: dict[str, Tenant],
     ) -> None:
         self._register = register
@@ -51,6 +53,7 @@ class Till:
         self._steps = steps
         self._limits = limits
         self._cards = cards
+        self._links = links
         self._tenants = tenants
 
     async def create_payment(self, new: NewPayment) -> Payment:
@@ -156,6 +159,8 @@ class Till:
         if not _BY.fullmatch(by):
             raise Refused("bad_request", "Say who cancels: an agent's id, caller, flow or system.")
         slot = await self._register.slot(payment_id)
+        if slot.row.state is PaymentState.LINKED:
+            return await self._links.close(slot, *_party(by))
         async with slot.lock:
             if slot.row.state is PaymentState.DECLINED:
                 await self._captures.end(slot)
@@ -172,8 +177,12 @@ class Till:
                     await self._captures.leave(slot)
 
     async def _cancel(self, slot: Slot, by: str) -> Payment:
-        actor = _PARTIES.get(by, f"agent:{by}")
-        return await self._captures.cancel(slot, actor, by if by in _PARTIES else "agent")
+        return await self._captures.cancel(slot, *_party(by))
 
     async def _slots_of_call(self, call_id: str) -> list[Slot]:
         return [self._register.slot_of(row) for row in await self._register.store.of_call(call_id)]
+
+
+def _party(by: str) -> tuple[str, str]:
+    """Who cancels, as the log names him, and in one word."""
+    return (_PARTIES[by], by) if by in _PARTIES else (f"agent:{by}", "agent")

@@ -78,6 +78,7 @@ desk_state_settled = Bezahlt
 desk_state_voided = Storniert
 desk_state_refunded = Erstattet
 desk_state_checked = Karte geprüft
+desk_state_linked = Zahlt per Link
 
 desk_decline_funds = Kartenlimit oder Deckung
 desk_decline_pan_wrong = Kartennummer nicht angenommen

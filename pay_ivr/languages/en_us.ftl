@@ -78,6 +78,7 @@ desk_state_settled = Paid
 desk_state_voided = Voided
 desk_state_refunded = Refunded
 desk_state_checked = Card checked
+desk_state_linked = Paying by link
 
 desk_decline_funds = Card limit or funds
 desk_decline_pan_wrong = Card number not accepted

@@ -78,6 +78,7 @@ desk_state_settled = Pagado
 desk_state_voided = Anulado
 desk_state_refunded = Reembolsado
 desk_state_checked = Tarjeta comprobada
+desk_state_linked = Pagando por enlace
 
 desk_decline_funds = Límite o saldo de la tarjeta
 desk_decline_pan_wrong = Número de tarjeta no aceptado

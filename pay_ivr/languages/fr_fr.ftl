@@ -78,6 +78,7 @@ desk_state_settled = Payé
 desk_state_voided = Annulé après accord
 desk_state_refunded = Remboursé
 desk_state_checked = Carte vérifiée
+desk_state_linked = Paiement par lien
 
 desk_decline_funds = Plafond ou solde de la carte
 desk_decline_pan_wrong = Numéro de carte refusé

@@ -73,7 +73,7 @@ def test_the_doors_calls_offer_no_way_to_read_a_pan_or_to_set_a_mode() -> None:
         "connect", "close", "create_payment", "payment", "payments_of_call", "open_capture", "rekey", "talk",
         "ask_confirm", "charge", "cancel", "end_call", "facts", "settle", "void", "refund", "history",
         "search", "kept_cards", "forget_card", "webhook", "vault_keys", "rotate_key", "retire_key",
-        "book_tenants", "reconcile", "books_csv", "explain_item",
+        "book_tenants", "reconcile", "books_csv", "explain_item", "open_link", "link_page", "answer_link",
     } == door  # fmt: skip
     assert {
         "connect", "close", "open_leg", "set_remote", "bridge", "unbridge", "load_prompt", "unload_prompt",

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from vault.charges import Charges
 from vault.inquiry import Inquiry
 from vault.keys import KeyFiles, Keys
 from vault.limits import Limits
+from vault.links import Links
 from vault.providers._sandbox_cards import APPROVED, Face
 from vault.providers._sandbox_host import SandboxHost
 from vault.providers.base import NotSentError, Provider
@@ -32,11 +34,24 @@ from vault.router import Router
 from vault.step import Ask
 from vault.steps import Steps
 from vault.store import PaymentRow, Store
+from vault.tenant import LinksSection, PaymentSection, Tenant
 from vault.zone import Zone
 
 WAIT_S = 10.0
 KEY_WINDOW_S = 23 * 3_600
 NAME = "sandbox"
+TENANT = Tenant(
+    "demo",
+    False,
+    PaymentSection(
+        provider=NAME,
+        currencies=("EUR",),
+        amount_max_minor=500_000,
+        purposes=("booking",),
+        sca_agent="moto_agent",
+    ),
+    LinksSection(expiry_minutes=30),
+)
 
 
 class Wire:
@@ -111,6 +126,14 @@ class Shop:
         self.steps = Steps(self.register, self.router, self.spawn)
         self.charges = Charges(self.register, captures, self.steps, self.router, limits, cards, self.spawn)
         self.inquiry = Inquiry(self.register, self.router, self.charges, self.steps, self.spawn)
+        self.links = Links(
+            self.register, captures, self.charges, self.router, {"demo": TENANT}, self.spawn, self.now
+        )
+        self.inquiry.look_at_link = self.links.look
+
+    def now(self) -> datetime:
+        """What the sandbox's clock shows."""
+        return datetime.now(UTC) + timedelta(seconds=self.now_s)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -89,9 +89,10 @@ def test_refusals_of_the_desk_have_codes_of_their_own():
 
 
 def test_final_states_have_no_way_out():
-    """Cancelled, expired, voided and referred payments stay what they are."""
-    final = {PaymentState.CANCELLED, PaymentState.EXPIRED, PaymentState.VOIDED, PaymentState.NEEDS_ACTION}
+    """Cancelled, expired and voided payments stay what they are; a referred one can only go on by link."""
+    final = {PaymentState.CANCELLED, PaymentState.EXPIRED, PaymentState.VOIDED}
     assert final.isdisjoint(state for state, _ in TABLE)
+    assert [Move.LINK] == [move for state, move in TABLE if state is PaymentState.NEEDS_ACTION]
 
 
 def test_charge_starts_from_ready_only():

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vault.card import Card
-from vault.door import Field
+from vault.door import Field, LinkAnswer
 from vault.payment import attempt_key
 from vault.providers._sandbox_cards import INVALID, Face, face_of
 from vault.providers._sandbox_feed import CHARGEBACK_FEE_MINOR, Movement, feed, stamp
 from vault.providers._sandbox_host import LATE_RESULT_S, SLOW_ANSWER_S, SandboxHost
-from vault.providers._sandbox_links import LinkAnswer, LinkState
+from vault.providers._sandbox_links import LinkState
 from vault.providers.base import (
     AttemptRequest,
     FeedKind,

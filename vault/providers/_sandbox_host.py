@@ -26,12 +26,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
+from vault.door import LinkAnswer
 from vault.providers import _sandbox_books as books_of
 from vault.providers import _sandbox_links as links_of
 from vault.providers._sandbox_books import Account, Execution
 from vault.providers._sandbox_cards import APPROVED, CANARY, Face, face_of
 from vault.providers._sandbox_feed import Movement, feed
-from vault.providers._sandbox_links import LinkAnswer, LinkPage, LinkState
+from vault.providers._sandbox_links import LinkPage, LinkState
 from vault.providers.base import (
     NEVER_SENT,
     STEP_NEVER_SENT,

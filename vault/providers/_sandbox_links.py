@@ -25,15 +25,6 @@ class LinkState(StrEnum):
     EXPIRED = "expired"
 
 
-class LinkAnswer(StrEnum):
-    """What can be pressed on a page."""
-
-    APPROVE = "approve"
-    DECLINE = "decline"
-    CHALLENGE = "challenge"
-    """The bank asks for a confirmation; approve or decline comes after it."""
-
-
 @dataclass(frozen=True)
 class LinkPage:
     """One page, as the node shows it."""

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vault.door import LinkAnswer
+from vault.providers._sandbox_links import PATH
 from vault.providers.base import (
     FeedEntry,
     Link,
@@ -79,6 +81,10 @@ class SandboxSide:
     async def close_link(self, link_ref: str) -> None:
         """The page cannot be paid any more."""
         await self.host.close_link(link_ref)
+
+    async def answer_page(self, url: str, answer: LinkAnswer) -> None:
+        """What somebody pressed on the page."""
+        await self.host.answer_link(url.removeprefix(PATH), answer)
 
     def settlements(self, since: str, until: str) -> AsyncIterator[FeedEntry]:
         """The entries of a window, oldest first."""

@@ -220,6 +220,9 @@ class Stripe:
         """The intent cancelled: neither this attempt nor another can execute on it, and no money is held."""
         try:
             await self._api.payment_intents.cancel_async(provider_ref)
+        except stripe.InvalidRequestError:  # cancelled before, by a request whose answer was lost?
+            if (await self._intent(provider_ref)).get("status") != "canceled":
+                return UNKNOWN
         except (stripe.StripeError, NotSentError):
             return UNKNOWN
         return Outcome(OutcomeKind.NEVER_SENT, FENCED)

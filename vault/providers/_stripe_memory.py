@@ -9,6 +9,7 @@ The host is anything that answers like `vault/proof/stripe_host.py`; it is not i
 proof drives the providers and never the other way round.
 """
 
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn, Protocol
 from urllib.parse import urlsplit
@@ -83,6 +84,11 @@ class MemoryWire(Wire):
         self._clock = clock
         self._nap = sleep
         self._pause = pause
+
+    def _trusting(self, config: Config) -> ssl.SSLContext:
+        """Nobody: there is no connection."""
+        del config
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     async def request_stream_async(
         self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None

@@ -63,7 +63,11 @@ class Wire(stripe.AIOHTTPClient):
             proxy=config.egress_proxy or None,
         )
         self._own_session: aiohttp.ClientSession | None = None
-        self._tls = ssl.create_default_context(cafile=config.ca_file or stripe.ca_bundle_path)
+        self._tls = self._trusting(config)
+
+    def _trusting(self, config: Config) -> ssl.SSLContext:
+        """Whose certificates are believed; read at start, so that a wrong file shows then."""
+        return ssl.create_default_context(cafile=config.ca_file or stripe.ca_bundle_path)
 
     @property
     def _session(self) -> aiohttp.ClientSession:

@@ -17,9 +17,9 @@ from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from vault.door import Field
+from vault.door import Field, LinkAnswer
 
 if TYPE_CHECKING:
     from vault.card import Card
@@ -362,6 +362,14 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Gives back files and connections."""
+
+
+@runtime_checkable
+class ServesPages(Protocol):
+    """A provider without pages of its own: the node serves `/pay/<token>` and hands over what is pressed."""
+
+    async def answer_page(self, url: str, answer: LinkAnswer) -> None:
+        """Acts on what was pressed; `url` as in `Link.url`. Nothing happens unless the page is open."""
 
 
 WEBHOOK_AGE_MAX_S = 300

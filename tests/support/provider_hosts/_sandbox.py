@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.provider_hosts.rig import Trouble
+from vault.door import LinkAnswer
 from vault.providers._sandbox_host import ANSWER_LOST, REFUSED, REQUEST_LOST, SandboxHost
-from vault.providers._sandbox_links import LinkAnswer
 from vault.providers._sandbox_webhooks import signed
 from vault.providers.base import CellProvider, Link, Provider, load_provider
 
