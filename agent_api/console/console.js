@@ -1,8 +1,10 @@
 // The console: one page for one job, a payment on a live call. Its state comes from the stream; every button is
 // one request. Only DOM calls: the page's policy forbids HTML from strings.
 
+import { Cards } from "./cards.js";
 import * as desk from "./desk.js";
 import { drawFields, make } from "./fields.js";
+import { Later } from "./later.js";
 import { Stream } from "./stream.js";
 import { clock, has, languageName, minorUnits, money, say, speak } from "./words.js";
 
@@ -92,6 +94,7 @@ function tookPayment({ why, seconds_left, payment }) {
   if (why === "key" || FINAL.includes(payment.state)) state.warnUntil = 0;
   if (why === "help_asked") state.help = true;
   if (!payment.talking) state.help = false;
+  later.noticed(payment);
 }
 
 // The newest live call; an ended one stays on the screen only until a live one comes.
@@ -167,12 +170,15 @@ function renderPayment(call, payment) {
   show("capture", live && at === "created");
   show("charge", charge);
   $("charge").disabled = at !== "ready" || !state.live;
-  face($("charge"), say("ui_charge", { amount: money(payment.amount_minor, payment.currency) }));
+  face($("charge"), say(chargeLabel(payment), { amount: money(payment.amount_minor, payment.currency) }));
   show("retry", live && at === "declined" && payment.decline.retry_allowed && payment.attempts_left > 0);
+  show("details", FINAL.includes(at) && payment.attempt > 0);
   show("new-payment", live && FINAL.includes(at));
   show("talk", live && payment.capture_live && at === "capturing");
   show("cancel", ["created", "capturing", "ready"].includes(at));
 }
+
+const chargeLabel = (payment) => (payment.amount_minor === 0 ? "ui_check" : payment.settle_later ? "ui_hold" : "ui_charge");
 
 const purposeName = (purpose) => (has(`ui_purpose_${purpose}`) ? say(`ui_purpose_${purpose}`) : purpose.replace(/_/g, " "));
 
@@ -265,18 +271,26 @@ function act(action, body) {
 
 let formKey = null; // the same key while the form is unchanged, so that a second press is the same payment
 
-function startPayment() {
+// With `cardId` a kept card pays: nothing is keyed, the payment is ready at once.
+function startPayment(cardId) {
   const currency = $("currency").value;
+  const check = $("kind").value === "check" && !cardId;
   const amount = minorUnits($("amount").value, currency);
-  if (amount === null || amount === 0) return refuse("amount", "ui_amount_wrong");
+  if (!check && !amount) return refuse("amount", "ui_amount_wrong");
   if (!/^[A-Za-z0-9][A-Za-z0-9 ._/#-]*$/.test($("reference").value.trim())) return refuse("reference", "ui_reference_wrong");
-  const body = { amount_minor: amount, currency, reference: $("reference").value.trim(), purpose: $("purpose").value };
+  const body = { currency, reference: $("reference").value.trim(), purpose: $("purpose").value };
+  for (const id of ["customer", "mandate"]) if ($(id).value.trim()) body[id] = $(id).value.trim();
+  if (!check) Object.assign(body, { amount_minor: amount, settle_later: $("kind").value === "hold" });
+  if (cardId) {
+    body.card_id = cardId;
+    delete body.mandate;
+  }
   formKey = formKey || crypto.randomUUID();
   run(async () => {
-    const payment = await desk.createPayment(state.shownCall, body, formKey);
+    const payment = await (check ? desk.createCheck : desk.createPayment)(state.shownCall, body, formKey);
     formKey = null;
     keep(payment);
-    keep(await desk.steer(payment.payment_id, "capture"));
+    if (!cardId) keep(await desk.steer(payment.payment_id, "capture"));
   });
 }
 
@@ -299,7 +313,9 @@ function newPayment() {
 
 function clearForm() {
   formKey = null;
-  for (const id of ["amount", "reference"]) $(id).value = "";
+  for (const id of ["amount", "reference", "customer", "mandate"]) $(id).value = "";
+  $("kind").value = "sale";
+  cards.clear();
 }
 
 function fillForm(payment) {
@@ -320,7 +336,7 @@ function twice(button, work) {
   disarm();
   state.armed = button;
   button.dataset.armed = "true";
-  face(button, say(button.dataset.sure));
+  face(button, button.dataset.sureText || say(button.dataset.sure));
   button.focus();
 }
 
@@ -330,6 +346,9 @@ function disarm() {
   face(state.armed, say(state.armed.dataset.label));
   state.armed = null;
 }
+
+const later = new Later({ run, twice, refuse });
+const cards = new Cards({ run, twice, disarm, refuse, pay: startPayment });
 
 // ---------------------------------------------------------------- logging in and out
 
@@ -350,6 +369,7 @@ async function showLogin() {
   state.calls.clear();
   state.payments.clear();
   state.shownCall = null;
+  later.forget();
   await learnBeforeLogin();
   for (const id of ["desk-view", "keys", "link", "log-out", "new-password-part"]) show(id, false);
   show("login-view", true);
@@ -367,6 +387,8 @@ async function showDesk(me) {
   tell("agent", me.agent_id);
   $("currency").replaceChildren(...me.currencies.map((one) => new Option(one, one)));
   $("purpose").replaceChildren(...me.purposes.map((one) => new Option(purposeName(one), one)));
+  $("kind").replaceChildren(...["sale", "hold", "check"].map((one) => new Option(say(`ui_kind_${one}`), one)));
+  later.learn();
   show("login-view", false);
   for (const id of ["desk-view", "keys", "link", "log-out"]) show(id, true);
   tell("link-text", say("ui_reconnecting"));
@@ -395,7 +417,7 @@ const form = (id, work) => $(id).addEventListener("submit", (event) => { event.p
 const press = (id, work) => $(id).addEventListener("click", work);
 
 form("login-form", logIn);
-form("pay-form", startPayment);
+form("pay-form", () => startPayment());
 $("pay-form").addEventListener("input", (event) => { formKey = null; event.target.removeAttribute("aria-invalid"); });
 press("log-out", () => run(async () => { await desk.logOut(); await showLogin(); }));
 press("alert-close", () => show("alert", false));
@@ -404,9 +426,10 @@ press("charge", () => act("charge"));
 press("retry", () => act("retry"));
 press("talk", () => act("talk", { on: !shownPayment()?.talking }));
 press("new-payment", newPayment);
+press("details", () => run(() => later.open(shownPayment().payment_id)));
 press("cancel", () => twice($("cancel"), () => act("cancel")));
 press("hang-up", () => twice($("hang-up"), () => run(() => desk.hangUp(state.shownCall))));
-for (const id of ["cancel", "hang-up"]) $(id).addEventListener("blur", disarm);
+for (const id of ["cancel", "hang-up", "settle", "void", "refund"]) $(id).addEventListener("blur", disarm);
 
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") { disarm(); show("alert", false); }

@@ -8,10 +8,11 @@ export class Problem extends Error {
     this.code = body.code;
     this.detail = body.detail || body.title;
     this.nextStep = body.next_step;
+    this.retryable = Boolean(body.retryable);
   }
 }
 
-const UNREACHED = { code: "desk_unreached", title: "The desk does not answer.", next_step: "Check the connection." };
+const UNREACHED = { code: "desk_unreached", title: "The desk does not answer.", next_step: "Check the connection.", retryable: true };
 
 async function ask(method, path, body, headers = {}) {
   let answer;
@@ -43,3 +44,11 @@ export const createPayment = (callId, body, key) =>
   ask("POST", `/v1/calls/${part(callId)}/payments`, body, { "Idempotency-Key": key });
 export const steer = (paymentId, action, body = {}) =>
   ask("POST", `/v1/payments/${part(paymentId)}/${action}`, body);
+export const createCheck = (callId, body, key) =>
+  ask("POST", `/v1/calls/${part(callId)}/card-checks`, body, { "Idempotency-Key": key });
+export const history = (paymentId) => ask("GET", `/v1/payments/${part(paymentId)}/history`);
+export const search = (wanted) => ask("POST", "/v1/payments/search", wanted);
+export const takeStep = (paymentId, step, body, key) =>
+  ask("POST", `/v1/payments/${part(paymentId)}/${step}`, body, { "Idempotency-Key": key });
+export const cards = (customer) => ask("POST", "/v1/cards/search", { customer });
+export const forgetCard = (customer, cardId) => ask("POST", `/v1/cards/${part(cardId)}/forget`, { customer });

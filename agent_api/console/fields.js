@@ -21,8 +21,10 @@ function dots(field) {
   return row;
 }
 
+export const brandName = (brand) => BRANDS[brand] || brand || "";
+
 function card(payment) {
-  const brand = BRANDS[payment.brand] || payment.brand || "";
+  const brand = brandName(payment.brand);
   return payment.last4 ? `${brand} •••• ${payment.last4}` : brand;
 }
 

@@ -28,6 +28,12 @@ export function money(minor, currency) {
   return format.format(minor / 10 ** decimals(currency));
 }
 
+// An amount as it is typed: the same that `minorUnits` reads.
+export const plain = (minor, currency) => (minor / 10 ** decimals(currency)).toFixed(decimals(currency));
+
+// A moment of the desk (UTC, ISO 8601) on the agent's own clock.
+export const moment = (at) => new Intl.DateTimeFormat(language, { dateStyle: "short", timeStyle: "short" }).format(new Date(at));
+
 // Minor units of what was typed, or null. Point and comma both mean the decimals; thousands are not separated,
 // because "1.234" would be one thing in Berlin and another in Boston.
 export function minorUnits(text, currency) {
