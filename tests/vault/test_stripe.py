@@ -271,6 +271,19 @@ async def test_a_stored_500_is_fenced_by_closing_the_intent(ends):
     assert StandingState.VOIDED is (await ends.broker.standing(request.provider_ref)).state
 
 
+async def test_an_intent_that_is_closed_already_is_fenced(ends):
+    """The cancellation ran and its answer was a 500: asked again, Stripe refuses it, and nothing can run."""
+    request = await ends.request()
+    ends.sim.host.faults.order(Fault.EMPTY_500, path_end="/confirm")
+    await ends.broker.authorise(request)
+    ends.sim.skip(21)
+    ends.sim.host.faults.order(Fault.FALSE_500, path_end="/cancel")
+    asked = request.provider_ref, request.attempt_key
+    kinds = [(await ends.broker.fence(*asked)).kind for _ in range(2)]
+    assert [OutcomeKind.UNKNOWN, OutcomeKind.NEVER_SENT] == kinds
+    assert 0 == ends.charged()
+
+
 async def test_a_mark_that_fails_sends_nothing(ends):
     """The confirmation is only sent after the intent says whose it is."""
     request = await ends.request()
@@ -342,14 +355,32 @@ async def test_a_lost_step_is_done_once(ends, name, fault):
     assert {wanted.step_key: first.step_ref} == standing.steps
 
 
-async def test_a_step_whose_500_is_stored_stays_unknown(ends):
-    """Executed, but its key will always say 500: the standing tells."""
+@pytest.mark.parametrize(("fault", "given_back"), [(Fault.FALSE_500, 500), (Fault.EMPTY_500, 0)])
+async def test_a_step_whose_500_is_stored_is_known_at_the_second_try(ends, fault, given_back):
+    """A failure that Stripe repeats has used up the key: the standing says what it did, if anything."""
     request, _ = await ends.charge()
     wanted = step(request.provider_ref, "refund", 500)
-    ends.sim.host.faults.order(Fault.FALSE_500, key_end=wanted.step_key)
+    ends.sim.host.faults.order(fault, key_end=wanted.step_key)
     assert StepKind.UNKNOWN is (await ends.broker.refund(wanted)).kind
     standing = await ends.broker.standing(request.provider_ref)
-    assert (500, [wanted.step_key]) == (standing.refunded_minor, list(standing.steps))
+    assert (given_back, bool(given_back)) == (standing.refunded_minor, wanted.step_key in standing.steps)
+    again = await ends.broker.refund(wanted)
+    assert (StepKind.DONE if given_back else StepKind.REFUSED) is again.kind
+    assert standing.steps.get(wanted.step_key, "") == again.step_ref
+
+
+@pytest.mark.parametrize("path_end", ["/v1/payment_intents", "/v1/customers"])
+@pytest.mark.parametrize("fault", [Fault.FALSE_500, Fault.EMPTY_500])
+async def test_a_payment_whose_preparation_is_stored_as_a_500_is_prepared_again(ends, fault, path_end):
+    """Nothing moves money there: what Stripe repeats for a day is asked for under another key."""
+    order = replace(ORDER, keep_card=True)
+    ends.sim.host.faults.order(fault, method="POST", path_end=path_end)
+    with pytest.raises(sdk.APIError):
+        await ends.broker.prepare(order)
+    reference = await ends.broker.prepare(order)
+    made = [one["id"] for one in ends.sim.host.books.every("payment_intent")]
+    assert [reference] == made
+    assert reference == await ends.broker.prepare(order)
 
 
 # --- cards on file, checks, pages, the feed -----------------------------------------------------------------

@@ -11,7 +11,7 @@ cancelled: nobody on a telephone can give it.
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -32,7 +32,7 @@ from vault.providers._stripe_answers import (
     standing_of,
 )
 from vault.providers._stripe_config import Config, is_numeric
-from vault.providers._stripe_failures import Failure, code_of, decline_of, failure_of
+from vault.providers._stripe_failures import Failure, code_of, decline_of, failure_of, is_replayed
 from vault.providers._stripe_sdk import stripe
 from vault.providers._stripe_wire import RETRIES, Wire
 from vault.providers.base import (
@@ -60,6 +60,8 @@ from vault.providers.base import (
 
 KEY_WINDOW_S = 23 * 3600
 """Stripe may forget a key after 24 hours; a forgotten one would execute again."""
+KEYS_MAX = 3
+"""Keys under which one thing is made at most; a failure is stored for a day, and one in a row is rare."""
 PAGE = 100
 """The longest page that Stripe gives."""
 REFUND_REASONS = frozenset({"duplicate", "fraudulent", "requested_by_customer"})
@@ -127,25 +129,27 @@ class Stripe:
             params["customer"] = customer
         if order.keep_card:
             params["setup_future_usage"] = "off_session"
-        key = f"{order.payment_id}:prepare"
-        try:
-            return str((await self._api.payment_intents.create_async(params, _keyed(key))).id)
-        except stripe.StripeError as error:
-            if failure_of(error) is not Failure.KEY_TAKEN:
-                raise
-        return await self._prepared(order.payment_id)
+        for key in _keys(f"{order.payment_id}:prepare"):
+            try:
+                return str((await self._api.payment_intents.create_async(params, _keyed(key))).id)
+            except stripe.StripeError as error:
+                if failure_of(error) is not Failure.KEY_TAKEN and not is_replayed(error):
+                    raise
+            if found := await self._prepared(order.payment_id):
+                return found
+        raise Refused(
+            "provider_ref_lost", "The provider knows this payment and does not show it. Look there."
+        )
 
     async def _prepared(self, payment_id: str) -> str:
-        """The intent that was made for the payment on other terms; unlike a search, a list is not delayed."""
+        """The intent that was made for the payment before, or empty; unlike a search, a list is not late."""
         begun = int(self._now()) - KEY_LIFE_S
         page = await self._api.payment_intents.list_async({"created": {"gte": begun}, "limit": PAGE})
         async for one in page.auto_paging_iter():
             marks = _plain(one).get("metadata") or {}
             if marks.get(Mark.PAYMENT) == payment_id and Mark.PAGE not in marks:
                 return str(one.id)
-        raise Refused(
-            "provider_ref_lost", "The provider knows this payment and does not show it. Look there."
-        )
+        return ""
 
     async def authorise(self, request: AttemptRequest) -> Outcome:
         """Marks the intent, then confirms it with the token."""
@@ -264,11 +268,11 @@ class Stripe:
 
         intents = self._api.payment_intents
         work = intents.capture_async(request.provider_ref, params, _keyed(request.step_key))
-        return await _step(work, "latest_charge")
+        return await self._step(request, work, "latest_charge")
 
     async def void(self, request: StepRequest) -> StepOutcome:
         """Cancels an intent that holds money; REFUSED for one that never did."""
-        return await _step(self._voided(request), "latest_charge")
+        return await self._step(request, self._voided(request), "latest_charge")
 
     async def _voided(self, request: StepRequest) -> Any:
         intent = await self._intent(request.provider_ref)
@@ -288,7 +292,34 @@ class Stripe:
         if request.reason in REFUND_REASONS:
             params["reason"] = request.reason
 
-        return await _step(self._api.refunds.create_async(params, _keyed(request.step_key)), "id")
+        work = self._api.refunds.create_async(params, _keyed(request.step_key))
+        return await self._step(request, work, "id")
+
+    async def _step(self, request: StepRequest, work: Awaitable[Any], reference: str) -> StepOutcome:
+        """The outcome of one step; `reference` is the answer's member that names what was done."""
+        try:
+            answer = _plain(await work)
+        except NotSentError:
+            return STEP_NEVER_SENT
+        except Refused as refused:
+            return StepOutcome(StepKind.REFUSED, refused.code)
+        except stripe.StripeError as error:
+            outcome = _step_refused(error)
+            is_stored = outcome is STEP_UNKNOWN and is_replayed(error)
+            return await self._behind(request, code_of(error)) if is_stored else outcome
+        if answer.get("object") == "refund" and answer.get("status") in {"failed", "canceled"}:
+            return StepOutcome(StepKind.REFUSED, str(answer.get("failure_reason") or "refund_failed"))
+        return StepOutcome(StepKind.DONE, step_ref=str(answer.get(reference) or answer["id"]))
+
+    async def _behind(self, request: StepRequest, code: str) -> StepOutcome:
+        """What a stored failure hides: its key never executes again, so the standing is the last word."""
+        try:
+            standing = await self.standing(request.provider_ref)
+        except (NotSentError, stripe.StripeError):
+            return STEP_UNKNOWN
+        if request.step_key in standing.steps:
+            return StepOutcome(StepKind.DONE, step_ref=standing.steps[request.step_key])
+        return StepOutcome(StepKind.REFUSED, code)
 
     async def standing(self, provider_ref: str) -> Standing:
         """What is true about the intent, or about the one that a payment page has made."""
@@ -411,7 +442,13 @@ class Stripe:
         params: stripe.params.CustomerCreateParams = (
             {"metadata": {Mark.PAYMENT: payment_id}} if payment_id else {}
         )
-        return str((await self._api.customers.create_async(params, _keyed(key))).id)
+        for each in _keys(key):
+            try:
+                return str((await self._api.customers.create_async(params, _keyed(each))).id)
+            except stripe.StripeError as error:
+                if not is_replayed(error):
+                    raise
+        raise Refused("provider_unable", "The provider made no customer. Try again.", retryable=True)
 
 
 async def _tried(work: Awaitable[Any]) -> None:
@@ -420,21 +457,6 @@ async def _tried(work: Awaitable[Any]) -> None:
         await work
     except (stripe.StripeError, NotSentError):
         return
-
-
-async def _step(work: Awaitable[Any], reference: str) -> StepOutcome:
-    """The outcome of one step; `reference` is the answer's member that names what was done."""
-    try:
-        answer = _plain(await work)
-    except NotSentError:
-        return STEP_NEVER_SENT
-    except Refused as refused:
-        return StepOutcome(StepKind.REFUSED, refused.code)
-    except stripe.StripeError as error:
-        return _step_refused(error)
-    if answer.get("object") == "refund" and answer.get("status") in {"failed", "canceled"}:
-        return StepOutcome(StepKind.REFUSED, str(answer.get("failure_reason") or "refund_failed"))
-    return StepOutcome(StepKind.DONE, step_ref=str(answer.get(reference) or answer["id"]))
 
 
 def _step_refused(error: stripe.StripeError) -> StepOutcome:
@@ -496,6 +518,11 @@ def _page(link: LinkOrder) -> "stripe.params.checkout.SessionCreateParams":
 
 def _marks_of(order: Order) -> dict[str, str]:
     return {Mark.PAYMENT: order.payment_id, Mark.TENANT: order.tenant}
+
+
+def _keys(key: str) -> Iterator[str]:
+    """The key of something that moves no money, and others, should Stripe have stored a failure under it."""
+    return (key if number == 1 else f"{key}:{number}" for number in range(1, KEYS_MAX + 1))
 
 
 def _keyed(key: str) -> "stripe.RequestOptions":

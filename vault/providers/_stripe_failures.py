@@ -3,6 +3,7 @@
 Third-party pages disagree about the status of an idempotency mismatch; the error's `type` decides.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from vault.providers._stripe_sdk import stripe
@@ -52,6 +53,12 @@ def decline_of(error: stripe.StripeError) -> dict[str, str]:
     """What a card error says: code, decline_code, advice_code and param, those that it has."""
     names = ("code", "decline_code", "advice_code", "param")
     return {name: found for name in names if (found := _member(error, name))}
+
+
+def is_replayed(error: stripe.StripeError) -> bool:
+    """True when Stripe repeats what it has stored under the key: nothing runs under it any more."""
+    headers: Mapping[str, str] = error.headers or {}
+    return any(name.lower() == "idempotent-replayed" and headers[name] == "true" for name in headers)
 
 
 def _type_of(error: BaseException) -> str:
