@@ -11,11 +11,20 @@ from agent_api.auth import Doorman, Passwords
 from agent_api.console import add_console
 from agent_api.desk import DESK, Desk, DeskSettings, TenantDesk
 from agent_api.entrance import entrance, problems, set_headers
-from agent_api.limits import BODY_BYTES_MAX, NOTICES_BURST, NOTICES_PER_S, Buckets
+from agent_api.limits import (
+    BODY_BYTES_MAX,
+    NOTICES_BURST,
+    NOTICES_PER_S,
+    PAGES_BURST,
+    PAGES_PER_S,
+    Buckets,
+)
+from agent_api.pages import add_page
 from agent_api.payments import Idempotency
 from agent_api.routes import ROUTES
 from agent_api.stream import Streams
 from pay_ivr.catalogue import Catalogue
+from pay_ivr.channels import Channels
 from pay_ivr.codes import PaymentCodes
 from pay_ivr.store import Agent, Store
 from vault import Door
@@ -32,6 +41,7 @@ def setup(
     codes: PaymentCodes,
     catalogue: Catalogue,
     tenants: Mapping[str, TenantDesk],
+    channels: Channels | None = None,
     settings: DeskSettings | None = None,
     now: Callable[[], float] = time.time,
 ) -> web.Application:
@@ -52,6 +62,8 @@ def setup(
         requests=Buckets(settings.requests_per_s, settings.requests_burst),
         logins=Buckets(settings.logins_per_s, settings.logins_burst),
         notices=Buckets(NOTICES_PER_S, NOTICES_BURST),
+        pages=Buckets(PAGES_PER_S, PAGES_BURST),
+        channels=channels or Channels({}),
         openapi=openapi.as_bytes(ROUTES),
         now=now,
     )
@@ -78,6 +90,7 @@ def _routed(desk: Desk) -> web.Application:
     for route in ROUTES:
         app.router.add_route(route.method, route.path, entrance(route))
     add_console(app)
+    add_page(app)
 
     async def closing(_app: web.Application) -> None:
         await desk.streams.close()

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from agent_api.limits import LOGINS_BURST, LOGINS_PER_S, REQUESTS_BURST, REQUESTS_PER_S, Buckets
 from agent_api.problems import DeskError
 from pay_ivr.catalogue import Catalogue
+from pay_ivr.channels import Channels
 from pay_ivr.codes import PaymentCodes
 from pay_ivr.store import AccessKey, Agent, Store
 from vault import Door
@@ -31,6 +32,8 @@ class TenantDesk:
     languages: tuple[str, ...]
     currencies: tuple[str, ...]
     purposes: tuple[str, ...]
+    links: bool = False
+    """Payments can be sent as a link."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class DeskSettings:
 
     public_origin: str | None = None
     """`https://desk.example`, when a proxy changes Host; otherwise Origin must name the request's Host."""
+    link_origin: str | None = None
+    """`https://pay.example`, where payers reach `/pay/`; otherwise the agents' own address."""
     requests_per_s: float = REQUESTS_PER_S
     requests_burst: int = REQUESTS_BURST
     logins_per_s: float = LOGINS_PER_S
@@ -66,6 +71,9 @@ class Desk:
     logins: Buckets
     notices: Buckets
     """Providers' webhooks, by address."""
+    pages: Buckets
+    """Payers' pages, by address."""
+    channels: Channels
     openapi: bytes
     """The OpenAPI document, made once."""
     now: Callable[[], float] = field(default=time.time)

@@ -21,6 +21,10 @@ NOTICES_BURST = 500
 """What a provider may deliver at once when the node was away."""
 BUCKETS_MAX = 10_000
 """Buckets kept; the one used longest ago goes first, and by then it is full again."""
+PAGES_PER_S = 1.0
+"""Steady requests for payers' pages of one address; its tokens of 128 bits cannot be guessed anyhow."""
+PAGES_BURST = 30
+"""A payer with a slow hand, or a company's whole staff behind one address."""
 STREAMS_PER_AGENT_MAX = 3
 """Two screens and one that is being reloaded."""
 QUERY_BYTES_MAX = 256

@@ -26,6 +26,7 @@ async def agent_answer(desk: Desk, agent: Agent) -> AgentAnswer:
         languages=tenant.languages,
         currencies=tenant.currencies,
         purposes=tenant.purposes,
+        channels=desk.channels.media_of(agent.tenant) if tenant.links else (),
         may=tuple(sorted(await desk.store.permissions(f"agent:{agent.agent_id}"))),
     )
 

@@ -119,6 +119,9 @@ def payment_answer(
         hold_until=payment.hold_until,
         step=None if payment.step is None else payment.step.value,
         checking=payment.step_unknown or payment.state is PaymentState.UNKNOWN,
+        link=None if payment.link is None else payment.link.value,
+        link_text=None if payment.link is None else words.label(agent_language, payment.link),
+        link_until=payment.link_until,
     )
 
 
@@ -160,13 +163,15 @@ def call_of(desk: Desk, payment: Payment, asker: Asker) -> CallView:
     raise DeskError("payment_unknown", on_record="foreign_payment")
 
 
-def _own_payment(desk: Desk, ask: Ask) -> Payment:
+def own_payment(desk: Desk, ask: Ask) -> Payment:
+    """The payment that the path names; DeskError("payment_unknown") when it is not the asker's."""
     payment = desk.switchboard.payment(ask.part("payment_id"))
     call_of(desk, payment, ask.who)
     return payment
 
 
-def _told(desk: Desk, ask: Ask, payment: Payment) -> PaymentAnswer:
+def told(desk: Desk, ask: Ask, payment: Payment) -> PaymentAnswer:
+    """The payment as its agent is told it."""
     language = desk.switchboard.call(payment.call_id).language
     return payment_answer(payment, desk.catalogue, ask.who.language, language)
 
@@ -214,7 +219,7 @@ async def _create(
 
     name = (ask.who.name, call.call_id, idempotency_key(ask))
     payment_id, _ = await desk.idempotency.once(name, body, desk.now(), make)
-    return _told(desk, ask, desk.switchboard.payment(payment_id))
+    return told(desk, ask, desk.switchboard.payment(payment_id))
 
 
 def idempotency_key(ask: Ask) -> str:
@@ -227,45 +232,45 @@ def idempotency_key(ask: Ask) -> str:
 
 async def read_payment(desk: Desk, ask: Ask) -> PaymentAnswer:
     """GET /v1/payments/{payment_id}."""
-    return _told(desk, ask, _own_payment(desk, ask))
+    return told(desk, ask, own_payment(desk, ask))
 
 
 async def start_capture(desk: Desk, ask: Ask) -> PaymentAnswer:
     """POST …/capture: SECURE, then the caller is asked to key."""
-    return _told(desk, ask, await desk.switchboard.start_capture(_own_payment(desk, ask).payment_id))
+    return told(desk, ask, await desk.switchboard.start_capture(own_payment(desk, ask).payment_id))
 
 
 async def retry(desk: Desk, ask: Ask) -> PaymentAnswer:
     """POST …/retry: a capture of what the decline asks for; DeskError("not_declined") without a decline."""
-    payment = _own_payment(desk, ask)
+    payment = own_payment(desk, ask)
     if payment.state is not PaymentState.DECLINED:
         raise DeskError("not_declined")
-    return _told(desk, ask, await desk.switchboard.start_capture(payment.payment_id))
+    return told(desk, ask, await desk.switchboard.start_capture(payment.payment_id))
 
 
 async def rekey(desk: Desk, ask: Ask) -> PaymentAnswer:
     """POST …/rekey: one field again."""
     assert isinstance(ask.body, RekeyBody)
-    payment = _own_payment(desk, ask)
-    return _told(desk, ask, await desk.switchboard.rekey(payment.payment_id, Field(ask.body.field)))
+    payment = own_payment(desk, ask)
+    return told(desk, ask, await desk.switchboard.rekey(payment.payment_id, Field(ask.body.field)))
 
 
 async def talk(desk: Desk, ask: Ask) -> PaymentAnswer:
     """POST …/talk: pause for at most 15 s, or go on."""
     assert isinstance(ask.body, TalkBody)
-    payment = _own_payment(desk, ask)
-    return _told(desk, ask, await desk.switchboard.talk(payment.payment_id, ask.body.on))
+    payment = own_payment(desk, ask)
+    return told(desk, ask, await desk.switchboard.talk(payment.payment_id, ask.body.on))
 
 
 async def charge(desk: Desk, ask: Ask) -> PaymentAnswer:
     """POST …/charge: only from `ready`."""
-    return _told(desk, ask, await desk.switchboard.charge(_own_payment(desk, ask).payment_id))
+    return told(desk, ask, await desk.switchboard.charge(own_payment(desk, ask).payment_id))
 
 
 async def cancel(desk: Desk, ask: Ask) -> PaymentAnswer:
     """POST …/cancel: nothing is charged."""
-    payment = _own_payment(desk, ask)
-    return _told(desk, ask, await desk.switchboard.cancel(payment.payment_id, by="agent"))
+    payment = own_payment(desk, ask)
+    return told(desk, ask, await desk.switchboard.cancel(payment.payment_id, by="agent"))
 
 
 async def issue_code(desk: Desk, ask: Ask) -> PaymentCodeAnswer:

@@ -176,6 +176,22 @@ PROBLEMS: dict[str, Problem] = {
         503, "No capture can be opened safely.", "Ask the operator to restart the node."
     ),
     "codes_exceeded": Problem(409, "Too many payment codes are open.", "Let old codes run out first."),
+    # Links
+    "link_open": Problem(409, "A link of this payment is open.", "Wait for it, or withdraw the link."),
+    "link_closing": Problem(409, "The link is being closed.", "Wait for the payment's result."),
+    "links_used": Problem(409, "The link has been sent too often.", "Wait for it, or withdraw it."),
+    "not_linkable": Problem(409, "This payment takes no link any more.", "Read the payment again."),
+    "not_linked": Problem(409, "No link of this payment is open.", "Read the payment again."),
+    "channel_off": Problem(409, "This tenant does not send such messages.", "Use another channel."),
+    "address_malformed": Problem(
+        422, "This is no address.", "Write name@example.com, or the number with its country: +4915112345678."
+    ),
+    "message_unsent": Problem(
+        503, "The message could not be sent.", "The link is open; send it again in a few seconds."
+    ),
+    "message_refused": Problem(
+        409, "The message was refused.", "The link is open; check the address and send it again."
+    ),
     # Webhooks
     "webhook_unknown": Problem(404, "There is no such endpoint.", "Check the URL at the provider."),
     "webhook_too_large": Problem(413, "The webhook is too large.", "Send at most 40 kB."),

@@ -1,6 +1,6 @@
 """Every route of the desk: who may use it, what it takes, what it gives. OpenAPI is made from here."""
 
-from agent_api import calls, login, money, notices, payments
+from agent_api import calls, links, login, money, notices, payments
 from agent_api.openapi import read_document
 from agent_api.route import Access, Route
 from agent_api.schemas import (
@@ -16,6 +16,7 @@ from agent_api.schemas import (
     HistoryAnswer,
     KeptCardPaymentBody,
     LabelsAnswer,
+    LinkBody,
     LoginBody,
     PageAnswer,
     PaymentAnswer,
@@ -93,6 +94,23 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", PAYMENT + "/talk", payments.talk, Access.AGENT, "Pause to talk.", PaymentAnswer, TalkBody),
     Route("POST", PAYMENT + "/charge", payments.charge, Access.AGENT, "Charge.", PaymentAnswer),
     Route("POST", PAYMENT + "/cancel", payments.cancel, Access.AGENT, "Cancel.", PaymentAnswer),
+    Route(
+        "POST",
+        PAYMENT + "/link",
+        links.send_link,
+        Access.AGENT,
+        "Send the payment as a link; again: a fresh link, the one before opens nothing.",
+        PaymentAnswer,
+        LinkBody,
+    ),
+    Route(
+        "DELETE",
+        PAYMENT + "/link",
+        links.withdraw_link,
+        Access.AGENT,
+        "Withdraw the link: the payment is cancelled, unless it has been paid.",
+        PaymentAnswer,
+    ),
     Route(
         "GET",
         PAYMENT + "/history",

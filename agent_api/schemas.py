@@ -24,6 +24,7 @@ CODE_VALID_S_MAX = 7 * 24 * 3600
 """A payment code lives at most a week: it has only eight digits."""
 
 _RUN = re.compile(r"\d(?:[ ./#_-]?\d){12,}")
+_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _SEPARATOR = re.compile(r"[ ./#_-]")
 
 
@@ -44,6 +45,11 @@ def _no_pan(text: str) -> str:
     if looks_like_pan(text):
         raise PydanticCustomError("pan_not_allowed", "looks like a PAN")
     return text
+
+
+def _no_pan_but_a_number(text: str) -> str:
+    """One telephone number in ten passes the check digit of a PAN; with its plus sign it is none."""
+    return text if _NUMBER.fullmatch(text) else _no_pan(text)
 
 
 class Body(BaseModel):
@@ -193,6 +199,17 @@ class TalkBody(Body):
     on: bool
 
 
+class LinkBody(Body):
+    """Where the link goes: an address that the caller says, kept nowhere."""
+
+    channel: Literal["email", "sms"]
+    to: Annotated[
+        str,
+        Field(min_length=3, max_length=254, description="name@example.com, or +4915112345678."),
+        AfterValidator(_no_pan_but_a_number),
+    ]
+
+
 class Answer(BaseModel):
     """What leaves."""
 
@@ -209,6 +226,8 @@ class AgentAnswer(Answer):
     languages: tuple[str, ...]
     currencies: tuple[str, ...]
     purposes: tuple[str, ...]
+    channels: tuple[str, ...]
+    """How a payment link can be sent; empty when it cannot."""
     may: tuple[str, ...]
     """Permissions: `settle` and `refund` open the payments of others."""
 
@@ -297,6 +316,11 @@ class PaymentAnswer(Answer):
     """The money step under way: settle, void or refund."""
     checking: bool
     """The outcome of a charge or a step is being looked up: do not retry."""
+    link: str | None
+    """How far the payment's newest link is."""
+    link_text: str | None
+    link_until: str
+    """When it runs out, UTC."""
 
 
 class AttemptAnswer(Answer):

@@ -26,6 +26,7 @@ from pay_ivr.ids import now_ms
 from pay_ivr.journal import Journal
 from pay_ivr.logs import log, start_logging
 from pay_ivr.phones import Phones
+from pay_ivr.senders import channels_of
 from pay_ivr.settings import Settings
 from pay_ivr.sip.endpoint import SipEndpoint, SipSettings
 from pay_ivr.sip.registrar import Registrar
@@ -187,8 +188,11 @@ class App:
             codes=codes,
             catalogue=catalogue,
             tenants=desks,
+            channels=channels_of(tenants, self.settings.tenants_dir, self.settings.data_dir),
             settings=DeskSettings(
-                public_origin=self.settings.console_origin, proxy_ips=self.settings.proxies
+                public_origin=self.settings.console_origin,
+                link_origin=self.settings.link_origin,
+                proxy_ips=self.settings.proxies,
             ),
         )
         runner = DeskRunner(application)
@@ -255,12 +259,14 @@ class _Trace:
 
 
 def _desk_of(tenant: Tenant, folder: Path) -> TenantDesk:
-    payment = sections(folder / f"{tenant.tenant_id}.toml").get("payment", {})
+    file = sections(folder / f"{tenant.tenant_id}.toml")
+    payment = file.get("payment", {})
     return TenantDesk(
         name=tenant.name,
         languages=tenant.telephony.languages,
         currencies=tuple(payment.get("currencies", ())),
         purposes=tuple(payment.get("purposes", ())),
+        links="links" in file,
     )
 
 

@@ -13,7 +13,7 @@ from fluent.runtime import FluentBundle, FluentResource
 from fluent.syntax import ast
 
 from pay_ivr.languages import Language, languages, sentences
-from vault import DeclineReason, Field, FieldProblem, FieldState, NextStep, PaymentState
+from vault import DeclineReason, Field, FieldProblem, FieldState, LinkState, NextStep, PaymentState
 
 NAME_MAX = 80
 """Characters of a free-text value such as a tenant's name; a longer one is no name."""
@@ -61,6 +61,8 @@ class Key(StrEnum):
     CAPTURE_RESTARTED = "capture_restarted"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+    LINK_SENT = "link_sent"
+    LINK_DECLINED = "link_declined"
     AGENT_LOST_CONFIRM = "agent_lost_confirm"
     NOT_CHARGED_GOODBYE = "not_charged_goodbye"
     RECEIPT = "receipt"
@@ -100,6 +102,7 @@ LABEL_PREFIXES: Mapping[type[StrEnum], str] = {
     NextStep: "next",
     Field: "field",
     FieldState: "field_state",
+    LinkState: "link",
 }
 """Which of the door's words have console labels: `desk_<prefix>_<word>`."""
 

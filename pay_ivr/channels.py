@@ -87,9 +87,12 @@ class Channels:
         """What a tenant can send by."""
         return tuple(medium for medium in Medium if medium in self._channels.get(tenant, {}))
 
-    async def send(self, tenant: str, message: Message) -> None:
-        """As `Channel.send`; ChannelError("channel_off") when the tenant has no such channel."""
-        channel = self._channels.get(tenant, {}).get(message.medium)
-        if channel is None:
+    def check(self, tenant: str, medium: Medium) -> None:
+        """ChannelError("channel_off") when the tenant has no such channel."""
+        if medium not in self._channels.get(tenant, {}):
             raise ChannelError("channel_off", "This tenant does not send such messages. Use another channel.")
-        await channel.send(message)
+
+    async def send(self, tenant: str, message: Message) -> None:
+        """As `check` and `Channel.send`."""
+        self.check(tenant, message.medium)
+        await self._channels[tenant][message.medium].send(message)

@@ -1,6 +1,6 @@
 """Reads every tenant file as a node will and names the first wrong line: for `pay-ivr check` and `serve`.
 
-The `[payment]` section is the vault's; its own reader checks it, in a process of its own,
+The `[payment]` and `[links]` sections are the vault's; its own reader checks them, in a process of its own,
 because nothing here may import it.
 """
 
@@ -9,6 +9,7 @@ import sys
 
 from pay_ivr.facts import CallError
 from pay_ivr.flow import load_flow
+from pay_ivr.senders import messages_of
 from pay_ivr.settings import Settings
 from pay_ivr.tenants import Did, Tenant, TenantError, line_of, load_tenants, read_text
 
@@ -29,6 +30,7 @@ def checked_tenants(settings: Settings) -> dict[str, Tenant]:
     tenants = load_tenants(settings.tenants_dir)
     for tenant in tenants.values():
         text = read_text(settings.tenants_dir / f"{tenant.tenant_id}.toml")
+        messages_of(tenant, settings.tenants_dir)
         for number, did in enumerate(tenant.telephony.did):
             field, problem = _problem_of(did)
             if problem:

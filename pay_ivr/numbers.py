@@ -8,10 +8,11 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 
 from babel.core import Locale
-from babel.numbers import get_currency_name, get_currency_precision
+from babel.numbers import format_currency, get_currency_name, get_currency_precision
 from unicode_rbnf import RbnfEngine
 
 SPOKEN_MAX = 999_999_999
@@ -74,6 +75,13 @@ def split_money(amount_minor: int, currency: str) -> Money:
     places = ISO_PLACES.get(currency, get_currency_precision(currency))
     whole, fraction = divmod(int(amount_minor), 10**places)
     return Money(whole, fraction, places)
+
+
+def written(tag: str, amount_minor: int, currency: str) -> str:
+    """The amount in figures, as people of a language write it: `19,95 €`; no cent is ever rounded away."""
+    money = split_money(amount_minor, currency)
+    amount = Decimal(amount_minor).scaleb(-money.places)
+    return format_currency(amount, currency, locale=tag.replace("-", "_"), decimal_quantization=False)
 
 
 def currency_name(locale: str, currency: str, count: int, own: CurrencyNames) -> str:

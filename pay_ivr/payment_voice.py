@@ -128,5 +128,7 @@ _SPOKEN: Mapping[Why, _Say] = {
     Why.NEEDS_ACTION: _fixed(Key.DECLINED_ONLINE_CONFIRMATION),
     Why.CANCELLED: _fixed(Key.CANCELLED),
     Why.EXPIRED: _fixed(Key.EXPIRED),
+    Why.LINK_DECLINED: _fixed(Key.LINK_DECLINED),
 }
-"""Why → what is said. Silent on purpose: CREATED, KEY, FIELD_COMPLETE, HELP_ASKED, CHARGING."""
+"""Why → what is said. Silent on purpose: CREATED, KEY, FIELD_COMPLETE, HELP_ASKED, CHARGING; and LINK_MADE,
+which is told when its message has been sent."""

@@ -52,7 +52,9 @@ class SmtpSection(_Section):
     """`[messages.smtp]`: how e-mail leaves."""
 
     host: _Host
+    """Takes submissions (RFC 6409)."""
     port: _Port = 587
+    """465 goes with `tls`."""
     security: Literal["starttls", "tls", "plain"] = "starttls"
     """`plain` only to a host on loopback."""
     sender: _Sender
@@ -77,6 +79,7 @@ class SmsSection(_Section):
     sender: Annotated[str, Field(pattern=r"^(?:[A-Za-z0-9 ]{1,11}|\+[0-9]{7,15})$")]
     """As shown on the telephone."""
     ca_file: str = ""
+    """As of `[messages.smtp]`."""
 
     @model_validator(mode="after")
     def _secret_stays_secret(self) -> Self:
@@ -94,7 +97,9 @@ class MessagesSection(_Section):
     folder: bool = False
     """Write every message to a file instead of sending it: demo and tests; never for a live tenant."""
     smtp: SmtpSection | None = None
+    """E-mail; see `[messages.smtp]`."""
     sms: SmsSection | None = None
+    """SMS; see `[messages.sms]`."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

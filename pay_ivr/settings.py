@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     console_origin: str | None = Field(None, pattern=r"^https?://[^/\s]+$")
     """`https://desk.example`, when a proxy in front of the console changes Host. Browsers take the login
     cookie over TLS and on loopback only, so a console for others stands behind a proxy that ends TLS."""
+    link_origin: str | None = Field(None, pattern=r"^https?://[^/\s]+$")
+    """`https://pay.example`, where payers open payment links; only `/pay/` and `/hooks/` need to be
+    reached from outside. Without it links lead to the console's own address."""
     proxy_ips: str = ""
     """Comma-separated addresses of those proxies: their last X-Forwarded-For entry is the asker's address."""
     sip_udp_port: int = Field(5060, ge=0, le=65535)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pay_ivr.aftermath import Orphans, PastCall
 from pay_ivr.call import Call, CallState, EndReason, caller_of
+from pay_ivr.catalogue import Key
 from pay_ivr.codes import PaymentCodes, PreparedPayment, code_after
 from pay_ivr.contact import Contact
 from pay_ivr.facts import CallChanged, CallError, CallFact, CallView
@@ -20,6 +21,7 @@ from pay_ivr.ids import new_id, now_ms, utc_now
 from pay_ivr.journal import Journal
 from pay_ivr.leg import Leg
 from pay_ivr.logs import log
+from pay_ivr.payment_voice import Sentence
 from pay_ivr.settings import Settings
 from pay_ivr.sip.endpoint import SipEndpoint
 from pay_ivr.sip.errors import LocalSipError
@@ -35,6 +37,7 @@ from vault import (
     NewPayment,
     Payment,
     PaymentChanged,
+    PaymentState,
     Unreachable,
     VaultError,
     Why,
@@ -154,6 +157,25 @@ class Switchboard:
         """Cancels a payment that is not charged."""
         self._holder(payment_id)
         return self._keep(await self._door.cancel(payment_id, by))
+
+    async def open_link(self, payment_id: str, *, by: str, return_url: str) -> tuple[Payment, str]:
+        """A link in the caller's language, and its token, which is told this once; what was keyed is gone."""
+        contact = self._bridged(self._holder(payment_id).call.call_id)
+        payment, token = await self._door.open_link(
+            payment_id, by=by, language=contact.call.language, return_url=return_url
+        )
+        return self._keep(payment), token
+
+    def link_sent(self, payment_id: str) -> None:
+        """The caller hears that the message is on its way."""
+        contact = self._holder(payment_id)
+        if isinstance(contact, Contact) and contact.call.live:
+            contact.speaker.tell((Sentence(Key.LINK_SENT),))
+
+    def check_linked(self, payment_id: str) -> None:
+        """CallError("not_linked") when the payment is not out on a link."""
+        if self.payment(payment_id).state is not PaymentState.LINKED:
+            raise CallError("not_linked", "No link of this payment is open; read the payment again.")
 
     async def hang_up(self, call_id: str, by: str) -> CallView:
         """Ends a call from the desk."""

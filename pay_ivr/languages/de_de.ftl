@@ -46,6 +46,8 @@ time_warning = Bitte beachten Sie: Es { $seconds ->
 capture_restarted = Wir wurden kurz unterbrochen. Es wurde nichts abgebucht.
 cancelled = Die Zahlung wurde abgebrochen. Es wurde nichts abgebucht.
 expired = Die Zeit für diese Zahlung ist abgelaufen. Es wurde nichts abgebucht.
+link_sent = Ich habe Ihnen einen Link geschickt. Bitte zahlen Sie dort mit Ihrer Karte. Sie können in der Leitung bleiben oder auflegen.
+link_declined = Ihre Bank hat die Zahlung auf der Seite abgelehnt. Es wurde nichts abgebucht. Sie können es dort mit einer anderen Karte noch einmal versuchen.
 agent_lost_confirm = Die Verbindung zu unserem Mitarbeiter ist abgebrochen. Der Betrag ist: { MONEY($amount_minor, $currency) }. Um jetzt zu zahlen, drücken Sie die Eins. Wenn Sie nichts tun, wird nichts abgebucht.
 not_charged_goodbye = Es wurde nichts abgebucht. Auf Wiederhören.
 receipt = Ihre Belegnummer lautet: { CODE($receipt) }. Noch einmal: { CODE($receipt) }.
@@ -79,6 +81,16 @@ desk_state_voided = Storniert
 desk_state_refunded = Erstattet
 desk_state_checked = Karte geprüft
 desk_state_linked = Zahlt per Link
+
+desk_link_making = Seite wird beim Anbieter angefragt
+desk_link_made = Gesendet, noch nicht geöffnet
+desk_link_opened = Vom Zahler geöffnet
+desk_link_declined = Dort abgelehnt; andere Karte möglich
+desk_link_closing = Wird geschlossen
+desk_link_paid = Bezahlt
+desk_link_expired = Abgelaufen
+desk_link_closed = Zurückgezogen
+desk_link_failed = Nicht gesendet: der Anbieter antwortet nicht
 
 desk_decline_funds = Kartenlimit oder Deckung
 desk_decline_pan_wrong = Kartennummer nicht angenommen

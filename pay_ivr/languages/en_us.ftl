@@ -46,6 +46,8 @@ time_warning = Please note: { CARDINAL($seconds) } { $seconds ->
 capture_restarted = We were interrupted for a moment. Nothing has been charged.
 cancelled = The payment has been cancelled. Nothing has been charged.
 expired = The time for this payment is over. Nothing has been charged.
+link_sent = I have sent you a link. Please pay there with your card. You can stay on the line, or hang up.
+link_declined = Your bank has declined the payment on the page. Nothing has been charged. You can try again there with a different card.
 agent_lost_confirm = Your agent is no longer on the line. To pay { MONEY($amount_minor, $currency) } now, press one. If you do nothing, nothing is charged.
 not_charged_goodbye = Nothing has been charged. Goodbye.
 receipt = Your receipt number is: { CODE($receipt) }. Once more: { CODE($receipt) }.
@@ -79,6 +81,16 @@ desk_state_voided = Voided
 desk_state_refunded = Refunded
 desk_state_checked = Card checked
 desk_state_linked = Paying by link
+
+desk_link_making = Asking the provider for a page
+desk_link_made = Sent, not opened yet
+desk_link_opened = Opened by the payer
+desk_link_declined = Declined there; another card may be tried
+desk_link_closing = Being closed
+desk_link_paid = Paid
+desk_link_expired = Run out
+desk_link_closed = Withdrawn
+desk_link_failed = Not sent: the provider does not answer
 
 desk_decline_funds = Card limit or funds
 desk_decline_pan_wrong = Card number not accepted

@@ -46,6 +46,8 @@ time_warning = Atención: { $seconds ->
 capture_restarted = Ha habido una breve interrupción. No se ha cobrado nada.
 cancelled = El pago se ha cancelado. No se ha cobrado nada.
 expired = El tiempo para este pago ha terminado. No se ha cobrado nada.
+link_sent = Le he enviado un enlace. Por favor, pague allí con su tarjeta. Puede seguir en la línea o colgar.
+link_declined = Su banco ha rechazado el pago en la página. No se ha cobrado nada. Puede intentarlo allí con otra tarjeta.
 agent_lost_confirm = Su agente ya no está en la línea. Para pagar ahora { MONEY($amount_minor, $currency) }, pulse uno. Si no hace nada, no se cobrará nada.
 not_charged_goodbye = No se ha cobrado nada. Adiós.
 receipt = El número de su recibo es: { CODE($receipt) }. Se lo repito: { CODE($receipt) }.
@@ -79,6 +81,16 @@ desk_state_voided = Anulado
 desk_state_refunded = Reembolsado
 desk_state_checked = Tarjeta comprobada
 desk_state_linked = Pagando por enlace
+
+desk_link_making = Pidiendo la página al proveedor
+desk_link_made = Enviado, aún sin abrir
+desk_link_opened = Abierto por el pagador
+desk_link_declined = Rechazado allí; se puede usar otra tarjeta
+desk_link_closing = Cerrándose
+desk_link_paid = Pagado
+desk_link_expired = Caducado
+desk_link_closed = Retirado
+desk_link_failed = Sin enviar: el proveedor no responde
 
 desk_decline_funds = Límite o saldo de la tarjeta
 desk_decline_pan_wrong = Número de tarjeta no aceptado

@@ -46,6 +46,8 @@ time_warning = Attention : il vous reste { CARDINAL($seconds, gender: "feminine"
 capture_restarted = Nous avons été interrompus un instant. Rien n'a été débité.
 cancelled = Le paiement est annulé. Rien n'a été débité.
 expired = Le temps prévu pour ce paiement est écoulé. Rien n'a été débité.
+link_sent = Je vous ai envoyé un lien. Merci d'y payer avec votre carte. Vous pouvez rester en ligne ou raccrocher.
+link_declined = Votre banque a refusé le paiement sur la page. Rien n'a été débité. Vous pouvez y réessayer avec une autre carte.
 agent_lost_confirm = Votre conseiller n'est plus en ligne. Pour payer maintenant { MONEY($amount_minor, $currency) }, appuyez sur un. Si vous ne faites rien, rien ne sera débité.
 not_charged_goodbye = Rien n'a été débité. Au revoir.
 receipt = Votre numéro de reçu est : { CODE($receipt) }. Je répète : { CODE($receipt) }.
@@ -79,6 +81,16 @@ desk_state_voided = Annulé après accord
 desk_state_refunded = Remboursé
 desk_state_checked = Carte vérifiée
 desk_state_linked = Paiement par lien
+
+desk_link_making = Page demandée au prestataire
+desk_link_made = Envoyé, pas encore ouvert
+desk_link_opened = Ouvert par le payeur
+desk_link_declined = Refusé là-bas ; une autre carte est possible
+desk_link_closing = En cours de fermeture
+desk_link_paid = Payé
+desk_link_expired = Expiré
+desk_link_closed = Retiré
+desk_link_failed = Non envoyé : le prestataire ne répond pas
 
 desk_decline_funds = Plafond ou solde de la carte
 desk_decline_pan_wrong = Numéro de carte refusé

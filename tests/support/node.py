@@ -38,6 +38,9 @@ TENANT_HEAD = """
 name = "Demo Travel"
 [telephony]
 languages = ["en-US", "de-DE", "es-ES", "fr-FR"]
+[links]
+[messages]
+folder = true
 [payment]
 provider = "sandbox"
 currencies = ["EUR", "USD", "JPY"]

@@ -9,10 +9,11 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from pay_ivr.senders import MessagesSection, SmsSection, SmtpSection
 from pay_ivr.settings import FILE_VARIABLE, PREFIX, Settings
 from pay_ivr.tenants import Did, Telephony
 from vault.providers.base import Option, options_of, provider_names
-from vault.tenant import FeesSection, LimitsSection, PaymentSection
+from vault.tenant import FeesSection, LimitsSection, LinksSection, PaymentSection
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
 
@@ -40,6 +41,10 @@ def document() -> str:
         TENANT_HEAD,
         "### `[telephony]`\n\n" + _table(Telephony, leave_out=("did",)),
         "### `[[telephony.did]]`, one per number\n\n" + _table(Did),
+        "### `[links]`, when payments may be sent as links\n\n" + _table(LinksSection),
+        "### `[messages]`\n\n" + _table(MessagesSection),
+        "### `[messages.smtp]`\n\n" + _table(SmtpSection),
+        "### `[messages.sms]`\n\n" + _table(SmsSection),
         "### `[payment]`\n\n" + _table(PaymentSection, leave_out=("options",)),
         "### `[payment.limits]`\n\n" + _table(LimitsSection),
         "### `[payment.fees.<provider>.<currency>]`\n\n" + _table(FeesSection),
