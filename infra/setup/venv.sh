@@ -14,6 +14,7 @@ if [ "$depth" = dev ] || [ -e .venv/.dev ]; then lock=requirements-dev.lock; fi
 echo "set-up: installing $lock"
 VIRTUAL_ENV=$PWD/.venv .venv/bin/uv pip sync --quiet --require-hashes "$lock"
 VIRTUAL_ENV=$PWD/.venv .venv/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
+.venv/bin/python -m vault.media.lane_build | sed "s/^/set-up: /"
 touch .venv/.runtime
 if [ "$lock" = requirements-dev.lock ]; then touch .venv/.dev; fi
 echo "set-up: ready"

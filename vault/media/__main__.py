@@ -27,6 +27,9 @@ def main() -> None:
     parser.add_argument(
         "--orphan-ms", type=int, default=int(ORPHAN_MS), help="end legs this long after the app"
     )
+    parser.add_argument(
+        "--no-native", dest="native", action="store_false", help="carry packets in Python alone"
+    )
     options = parser.parse_args()
     if not 1024 <= options.port_first < options.port_last <= 65_535:
         parser.error("the port range must lie within 1024-65535 and hold at least two ports")

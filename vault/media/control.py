@@ -19,11 +19,11 @@ from typing import Final
 from vault.door import Refused, Remote
 from vault.media.capturing import Capturing
 from vault.media.collection import OPEN_DIGITS_MAX, TIMEOUT_MS_MAX, TIMEOUT_MS_MIN, Collection, Outcome
-from vault.media.leg import Role
+from vault.media.leg import Role, Watcher
 from vault.media.party import Party
 from vault.media.player import PLAYLIST_MAX, PROMPT_BYTES_MAX
 from vault.media.prompting import Prompting
-from vault.media.relay import Relay, Watcher
+from vault.media.relay import Relay
 from vault.media.request import BAD_MESSAGE, Request
 from vault.media.upkeep import Upkeep
 

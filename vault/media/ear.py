@@ -29,37 +29,65 @@ IDLE_TICKS: Final = round(IDLE_MS / FRAME_MS)
 IDLE_TICKS_MAX: Final = 30_000
 """Where counting stops."""
 
+DEPTH: Final = 4
+"""Frames a row holds between two turns: 80 ms, which a process that was kept from running catches up with."""
+CLOSED: Final = 0x80
+"""In `EarMemory.taken`: the row's frames go through the reorder buffer."""
+
+
+class EarMemory:
+    """The frames of this turn by row, where a carrier can lay them without asking."""
+
+    def __init__(self, rows_max: int) -> None:
+        self.rows_max = rows_max
+        self.taken = bytearray(rows_max)
+        """By row: how many frames wait; DEPTH or more (CLOSED is more) when no other may be laid here."""
+        self.frames = bytearray(DEPTH * rows_max * FRAME_BYTES)
+        """Frame by depth, then by row."""
+        view = memoryview(self.frames)
+        self.slots = [view[at : at + FRAME_BYTES] for at in range(0, len(view), FRAME_BYTES)]
+
+    def lay(self, row: int, frame: memoryview | bytes) -> bool:
+        """Keep a row's next frame for its turn; False when it may not be laid here."""
+        depth = self.taken[row]
+        if depth >= DEPTH:
+            return False
+        self.slots[depth * self.rows_max + row][:] = frame
+        self.taken[row] = depth + 1
+        return True
+
+    def last(self, row: int) -> memoryview:
+        """The frame laid last; between turns, any of the last ones."""
+        depth = max(0, (self.taken[row] & ~CLOSED) - 1)
+        return self.slots[depth * self.rows_max + row]
+
+    def fill(self, row: int, frame: bytes) -> None:
+        """Overwrite everything of a row."""
+        for slot in self.slots[row :: self.rows_max]:
+            slot[:] = frame
+
 
 class Ear:
     """Hears one caller; made by `Ears.open`."""
 
     __slots__ = (
-        "_direct",
         "_ears",
         "_last_info_ms",
+        "_memory",
         "_ragged",
         "_ragged_sequence",
-        "arrived",
         "merge",
         "on_key",
-        "ready",
         "receiver",
         "reorder",
         "row",
-        "slot",
     )
 
-    def __init__(self, ears: "Ears", row: int, slot: memoryview, on_key: KeyHandler) -> None:
+    def __init__(self, ears: "Ears", row: int, on_key: KeyHandler) -> None:
         self._ears = ears
         self.row = row
         self.on_key = on_key
-        self.slot = slot
-        """This row of the next batch; afterwards the last frame heard."""
-        self.ready = True
-        """The next packet in order may go straight into the slot; then `arrived` must be told."""
-        self.arrived = ears.arrived.append
-        self._direct = True
-        """Nothing waits in the reorder buffer."""
+        self._memory = ears.memory
         self.receiver = EventReceiver()
         self.merge = KeyMerge()
         self._ragged = bytearray()
@@ -74,37 +102,29 @@ class Ear:
         """Listen in `codec` from now on."""
         self._ears.alaw[self.row] = codec == "PCMA"
         self.reorder = ReorderBuffer(SILENCE[codec])
-        self.slot[:] = SILENCE[codec]
+        self._memory.fill(self.row, SILENCE[codec])
 
     def in_order(self, sequence: int, payload: memoryview | bytes) -> None:
-        """20 ms in the leg's codec, next in sequence; `leg.py` repeats the short way of this."""
-        if self.ready:
-            self.slot[:] = payload
-            self.ready = False
-            self.arrived(self)
-        else:
+        """20 ms in the leg's codec, next in sequence; the short way of `lane.py` does the same."""
+        if not self._memory.lay(self.row, payload):
             self.out_of_order(sequence, payload, sequence)
 
     def out_of_order(self, sequence: int, payload: memoryview | bytes, expected: int) -> None:
         """20 ms whose turn it is not; `expected` is the sequence number that should have come."""
-        if self._direct:
-            self.reorder.follow(expected, self.slot)
-            self._direct = self.ready = False
+        if not self._memory.taken[self.row] & CLOSED:
+            self.reorder.follow(expected, self._memory.last(self.row))
+            self._memory.taken[self.row] |= CLOSED
         self._ears.reordering.add(self)
         self.reorder.push(sequence, payload)
-
-    def turn(self) -> None:
-        """The frame in the slot has been heard."""
-        self.ready = self._direct
 
     def reordered(self, now_ms: float) -> list[bytes]:
         """Frames that the reorder buffer lets go, oldest first."""
         frames = self.reorder.pop(now_ms)
         if not self.reorder.waits:
-            self._direct = self.ready = True
+            self._memory.taken[self.row] &= ~CLOSED
             self._ears.reordering.discard(self)
             if frames:
-                self.slot[:] = frames[-1]
+                self._memory.last(self.row)[:] = frames[-1]
         return frames
 
     def ragged(self, payload: bytes) -> None:
@@ -154,7 +174,7 @@ class Ear:
         """A mode switch: keys that wait belong to neither side, and audio heard so far is overwritten."""
         self.merge.reset()
         self.reorder.wipe()
-        self.slot[:] = SILENCE["PCMA" if self._ears.alaw[self.row] else "PCMU"]
+        self._memory.fill(self.row, SILENCE["PCMA" if self._ears.alaw[self.row] else "PCMU"])
         self._ragged[:] = bytes(len(self._ragged))
         self._ragged.clear()
 
@@ -166,15 +186,15 @@ class Ears:
         self.now_ms = 0.0
         self.detector = InbandDetector(rows_max)
         self.gate = TalkGate(rows_max)
-        self.arrived: list[Ear] = []
-        """Ears whose slot holds a frame of this turn."""
+        self.memory = EarMemory(rows_max)
+        self._taken = np.frombuffer(self.memory.taken, np.uint8)
         self.reordering: set[Ear] = set()
         """Ears whose stream goes through the reorder buffer."""
         self.held: set[Ear] = set()
         """Ears whose telephone-event may end by silence."""
         self.alaw: NDArray[np.bool_] = np.zeros(rows_max, np.bool_)
-        self._frames: NDArray[np.uint8] = np.zeros((rows_max, FRAME_BYTES), np.uint8)
-        self._batch = np.zeros_like(self._frames)
+        self._frames = np.frombuffer(self.memory.frames, np.uint8).reshape(DEPTH, rows_max, FRAME_BYTES)
+        self._batch = np.zeros((rows_max, FRAME_BYTES), np.uint8)
         self._quiet_ticks = np.full(rows_max, IDLE_TICKS_MAX, np.int16)
         self._talking: dict[int, Callable[[bytes | None], None]] = {}
         self._waiting: dict[Ear, float] = {}
@@ -184,7 +204,7 @@ class Ears:
     def open(self, on_key: KeyHandler) -> Ear:
         """An ear for one more caller; IndexError beyond `rows_max`."""
         row = self._free.pop()
-        ear = Ear(self, row, memoryview(self._frames[row]), on_key)
+        ear = Ear(self, row, on_key)
         self._ears[row] = ear
         self._quiet_ticks[row] = IDLE_TICKS_MAX
         self.detector.reset(row)
@@ -197,8 +217,7 @@ class Ears:
         self.mute(ear)
         self.held.discard(ear)
         self.reordering.discard(ear)
-        if ear in self.arrived:
-            self.arrived.remove(ear)
+        self.memory.taken[ear.row] = 0
         self._waiting.pop(ear, None)
         del self._ears[ear.row]
         self._free.append(ear.row)
@@ -227,16 +246,15 @@ class Ears:
                 self._waiting.pop(ear, None)
 
     def _hear_tones(self, now_ms: float) -> None:
-        """What arrived in order as one batch; then, depth by depth, what the reorder buffers let go."""
-        rows = [ear.row for ear in self.arrived]
-        for ear in self.arrived:
-            ear.turn()
-        self.arrived.clear()
+        """What arrived in order, then, depth by depth, what the reorder buffers let go."""
+        waiting = self._taken & ~np.uint8(CLOSED)
+        self._taken &= CLOSED
         self._quiet_ticks += 1
-        if rows:
-            self._quiet_ticks[rows] = 0
+        self._quiet_ticks[waiting > 0] = 0
+        for depth in range(waiting.max(initial=0)):
+            rows = np.flatnonzero(waiting > depth)
             batch = self._batch[: len(rows)]
-            np.take(self._frames, rows, axis=0, out=batch)
+            np.take(self._frames[depth], rows, axis=0, out=batch, mode="clip")
             self._hear(rows, batch, now_ms)
             batch.fill(0)
         late = [(ear.row, ear.reordered(now_ms)) for ear in tuple(self.reordering)]
@@ -244,12 +262,12 @@ class Ears:
         late += [(row, [SILENCE["PCMA" if self.alaw[row] else "PCMU"]] * SILENCE_MAX) for row in silent]
         for depth in range(max((len(frames) for _, frames in late), default=0)):
             deep = [(row, frames[depth]) for row, frames in late if depth < len(frames)]
-            rows = [row for row, _ in deep]
+            rows = np.array([row for row, _ in deep], np.intp)
             codes = np.frombuffer(b"".join(frame for _, frame in deep), np.uint8)
             self._hear(rows, codes.reshape(len(rows), FRAME_BYTES), now_ms)
         np.minimum(self._quiet_ticks, IDLE_TICKS_MAX, out=self._quiet_ticks)
 
-    def _hear(self, rows: list[int], frames: NDArray[np.uint8], now_ms: float) -> None:
+    def _hear(self, rows: NDArray[np.intp], frames: NDArray[np.uint8], now_ms: float) -> None:
         """One frame for each row."""
         flags = self.alaw[rows]
         for row, key in self.detector.feed(rows, frames, flags):
@@ -257,8 +275,8 @@ class Ears:
             ear.inband(key, now_ms)
             self._waiting[ear] = now_ms + INBAND_WAIT_MS + FRAME_MS
         if self._talking:
-            picked = [at for at, row in enumerate(rows) if row in self._talking]
-            for row, frame in self.gate.feed([rows[at] for at in picked], frames[picked], flags[picked]):
+            picked = [at for at, row in enumerate(rows.tolist()) if row in self._talking]
+            for row, frame in self.gate.feed(rows[picked].tolist(), frames[picked], flags[picked]):
                 take = self._talking.get(row)
                 if take is not None:
                     take(frame)

@@ -66,13 +66,14 @@ _RESPONSE_MIN: Final = 0.15
 
 
 def _basis() -> NDArray[np.float32]:
-    """(160, 16): per tone a cosine and a minus sine column, so that a product row is eight complex numbers.
+    """(80, 16): per tone a cosine and a minus sine column, so that a product row is eight complex numbers.
 
-    A sine of amplitude A gives magnitude A.
+    It sees half a window: the tones of a whole one are those of its first half and, turned by `_TURN`, of its
+    second, so that every sample is multiplied once. A sine of amplitude A gives magnitude A in the whole.
     """
-    phase = 2 * np.pi * np.outer(np.arange(WINDOW) / SAMPLE_RATE_HZ, FREQUENCIES_HZ)
+    phase = 2 * np.pi * np.outer(np.arange(HOP) / SAMPLE_RATE_HZ, FREQUENCIES_HZ)
     pairs = np.stack((np.cos(phase), -np.sin(phase)), 2)
-    return (pairs.reshape(WINDOW, 2 * _TONES) * (2 / WINDOW)).astype(np.float32)
+    return (pairs.reshape(HOP, 2 * _TONES) * (2 / WINDOW)).astype(np.float32)
 
 
 def _power(db: float) -> np.float32:
@@ -82,7 +83,8 @@ def _power(db: float) -> np.float32:
 _BASIS: Final = _basis()
 _HERTZ: Final = np.array(FREQUENCIES_HZ, np.float32)
 _OFF_MAX_HZ: Final = _HERTZ * np.float32(FREQUENCY_OFF_MAX)
-_ADVANCE: Final = np.exp(-2j * np.pi * _HERTZ * HOP / SAMPLE_RATE_HZ).astype(np.complex64)
+_TURN: Final = np.exp(-2j * np.pi * _HERTZ * HOP / SAMPLE_RATE_HZ).astype(np.complex64)
+"""Phase of each tone's basis one hop later; also what a steady tone advances from window to window."""
 _HERTZ_PER_RADIAN: Final = np.float32(SAMPLE_RATE_HZ / (2 * np.pi * HOP))
 _KEY_TABLE: Final = np.array(KEYS, np.int8)
 _POWER_MIN: Final = np.float32(2 * MEAN_SQUARE_0_DBM0 * 10 ** (LEVEL_MIN_DBM0 / 10))
@@ -102,10 +104,17 @@ Flags = Sequence[bool] | NDArray[np.bool_]
 
 def decode(frames: Frames, alaw_flags: Flags, out: NDArray[np.float32]) -> None:
     """Writes the samples of each row's frame to `out` (n, 160); ValueError when a frame has another size."""
-    count = len(out)
     codes = frames if isinstance(frames, np.ndarray) else np.frombuffer(b"".join(frames), np.uint8)
-    laws = np.asarray(alaw_flags, np.uint16)[:, None] * np.uint16(256)
-    np.take(DECODE_FLOAT32, codes.reshape(count, FRAME_BYTES) + laws, out=out, mode="clip")
+    codes = codes.reshape(len(out), FRAME_BYTES)
+    if np.any(alaw_flags):
+        np.take(
+            DECODE_FLOAT32,
+            codes + np.asarray(alaw_flags, np.uint16)[:, None] * np.uint16(256),
+            out=out,
+            mode="clip",
+        )
+    else:
+        np.take(DECODE_FLOAT32, codes, out=out, mode="clip")
 
 
 class _Windows:
@@ -137,7 +146,7 @@ class _Windows:
         column = np.stack((self.low[:, picked], self.high[:, picked]), 2)
         step = np.arange(2)[:, None, None]
         now, before = self.tones[step + 1, picked[:, None], column], self.tones[step, picked[:, None], column]
-        off_hz = np.angle(now * before.conj() * _ADVANCE[column]) * _HERTZ_PER_RADIAN
+        off_hz = np.angle(now * before.conj() * _TURN[column]) * _HERTZ_PER_RADIAN
         response = np.maximum(np.sinc(off_hz * np.float32(WINDOW / SAMPLE_RATE_HZ)) ** 2, _RESPONSE_MIN)
         power, power_before = np.abs(now) ** 2 / response, np.abs(before) ** 2 / response
         fits = (np.abs(off_hz) <= _OFF_MAX_HZ[column]) & (np.minimum(power, power_before) > _POWER_MIN)
@@ -152,12 +161,13 @@ class _Windows:
 class InbandDetector:
     """Detector of up to `rows_max` calls; the caller of `feed` decides which row is which call.
 
-    Audio stays in preallocated arrays, overwritten after use; `reset` clears a row.
+    Audio stays in one preallocated array, overwritten after use; `reset` clears a row.
     """
 
     def __init__(self, rows_max: int) -> None:
         self.rows_max = rows_max
-        self._tail = np.zeros((rows_max, HOP), np.float32)
+        self._half = np.zeros((rows_max, _TONES), np.complex64)
+        self._half_energy = np.zeros(rows_max, np.float32)
         self._tones = np.zeros((rows_max, _TONES), np.complex64)
         self._energy = np.zeros(rows_max, np.float32)
         self._key = np.full(rows_max, _NO_KEY, np.int8)
@@ -165,16 +175,17 @@ class InbandDetector:
         self._misses = np.zeros(rows_max, np.int8)
         self._run = np.zeros(rows_max, np.int8)
         self._loud = np.zeros(rows_max, np.int16)
-        self._audio = np.zeros((rows_max, HOP + FRAME_BYTES), np.float32)
-        self._windows = np.zeros((2 * rows_max, WINDOW), np.float32)
+        self._audio = np.zeros((rows_max, FRAME_BYTES), np.float32)
 
     def __repr__(self) -> str:
         return f"InbandDetector({self.rows_max})"
 
     def reset(self, row: int) -> None:
         """Forgets everything about a row: a new call, or a mode switch."""
-        for array in (self._tail, self._tones, self._energy, self._misses, self._run, self._loud):
+        for array in (self._half, self._half_energy, self._tones, self._energy):
             array[row] = 0
+        for counter in (self._misses, self._run, self._loud):
+            counter[row] = 0
         self._key[row] = _NO_KEY
         self._response[row] = 1
 
@@ -186,7 +197,9 @@ class InbandDetector:
         """True while somebody speaks: loud frames without a key's tone, held on for 300 ms."""
         return bool(self._loud[row] > 0)
 
-    def feed(self, rows: Sequence[int], frames: Frames, alaw_flags: Flags) -> list[tuple[int, int]]:
+    def feed(
+        self, rows: Sequence[int] | NDArray[np.intp], frames: Frames, alaw_flags: Flags
+    ) -> list[tuple[int, int]]:
         """(row, key) of each key first heard in these frames, one frame for each row.
 
         A row may stand in `rows` once; more frames of one row take more calls.
@@ -212,17 +225,19 @@ class InbandDetector:
     def _measure(self, index: NDArray[np.intp], frames: Frames, alaw_flags: Flags) -> _Windows:
         """Tones and energy of the two windows that end with each half of the frames."""
         count = len(index)
-        audio, windows = self._audio[:count], self._windows[: 2 * count]
-        audio[:, :HOP] = self._tail[index]
-        decode(frames, alaw_flags, audio[:, HOP:])
-        self._tail[index] = audio[:, -HOP:]
-        windows[:count], windows[count:] = audio[:, :WINDOW], audio[:, HOP:]
+        audio = self._audio[:count]
+        decode(frames, alaw_flags, audio)
+        halves = audio.reshape(2 * count, HOP)
+        seen = (halves @ _BASIS).view(np.complex64).reshape(count, 2, _TONES)
+        sums = np.einsum("ij,ij->i", halves, halves).reshape(count, 2)
+        audio.fill(0)
         tones, energy = np.empty((3, count, _TONES), np.complex64), np.empty((3, count), np.float32)
         tones[0], energy[0] = self._tones[index], self._energy[index]
-        tones[1:] = (windows @ _BASIS).view(np.complex64).reshape(2, count, _TONES)
-        energy[1:] = np.einsum("ij,ij->i", windows, windows).reshape(2, count) / np.float32(WINDOW)
-        audio.fill(0)
-        windows.fill(0)
+        tones[1] = self._half[index] + seen[:, 0] * _TURN
+        tones[2] = seen[:, 0] + seen[:, 1] * _TURN
+        energy[1] = (self._half_energy[index] + sums[:, 0]) / np.float32(WINDOW)
+        energy[2] = (sums[:, 0] + sums[:, 1]) / np.float32(WINDOW)
+        self._half[index], self._half_energy[index] = seen[:, 1], sums[:, 1]
         return _Windows(tones, energy)
 
     def _decide(self, index: NDArray[np.intp], seen: _Windows) -> list[tuple[int, int]]:

@@ -1,27 +1,27 @@
 """One party's media: two UDP sockets, its latch, what we heard, and the stream we send it.
 
-`Leg.on_rtp` is the hot path: an ordinary packet (20 ms of the negotiated codec, next in sequence, plain
-header) is counted, heard and moved on in one function; everything else goes to `_unusual`, which only lets
-audio of the negotiated payload type through (RFC 3550, RFC 3551, RFC 4733). This file owns the rule that a
-packet leaves only by `through`, a stream that `relay.py` sets and takes away.
+Ordinary audio takes the short way of `lane.py`, which this file opens and closes; `step_aside` counts its run
+when somebody asks. Everything else comes to `on_unusual`, which only lets audio of the negotiated payload
+type through (RFC 3550, RFC 3551, RFC 4733). This file owns the rule that a packet leaves only by `through`, a
+stream that `relay.py` sets and takes away.
 """
 
 import socket
-import struct
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 from vault.door import Remote
 from vault.media import rtcp
 from vault.media.ear import Ear
+from vault.media.lane import BUFFER, CLOSED, DATAGRAM_BYTES_MAX, LAWS, NOBODY, Lane
 from vault.media.latch import Address, Latch
+from vault.media.ports import disconnect
 from vault.media.rtp import (
     FIRST_BYTE,
     FRAME_BYTES,
     GAP_MAX,
     HEADER,
-    HEADER_BYTES,
     MARKER,
     PAYLOAD_BYTES_MAX,
     OwnStream,
@@ -29,16 +29,8 @@ from vault.media.rtp import (
     read,
 )
 
-DATAGRAM_BYTES_MAX: Final = 2048
-"""More than an Ethernet frame; a longer datagram is cut and then refused."""
-ORDINARY_BYTES: Final = HEADER_BYTES + FRAME_BYTES
-EXPEDITED_FORWARDING: Final = 46 << 2
-"""DSCP EF in the TOS byte: telephony audio (RFC 4594 §4.1)."""
 JITTER_STEP_MAX: Final = 80_000
 """Ten seconds of clock units: a larger step is a wrapped or restarted time stamp, not jitter."""
-JITTER_EVERY: Final = 3
-"""Mask: every fourth packet is timed, against the one timed before. While delays are independent, that has
-the same spread as the neighbours of RFC 3550 A.8, and three packets of four are spared the arithmetic."""
 PORT_MAX: Final = 65_535
 """A peer here has no port beside it for RTCP, and Python raises no OSError about the one beyond."""
 STALE_MAX: Final = 256
@@ -59,15 +51,23 @@ COUNTS: Final = (
 )
 """What a leg counts beside packets: coarse, for operators; no key value."""
 
-# The one receive buffer of the process: single thread, one packet at a time, overwritten by the next.
-BUFFER: Final = bytearray(DATAGRAM_BYTES_MAX)
 _VIEW: Final = memoryview(BUFFER)
-_ORDINARY: Final = _VIEW[:ORDINARY_BYTES]
-_FRAME: Final = _VIEW[HEADER_BYTES:ORDINARY_BYTES]
-_HEAD: Final = struct.Struct("!HHII")
-"""The same twelve bytes with the first two as one number: one comparison instead of two."""
-_unpack = _HEAD.unpack_from
-_pack_into = _HEAD.pack_into
+
+
+class Watcher(Protocol):
+    """The event loop, as the relay and its legs need it."""
+
+    def watch(self, sock: socket.socket, handler: Callable[[int], None]) -> None:
+        """Call `handler(units)` whenever `sock` can be read; a second call changes the handler."""
+
+    def lane(self, sock: socket.socket) -> Lane:
+        """The lane of a socket that is about to be watched."""
+
+    def carry(self, sock: socket.socket, unusual: Callable[[int, int], None]) -> None:
+        """Read `sock` itself; `unusual(length, units)` for a datagram that its lane left in BUFFER."""
+
+    def unwatch(self, sock: socket.socket) -> None:
+        """Forget a socket that is about to be closed."""
 
 
 class Role(StrEnum):
@@ -81,7 +81,10 @@ class Leg:
     """One party of a call; `relay.py` decides, this class carries."""
 
     __slots__ = (
+        "_carry",
+        "_lane",
         "_missing",
+        "_next",
         "_rtcp_name",
         "_watch",
         "aligned",
@@ -91,17 +94,13 @@ class Leg:
         "cycles",
         "ear",
         "event_types",
-        "fast_head",
         "heard_ms",
         "heard_packets",
-        "jitter",
         "latch",
         "leg_id",
-        "next",
         "on_latched",
         "peer_ssrc",
         "port",
-        "receive_into",
         "remote",
         "role",
         "rtcp",
@@ -111,7 +110,6 @@ class Leg:
         "rtp",
         "stream",
         "through",
-        "transit",
     )
 
     def __init__(
@@ -119,29 +117,27 @@ class Leg:
         leg_id: str,
         role: Role,
         sockets: tuple[socket.socket, socket.socket],
-        watch: Callable[[socket.socket, Callable[[int], None]], None],
+        watcher: Watcher,
         on_latched: Callable[["Leg"], None],
     ) -> None:
         self.leg_id = leg_id
         self.role = role
         self.rtp, self.rtcp = sockets
         self.port: int = self.rtp.getsockname()[1]
-        self.receive_into = self.rtp.recv_into
+        self._lane = watcher.lane(self.rtp)
         self.stream = OwnStream(self._send_unlatched)
         self.through: OwnStream | None = None
         """Where this leg's audio goes at once; None while nobody may have it."""
         self.ear: Ear | None = None
-        """Callers only: hears keys."""
+        """Callers only: hears keys; set by `hear_with`."""
         self.remote: Remote | None = None
         self.latch: Latch | None = None
         self.audio_type = -1
-        self.fast_head = -1
-        """First two bytes of an ordinary packet; -1 while the next packet must not take the short way."""
         self.aligned = False
         """The numbers of `through` follow this leg's packets."""
         self.event_types: frozenset[int] = frozenset()
         self.on_latched = on_latched
-        self._watch = watch
+        self._watch, self._carry = watcher.watch, watcher.carry
         self._rtcp_name = rtcp.own_name()
         self.rtcp_heard = rtcp.Heard()
         self.rtcp_heard_ms = 0.0
@@ -150,16 +146,15 @@ class Leg:
         self.heard_packets = 0
         self.counts = dict.fromkeys(COUNTS, 0)
         self._forget_peer()
-        watch(self.rtp, self.on_unlatched)
-        watch(self.rtcp, self.on_rtcp)
+        watcher.watch(self.rtp, self.on_unlatched)
+        watcher.watch(self.rtcp, self.on_rtcp)
 
     def _forget_peer(self) -> None:
         """Start the reception figures anew: the next packet opens a stream."""
-        self.fast_head = -1
         self.aligned = False
         self.peer_ssrc = -1
-        self.next = 0
-        """Sequence number expected next, 65536 after 65535: the long way then starts a new cycle."""
+        self._next = 0
+        """Sequence number expected next off the short way, 65536 after 65535: then a new cycle starts."""
         self.cycles = 0
         """65536 for each time the sequence number began anew (RFC 3550 A.1)."""
         self.base = 0
@@ -167,8 +162,7 @@ class Leg:
         self._missing = 0
         """Packets that have not come, or not yet."""
         self.heard_packets = 0
-        self.jitter = 0
-        self.transit = 0
+        self._lane.jitter = self._lane.transit = 0
         self.rtcp_loss = rtcp.LossCount()
 
     # -- signalling ------------------------------------------------------------------------------------------
@@ -179,21 +173,31 @@ class Leg:
         address = (remote.ip, remote.port)
         self.latch = before.renewed(address, remote.source_ip) if before else Latch(address, remote.source_ip)
         if self.latch is not before and before is not None and before.peer is not None:
-            _disconnect(self.rtp)
-            self.stream.send = self._send_unlatched
+            disconnect(self.rtp)
+            self.stream.route(self._send_unlatched, NOBODY)
             self._watch(self.rtp, self.on_unlatched)
+        self.step_aside()
         self.remote = remote
         self.audio_type = remote.payload_type
         self.event_types = frozenset(kind for kind, _ in remote.event_types)
         self.stream.use(remote.payload_type)
-        self.fast_head = -1
+
+    def hear_with(self, ear: Ear) -> None:
+        """Let `ear` hear this leg from its first packet."""
+        self.ear = ear
+        self._lane.row = ear.row
 
     def lead_to(self, through: OwnStream | None) -> None:
         """Send this leg's audio on by `through` from the next packet, or to nobody."""
-        if through is not self.through:
-            self.through = through
-            self.aligned = False
-            self.fast_head = -1
+        if through is self.through:
+            return
+        self.step_aside()
+        if self.through is not None:
+            self.through.feeder = None
+        self.through = through
+        self.aligned = False
+        if through is not None:
+            through.feeder = self.step_aside
 
     @property
     def may_send(self) -> bool:
@@ -208,53 +212,38 @@ class Leg:
 
     def close(self) -> None:
         """Give both ports back."""
-        self.through = None
+        self.lead_to(None)
         self.rtp.close()
         self.rtcp.close()
 
     # -- packets in ------------------------------------------------------------------------------------------
 
-    def on_rtp(self, units: int) -> None:
-        """One datagram from the connected peer; `units` is the RTP clock now."""
-        receive_into = self.receive_into
-        try:
-            length = receive_into(BUFFER)
-        except OSError:
-            return  # ECONNREFUSED: the peer's port was closed a moment ago; EAGAIN: nothing there after all
-        if length == ORDINARY_BYTES:
-            head, sequence, timestamp, ssrc = _unpack(BUFFER)
-            if sequence == self.next and head == self.fast_head and ssrc == self.peer_ssrc:
-                self.next = sequence + 1
-                if not sequence & JITTER_EVERY:
-                    transit = units - timestamp
-                    step = transit - self.transit
-                    self.transit = transit
-                    self.jitter += (step if step >= 0 else -step) - ((self.jitter + 8) >> 4)
-                ear = self.ear
-                if ear is not None:
-                    if ear.ready:
-                        ear.slot[:] = _FRAME
-                        ear.ready = False
-                        ear.arrived(ear)
-                    else:
-                        ear.in_order(sequence, _FRAME)
-                to = self.through
-                if to is not None:
-                    if to.translate is not None:
-                        _FRAME[:] = _FRAME.tobytes().translate(to.translate)
-                    to.sequence = sequence = (sequence + to.sequence_shift) & 0xFFFF
-                    to.timestamp = timestamp = (timestamp + to.timestamp_shift) & 0xFFFFFFFF
-                    to.sent_units = units
-                    _pack_into(BUFFER, 0, to.head, sequence, timestamp, to.ssrc)
-                    send = to.send
-                    try:
-                        send(_ORDINARY)
-                    except OSError:
-                        to.failures += 1
-                    else:
-                        to.packets += 1
-                return
-        self._unusual(length, units)
+    def _go_short(self, sequence: int, timestamp: int) -> None:
+        """The packet just moved on was ordinary: the next one takes the short way."""
+        lane, to = self._lane, self.through
+        head = (FIRST_BYTE << 8 | self.audio_type) << 48 | sequence << 32 | timestamp
+        if to is None:
+            lane.out_fd = NOBODY
+        elif to.number < 0:
+            return  # the other party is not latched yet: its packets have no connected socket to leave by
+        else:
+            lane.out_fd, lane.out_ssrc, lane.law = to.number, to.ssrc, LAWS.index(to.translate)
+        lane.open(head, self.peer_ssrc, 0 if to is None else to.head - head)
+
+    def step_aside(self) -> None:
+        """Leave the short way, and count its run in our own figures and in those of `through`."""
+        lane = self._lane
+        lane.ssrc = CLOSED
+        run, lane.run = lane.run, 0
+        failures, lane.failures = lane.failures, 0
+        if run == 0:
+            return
+        last = lane.last
+        self._next = (last >> 32 & 0xFFFF) + 1
+        if self.through is not None:
+            self.through.passed(
+                run - failures, failures, last + lane.shift, (last & 0xFFFFFFFF) + lane.transit
+            )
 
     def on_unlatched(self, units: int) -> None:
         """One datagram while the peer is not known yet: only the SDP's or the SIP source's address counts."""
@@ -287,9 +276,9 @@ class Leg:
         except OSError:
             return False
         self.latch = latch.latched(sender)
-        self.stream.send = self.rtp.send
+        self.stream.route(self.rtp.send, self.rtp.fileno())
         self._forget_peer()
-        self._watch(self.rtp, self.on_rtp)
+        self._carry(self.rtp, self.on_unusual)
         return True
 
     def _read_stale(self, peer: Address, units: int) -> None:
@@ -300,12 +289,13 @@ class Leg:
             except OSError:
                 return
             if sender == peer:
-                self._unusual(length, units)
+                self.on_unusual(length, units)
             else:
                 self.counts["foreign"] += 1
 
-    def _unusual(self, length: int, units: int) -> None:
-        """Any packet that is not the ordinary next one."""
+    def on_unusual(self, length: int, units: int) -> None:
+        """One datagram of the connected peer, in BUFFER, that is not the ordinary next one."""
+        self.step_aside()
         packet = read(BUFFER, length) if length < DATAGRAM_BYTES_MAX else None
         if packet is None:
             self.counts["bad"] += 1
@@ -313,7 +303,7 @@ class Leg:
         self._take(packet, units)
 
     def _take(self, packet: Packet, units: int) -> None:
-        expected = self.next & 0xFFFF
+        expected = self._next & 0xFFFF
         extended = self._place(packet, units)
         newest = extended == self.highest
         size = packet.end - packet.start
@@ -321,8 +311,8 @@ class Leg:
             self._hear(packet, newest and (packet.sequence == expected or extended == self.base), expected)
             if self.through is not None:
                 self._pass_on(self.through, packet, extended, units)
-            if newest:
-                self.fast_head = FIRST_BYTE << 8 | self.audio_type
+            if newest and size == FRAME_BYTES:
+                self._go_short(packet.sequence, packet.timestamp)
             return
         if packet.payload_type in self.event_types:
             self.counts["events"] += 1
@@ -337,7 +327,13 @@ class Leg:
     @property
     def highest(self) -> int:
         """Extended highest sequence number."""
-        return self.cycles + self.next - 1
+        lane = self._lane
+        return self.cycles + (lane.last >> 32 & 0xFFFF if lane.run else self._next - 1)
+
+    @property
+    def jitter(self) -> int:
+        """Interarrival jitter in sixteenths of a clock unit (RFC 3550 A.8)."""
+        return self._lane.jitter
 
     @property
     def packets(self) -> int:
@@ -346,7 +342,7 @@ class Leg:
 
     def _place(self, packet: Packet, units: int) -> int:
         """Extended sequence number of `packet`; moves the reception figures (RFC 3550 A.1, A.3, A.8)."""
-        ahead = (packet.sequence - self.next) & 0xFFFF
+        ahead = (packet.sequence - self._next) & 0xFFFF
         behind = 0x10000 - ahead
         if packet.ssrc != self.peer_ssrc or (ahead > GAP_MAX and behind > GAP_MAX):
             return self._open_stream(packet, units)
@@ -357,7 +353,7 @@ class Leg:
         self.counts["lost"] += ahead
         self._missing += ahead
         extended = self.highest + 1 + ahead
-        self.cycles, self.next = extended - packet.sequence, packet.sequence + 1
+        self.cycles, self._next = extended - packet.sequence, packet.sequence + 1
         self._spread(packet, units)
         return extended
 
@@ -368,16 +364,17 @@ class Leg:
         self._forget_peer()
         self.peer_ssrc = packet.ssrc
         self.base = packet.sequence
-        self.next = packet.sequence + 1
-        self.transit = units - packet.timestamp
+        self._next = packet.sequence + 1
+        self._lane.transit = units - packet.timestamp
         return packet.sequence
 
     def _spread(self, packet: Packet, units: int) -> None:
+        lane = self._lane
         transit = units - packet.timestamp
-        step = abs(transit - self.transit)
-        self.transit = transit
+        step = abs(transit - lane.transit)
+        lane.transit = transit
         if step < JITTER_STEP_MAX:
-            self.jitter += step - ((self.jitter + 8) >> 4)
+            lane.jitter += step - ((lane.jitter + 8) >> 4)
 
     def _hear(self, packet: Packet, in_order: bool, expected: int) -> None:
         ear = self.ear
@@ -413,7 +410,7 @@ class Leg:
         except OSError:
             to.failures += 1
             return
-        to.packets += 1
+        to.sent += 1
 
     # -- packets out -----------------------------------------------------------------------------------------
 
@@ -460,39 +457,11 @@ class Leg:
         if self.latch is None or self.latch.target[1] >= PORT_MAX:
             return
         stream = self.stream
-        sent = (
-            (stream.timestamp_at(units), stream.packets, stream.packets * FRAME_BYTES)
-            if stream.packets
-            else None
-        )
+        packets = stream.packets
+        sent = (stream.timestamp_at(units), packets, packets * FRAME_BYTES) if packets else None
         datagram = rtcp.report(stream.ssrc, self._rtcp_name, sent, wall_s, self.reception(now_ms))
         ip, port = self.latch.target
         try:
             self.rtcp.sendto(datagram, (ip, port + 1))
         except OSError:
             stream.failures += 1
-
-
-def open_sockets(bind_ip: str, port: int) -> tuple[socket.socket, socket.socket]:
-    """RTP on `port`, RTCP on the next one, both non-blocking; OSError when either is taken."""
-    opened: list[socket.socket] = []
-    try:
-        for number in (port, port + 1):
-            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            opened.append(sock)
-            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, EXPEDITED_FORWARDING)
-            sock.bind((bind_ip, number))
-    except OSError:
-        for sock in opened:
-            sock.close()
-        raise
-    return opened[0], opened[1]
-
-
-def _disconnect(sock: socket.socket) -> None:
-    """Let a connected UDP socket hear everybody again; its port stays (connect(2) with AF_UNSPEC)."""
-    import ctypes
-
-    nobody = struct.pack("=H14x", socket.AF_UNSPEC)
-    if ctypes.CDLL(None, use_errno=True).connect(sock.fileno(), nobody, len(nobody)) != 0:
-        raise OSError(ctypes.get_errno(), "disconnect")

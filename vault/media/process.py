@@ -21,15 +21,12 @@ from typing import Final
 
 from vault.media.capturing import Capturing
 from vault.media.control import AppDesk, BrokerDesk, KeysInbox
+from vault.media.lane import DONE, FILES_MAX, UNITS_PER_S, Lane, Lanes, open_carrier
 from vault.media.prompting import Prompting
 from vault.media.relay import Relay
-from vault.media.rtp import FRAME_MS, UNITS_PER_MS
+from vault.media.rtp import FRAME_MS
 from vault.media.upkeep import ORPHAN_MS, Upkeep
 
-EVENTS_MAX: Final = 256
-"""Sockets served between two looks at the clock: about two milliseconds."""
-FILES_MAX: Final = 65_536
-"""Size of the table of handlers; the limit on open files is set to it."""
 TICKS_BEHIND_MAX: Final = 10
 """After a longer stop than 200 ms we do not make up for the frames that nobody could hear any more."""
 NICE: Final = -10
@@ -51,6 +48,8 @@ class MediaSettings:
     port_last: int = 29_999
     legs_max: int = LEGS_MAX
     orphan_ms: float = ORPHAN_MS
+    native: bool = True
+    """False: packets are carried in Python even where the compiled short way is there."""
 
 
 class MediaProcess:
@@ -59,10 +58,15 @@ class MediaProcess:
     def __init__(self, settings: MediaSettings) -> None:
         self._epoll = select.epoll()
         self._handlers: list[Callable[[int], None]] = [_nobody] * FILES_MAX
+        self._unusual: list[Callable[[int, int], None]] = [_unknown] * FILES_MAX
+        self._lanes = Lanes()
         self._running = True
         ports = range(settings.port_first, settings.port_last + 1)
         self._relay = Relay(self, self, settings.bind_ip, ports, settings.legs_max)
         self._relay.ears.now_ms = time.monotonic() * 1000
+        self._carrier = open_carrier(
+            self._epoll, self._lanes, self._relay.ears.memory, native=settings.native
+        )
         self._prompting = Prompting(self._relay)
         self._capturing = Capturing(self._relay, self._prompting)
         self._upkeep = Upkeep(self._relay, self._prompting, self._capturing, settings.orphan_ms)
@@ -84,13 +88,24 @@ class MediaProcess:
         number = sock.fileno()
         if self._handlers[number] is _nobody:
             self._epoll.register(number, select.EPOLLIN)
+        self._lanes.forget(number)
         self._handlers[number] = handler
+
+    def lane(self, sock: socket.socket) -> Lane:
+        """The lane of a socket that is about to be watched."""
+        return self._lanes.lane(sock)
+
+    def carry(self, sock: socket.socket, unusual: Callable[[int, int], None]) -> None:
+        """Read a watched socket itself, and hand over what its lane does not take."""
+        self._unusual[sock.fileno()] = unusual
+        self._lanes.carry(sock.fileno())
 
     def unwatch(self, sock: socket.socket) -> None:
         """Forget a socket that is about to be closed."""
         number = sock.fileno()
         if self._handlers[number] is not _nobody:
-            self._handlers[number] = _nobody
+            self._lanes.forget(number)
+            self._handlers[number], self._unusual[number] = _nobody, _unknown
             self._epoll.unregister(number)
 
     def app(self, name: str, leg_id: str, values: dict[str, object]) -> None:
@@ -109,23 +124,22 @@ class MediaProcess:
 
     def run(self) -> None:
         """Carry media until stopped."""
-        poll, handlers, ears, monotonic = self._epoll.poll, self._handlers, self._relay.ears, time.monotonic
+        carrier, ears, monotonic = self._carrier, self._relay.ears, time.monotonic
         frame_s = FRAME_MS / 1000
-        now = monotonic()
-        due = now + frame_s
+        due = monotonic() + frame_s
         while self._running:
+            number = carrier.next(due)
+            now = monotonic()
+            ears.now_ms = now * 1000
+            if number != DONE and carrier.length >= 0:
+                self._unusual[number](carrier.length, int(now * UNITS_PER_S))
+            elif number != DONE:
+                self._handlers[number](int(now * UNITS_PER_S))
             if now >= due:
                 if now - due > TICKS_BEHIND_MAX * frame_s:
                     due = now
-                self._tick(now * 1000, int(due * 1000 * UNITS_PER_MS))
+                self._tick(now * 1000, int(due * UNITS_PER_S))
                 due += frame_s
-            # `now` is older than this call by one turn's work, so a tick may be late by as much.
-            ready = poll(max(0.0, due - now), EVENTS_MAX)
-            now = monotonic()
-            ears.now_ms = now * 1000
-            units = int(now * 1000 * UNITS_PER_MS)
-            for number, _ in ready:
-                handlers[number](units)
 
     def _tick(self, now_ms: float, units: int) -> None:
         """The turn of keys, guards and our own clock; `units` is when this frame was due."""
@@ -149,6 +163,10 @@ class MediaProcess:
 
 def _nobody(_units: int) -> None:
     """A socket that was closed earlier in the same turn."""
+
+
+def _unknown(_length: int, _units: int) -> None:
+    """As above, with a datagram."""
 
 
 def run(settings: MediaSettings) -> None:

@@ -12,10 +12,11 @@ from typing import Final, Protocol
 from vault.door import Refused, Remote
 from vault.media.ear import Ears
 from vault.media.g711 import ALAW_TO_ULAW, ULAW_TO_ALAW
-from vault.media.leg import Leg, Role, open_sockets
+from vault.media.leg import Leg, Role, Watcher
 from vault.media.noise import comfort_noise
 from vault.media.party import Party
 from vault.media.player import HOLD_MUSIC, Playing, Prompts
+from vault.media.ports import open_sockets
 from vault.media.shield import OWN_CLOCK, Guard, Mode, Source, source
 
 PORT_TRIES_MAX: Final = 64
@@ -29,16 +30,6 @@ TRANSLATE: Final[Mapping[tuple[str, str], bytes | None]] = {
 }
 
 Values = dict[str, object]
-
-
-class Watcher(Protocol):
-    """The event loop, as the relay needs it."""
-
-    def watch(self, sock: socket.socket, handler: Callable[[int], None]) -> None:
-        """Call `handler(units)` whenever `sock` can be read; a second call changes the handler."""
-
-    def unwatch(self, sock: socket.socket) -> None:
-        """Forget a socket that is about to be closed."""
 
 
 class Facts(Protocol):
@@ -91,11 +82,12 @@ class Relay:
         if len(self.parties) >= self.legs_max:
             raise Refused("legs_full", "All legs of this media process are in use.", retryable=True)
         sockets = self._any_sockets() if port is None else self._these_sockets(port)
-        leg = Leg(leg_id, role, sockets, self.watcher.watch, self._latched)
+        leg = Leg(leg_id, role, sockets, self.watcher, self._latched)
         leg.heard_ms = self.now_ms
         party = Party(leg, noise_at=secrets.randbelow(len(self._noise["PCMU"])))
         if role is Role.CALLER:
-            party.ear = leg.ear = self.ears.open(lambda key, now_ms: self.on_key(party, key, now_ms))
+            party.ear = self.ears.open(lambda key, now_ms: self.on_key(party, key, now_ms))
+            leg.hear_with(party.ear)
             party.guard = Guard.STRANDED if resume else Guard.OPEN
         self.parties[leg_id] = party
         return leg.port

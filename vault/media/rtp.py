@@ -73,13 +73,13 @@ class OwnStream:
 
     __slots__ = (
         "failures",
+        "feeder",
         "floor",
-        "head",
-        "octets",
-        "packets",
+        "number",
         "payload_type",
         "restart",
         "send",
+        "sent",
         "sent_units",
         "sequence",
         "sequence_shift",
@@ -91,9 +91,9 @@ class OwnStream:
 
     def __init__(self, send: Callable[[bytes | bytearray | memoryview], int]) -> None:
         self.send = send
+        self.number = -1
+        """File descriptor of the connected socket behind `send`; -1 while there is none."""
         self.payload_type = 0
-        self.head = FIRST_BYTE << 8
-        """First two bytes of an ordinary packet."""
         self.translate: bytes | None = None
         """Table from the partner's codec to this stream's, None when they are the same."""
         self.ssrc = secrets.randbits(32)
@@ -103,18 +103,48 @@ class OwnStream:
         """Of the last packet sent."""
         self.sent_units = 0
         """When the last packet was sent; 0 before the first."""
+        self.feeder: Callable[[], None] | None = None
+        """Brings these figures up to date: a leg that moves packets on without counting each."""
         self.sequence_shift = 0
         self.timestamp_shift = 0
         self.floor = 0
         """Extended sequence number of the peer's packet at which the shifts took effect."""
         self.restart = True
         """The next frame on our own clock follows something else: read the clock anew, set the marker."""
-        self.packets = 0
-        self.octets = 0
+        self.sent = 0
+        """Packets that left, without those the feeder has not told of yet: ask `packets`."""
         self.failures = 0
+
+    @property
+    def packets(self) -> int:
+        """Packets that left."""
+        self._catch_up()
+        return self.sent
+
+    def _catch_up(self) -> None:
+        if self.feeder is not None:
+            self.feeder()
+
+    def route(self, send: Callable[[bytes | bytearray | memoryview], int], number: int) -> None:
+        """Packets leave by `send` from now on, which is the connected socket `number`, or -1."""
+        self._catch_up()
+        self.send, self.number = send, number
+
+    @property
+    def head(self) -> int:
+        """The last packet's first eight bytes as a number, as if it had no marker."""
+        return (FIRST_BYTE << 8 | self.payload_type) << 48 | self.sequence << 32 | self.timestamp
+
+    def passed(self, sent: int, failures: int, head: int, units: int) -> None:
+        """The feeder has moved packets on: the last one left with `head` when it came, at `units`."""
+        self.sequence, self.timestamp = head >> 32 & 0xFFFF, head & 0xFFFFFFFF
+        self.sent_units = units
+        self.sent += sent
+        self.failures += failures
 
     def timestamp_at(self, units: int) -> int:
         """The time stamp that fits `units`: whole frames since the last packet, at least one."""
+        self._catch_up()
         if self.sent_units == 0:
             return self.timestamp
         frames = max(1, (units - self.sent_units + FRAME_BYTES // 2) // FRAME_BYTES)
@@ -122,8 +152,8 @@ class OwnStream:
 
     def use(self, payload_type: int) -> None:
         """Send with this payload type from now on."""
+        self._catch_up()
         self.payload_type = payload_type
-        self.head = FIRST_BYTE << 8 | payload_type
 
     def align(self, extended: int, timestamp: int, units: int) -> None:
         """Make a peer's packet (`extended` sequence, `timestamp`) the successor of our last one."""
@@ -155,5 +185,4 @@ class OwnStream:
             # A dead or slow peer (ECONNREFUSED from its last ICMP, a full buffer) is no reason to stop.
             self.failures += 1
             return
-        self.packets += 1
-        self.octets += len(payload)
+        self.sent += 1

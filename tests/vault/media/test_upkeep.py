@@ -10,6 +10,7 @@ import pytest
 
 from vault.door import Remote
 from vault.media.capturing import Capturing
+from vault.media.lane import Lane
 from vault.media.leg import Role
 from vault.media.prompting import Prompting
 from vault.media.relay import Relay
@@ -25,6 +26,16 @@ class Shell:
 
     def watch(self, sock: socket.socket, handler: Callable[[int], None]) -> None:
         self.watched[sock.fileno()] = handler
+
+    def lane(self, sock: socket.socket) -> Lane:
+        del sock
+        lane = Lane()
+        lane.clear()
+        return lane
+
+    def carry(self, sock: socket.socket, unusual: Callable[[int, int], None]) -> None:
+        del unusual
+        self.watched.pop(sock.fileno(), None)
 
     def unwatch(self, sock: socket.socket) -> None:
         self.watched.pop(sock.fileno(), None)
