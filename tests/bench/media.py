@@ -37,6 +37,8 @@ LIMITS = {
     "secure_vs_rtpengine_masking": 0.6,
     "detector_vs_relay": 0.3,
 }
+STARTS_WITHIN_S = 10
+"""How long rtpengine may take until it answers."""
 RTPENGINE_PACKAGE = "rtpengine-daemon"
 
 Wire = Callable[[list[int]], list[int]]
@@ -152,7 +154,7 @@ class Rtpengine:
         """One command; the raw reply."""
         self._cookie += 1
         message = {"command": command, **{name.replace("_", "-"): value for name, value in fields.items()}}
-        for _ in range(20):
+        for _ in range(STARTS_WITHIN_S * 10):
             with contextlib.suppress(OSError):
                 self._sock.send(f"{self._cookie} ".encode() + bencode(message))
                 reply = self._sock.recv(65_536)
