@@ -9,7 +9,7 @@ from aiohttp import web
 from agent_api import openapi
 from agent_api.auth import Doorman, Passwords
 from agent_api.console import add_console
-from agent_api.desk import DESK, Desk, DeskSettings, TenantDesk
+from agent_api.desk import DESK, Desk, DeskSettings, Outgoing, TenantDesk
 from agent_api.entrance import entrance, problems, set_headers
 from agent_api.limits import (
     BODY_BYTES_MAX,
@@ -41,6 +41,7 @@ def setup(
     codes: PaymentCodes,
     catalogue: Catalogue,
     tenants: Mapping[str, TenantDesk],
+    outgoing: Outgoing,
     channels: Channels | None = None,
     settings: DeskSettings | None = None,
     now: Callable[[], float] = time.time,
@@ -55,6 +56,7 @@ def setup(
         codes=codes,
         catalogue=catalogue,
         tenants=tenants,
+        outgoing=outgoing,
         settings=settings,
         doorman=_doorman(store, passwords, settings, switchboard),
         streams=Streams(),

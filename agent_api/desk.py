@@ -13,7 +13,10 @@ from agent_api.problems import DeskError
 from pay_ivr.catalogue import Catalogue
 from pay_ivr.channels import Channels
 from pay_ivr.codes import PaymentCodes
+from pay_ivr.hooks import Hooks
+from pay_ivr.receipts import Receipts
 from pay_ivr.store import AccessKey, Agent, Store
+from pay_ivr.teller import Teller
 from vault import Door
 
 if TYPE_CHECKING:
@@ -53,6 +56,15 @@ class DeskSettings:
 
 
 @dataclass(frozen=True)
+class Outgoing:
+    """What leaves the house: receipts to customers, webhooks to the tenants' systems."""
+
+    hooks: Hooks
+    receipts: Receipts
+    teller: Teller
+
+
+@dataclass(frozen=True)
 class Desk:
     """The parts, wired once at start."""
 
@@ -63,6 +75,7 @@ class Desk:
     codes: PaymentCodes
     catalogue: Catalogue
     tenants: Mapping[str, TenantDesk]
+    outgoing: Outgoing
     settings: DeskSettings
     doorman: "Doorman"
     streams: "Streams"

@@ -14,17 +14,25 @@ from agent_api.schemas import (
     CardAnswer,
     CardsAnswer,
     CustomerBody,
+    DeliveriesAnswer,
+    DeliveryAnswer,
     HistoryAnswer,
     KeptCardPaymentBody,
     PageAnswer,
     PaymentAnswer,
+    ReceiptBody,
+    ReceiptsAnswer,
     RefundBody,
     SearchBody,
     SettleBody,
     StepAnswer,
     VoidBody,
 )
-from pay_ivr.store import Permission
+from pay_ivr.channels import ChannelError, check_address
+from pay_ivr.facts import CallError
+from pay_ivr.hooks import Delivery, DeliveryState
+from pay_ivr.receipts import Wish
+from pay_ivr.store import Permission, utc_of
 from vault import (
     Attempt,
     CardOnFile,
@@ -141,6 +149,43 @@ async def forget_card(desk: Desk, ask: Ask) -> CardAnswer:
     )
 
 
+async def order_receipt(desk: Desk, ask: Ask) -> ReceiptsAnswer:
+    """POST …/receipt: the payment's receipts go to this address, those due by now at once."""
+    body = ask.body
+    assert isinstance(body, ReceiptBody)
+    payment = await tenants_payment(desk, ask)
+    if not is_own(payment, ask.who) and not await desk.store.permissions(ask.who.name):
+        raise DeskError("permission_needed", on_record="permission")
+    if body.medium not in desk.channels.media_of(payment.tenant):
+        raise ChannelError("channel_off", "This tenant does not send such messages. Use another channel.")
+    check_address(body.medium, body.to)
+    name = desk.tenants[payment.tenant].name
+    language = body.language or _language_of_call(desk, payment, ask.who)
+    wish = Wish(payment.payment_id, payment.tenant, name, body.medium, body.to, language)
+    await desk.outgoing.receipts.wish(wish, desk.now_ms)
+    await desk.outgoing.teller.tell(payment.payment_id)
+    return await read_receipts(desk, ask)
+
+
+async def read_receipts(desk: Desk, ask: Ask) -> ReceiptsAnswer:
+    """GET …/receipts: how far they are."""
+    payment = await tenants_payment(desk, ask)
+    return ReceiptsAnswer(states=await desk.outgoing.receipts.states(payment.payment_id))
+
+
+async def list_dead(desk: Desk, ask: Ask) -> DeliveriesAnswer:
+    """GET /v1/deliveries: what could not be delivered."""
+    dead = await desk.outgoing.hooks.listed(ask.who.tenant, DeliveryState.DEAD)
+    return DeliveriesAnswer(deliveries=tuple(_delivery_answer(one) for one in dead))
+
+
+async def redeliver(desk: Desk, ask: Ask) -> DeliveryAnswer:
+    """POST /v1/deliveries/{delivery_id}/redeliver: tried again from the start."""
+    found = await desk.outgoing.hooks.redeliver(ask.who.tenant, ask.part("delivery_id"), desk.now_ms)
+    desk.outgoing.teller.stored.set()
+    return _delivery_answer(found)
+
+
 async def charge_kept_card(desk: Desk, ask: Ask) -> PaymentAnswer:
     """POST /v1/kept-card-payments: for access keys with the permission; nobody is on the line (`mit`)."""
     body = ask.body
@@ -218,6 +263,27 @@ def _told(desk: Desk, ask: Ask, payment: Payment) -> PaymentAnswer:
     """A payment whose call may be long over: then all words are in the asker's language."""
     language = ask.who.language
     return payment_answer(payment, desk.catalogue, language, language)
+
+
+def _language_of_call(desk: Desk, payment: Payment, asker: Asker) -> str:
+    try:
+        return desk.switchboard.call(payment.call_id).language
+    except CallError:
+        return asker.language
+
+
+def _delivery_answer(delivery: Delivery) -> DeliveryAnswer:
+    return DeliveryAnswer(
+        delivery_id=delivery.delivery_id,
+        endpoint_id=delivery.endpoint_id,
+        event_id=delivery.event_id,
+        type=delivery.type,
+        payment_id=delivery.payment_id,
+        state=delivery.state.value,
+        tries=delivery.tries,
+        problem=delivery.problem,
+        made_at=utc_of(delivery.made_at_ms),
+    )
 
 
 def _attempt_answer(desk: Desk, ask: Ask, attempt: Attempt) -> AttemptAnswer:

@@ -192,6 +192,8 @@ PROBLEMS: dict[str, Problem] = {
     "message_refused": Problem(
         409, "The message was refused.", "The link is open; check the address and send it again."
     ),
+    # Outgoing webhooks
+    "delivery_unknown": Problem(404, "This delivery is unknown.", "Read GET /v1/deliveries again."),
     # Webhooks
     "webhook_unknown": Problem(404, "There is no such endpoint.", "Check the URL at the provider."),
     "webhook_too_large": Problem(413, "The webhook is too large.", "Send at most 40 kB."),

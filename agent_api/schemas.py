@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from audit.outbox import holds_pan
+from pay_ivr.channels import Medium
 from pay_ivr.tenants import USER_PATTERN
 from vault import PaymentState
 
@@ -161,6 +162,24 @@ class RefundBody(SettleBody):
     """What is given back of a settled payment, and why."""
 
     reason: StepReason = "requested"
+
+
+class ReceiptBody(Body):
+    """Where the receipts of a payment go."""
+
+    medium: Annotated[Medium, Field(strict=False)]
+    to: Annotated[
+        str,
+        Field(
+            min_length=3,
+            max_length=254,
+            description="An e-mail address, or a number with its country: +4915112345678.",
+        ),
+        AfterValidator(_no_pan_but_a_number),
+    ]
+    language: Annotated[
+        Literal["de-DE", "en-US", "es-ES", "fr-FR"] | None, Field(description="Left out: the call's.")
+    ] = None
 
 
 class SearchBody(Body):
@@ -384,6 +403,33 @@ class CardsAnswer(Answer):
     """A customer's kept cards that can pay."""
 
     cards: tuple[CardAnswer, ...]
+
+
+class ReceiptsAnswer(Answer):
+    """How far the receipts of a payment are, oldest first: waiting, sent or failed."""
+
+    states: tuple[str, ...]
+
+
+class DeliveryAnswer(Answer):
+    """One outgoing webhook."""
+
+    delivery_id: str
+    endpoint_id: str
+    event_id: str
+    type: str
+    payment_id: str
+    state: str
+    tries: int
+    problem: str
+    """Why the last try failed; empty when none did."""
+    made_at: str
+
+
+class DeliveriesAnswer(Answer):
+    """Outgoing webhooks that were tried for a day in vain, newest first."""
+
+    deliveries: tuple[DeliveryAnswer, ...]
 
 
 class CallDetailAnswer(Answer):

@@ -1,4 +1,4 @@
-"""The command line: `pay-ivr serve | demo | verify | check | agent | key | vault-key | reconcile`.
+"""The command line: `pay-ivr serve | demo | verify | check | agent | key | webhook | vault-key | reconcile`.
 
 Every command says what it does while it does it, and ends with 0 only when all of it is right.
 """
@@ -103,6 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     revoke.add_argument("prefix", help="of pik_PREFIX_…")
     revoke.set_defaults(run=_key_revoke)
 
+    _add_webhook(commands.add_parser("webhook", help="where a tenant's own systems hear of payments"))
+
     _add_vault_key(commands.add_parser("vault-key", help="the vault's own keys and the providers' secrets"))
 
     app = commands.add_parser("app", help="the app process alone; `serve` starts it")
@@ -114,6 +116,20 @@ def _add_may(parser: argparse.ArgumentParser, *choices: str) -> None:
     parser.add_argument(
         "--may", action="append", default=[], choices=choices, help="a permission; may be given several times"
     )
+
+
+def _add_webhook(parser: argparse.ArgumentParser) -> None:
+    acts = parser.add_subparsers(required=True, metavar="WHAT")
+    acts.add_parser("list", help="every endpoint").set_defaults(run=_webhook_list)
+
+    add = acts.add_parser("add", help="a new endpoint; its signing key is shown once")
+    add.add_argument("url", help="https://…")
+    add.add_argument("--tenant", required=True)
+    add.set_defaults(run=_webhook_add)
+
+    remove = acts.add_parser("remove", help="an endpoint that hears of nothing any more")
+    remove.add_argument("endpoint_id", metavar="ENDPOINT")
+    remove.set_defaults(run=_webhook_remove)
 
 
 def _add_vault_key(parser: argparse.ArgumentParser) -> None:
@@ -239,6 +255,30 @@ def _key_revoke(options: argparse.Namespace) -> int:
 
     asyncio.run(revoke_access_key(load_settings(), options.prefix))
     print(f"access key {options.prefix} is revoked")
+    return OK
+
+
+def _webhook_list(_options: argparse.Namespace) -> int:
+    from pay_ivr.node import list_endpoints
+
+    for one in asyncio.run(list_endpoints(load_settings())):
+        print(f"{one.endpoint_id}  {one.tenant:20} {one.url}")
+    return OK
+
+
+def _webhook_add(options: argparse.Namespace) -> int:
+    from pay_ivr.node import add_endpoint
+
+    endpoint_id, key = asyncio.run(add_endpoint(load_settings(), options.tenant, options.url))
+    print(f"webhook {endpoint_id}: signing key {key}  (shown once)")
+    return OK
+
+
+def _webhook_remove(options: argparse.Namespace) -> int:
+    from pay_ivr.node import remove_endpoint
+
+    gone = asyncio.run(remove_endpoint(load_settings(), options.endpoint_id))
+    print(f"webhook {gone.endpoint_id} of {gone.tenant} is removed; what waited for it is dropped")
     return OK
 
 

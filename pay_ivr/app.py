@@ -16,16 +16,19 @@ from typing import Any
 from aiohttp import web
 
 from agent_api.application import setup
-from agent_api.desk import DeskSettings, TenantDesk
+from agent_api.desk import DeskSettings, Outgoing, TenantDesk
 from agent_api.runner import DeskRunner
 from audit.outbox import OutboxDoor
 from pay_ivr.aftermath import TECHNICAL_PROBLEM, Orphans, settle
 from pay_ivr.catalogue import Catalogue, Key
 from pay_ivr.codes import PaymentCodes
+from pay_ivr.hooks import Hooks
 from pay_ivr.ids import now_ms
 from pay_ivr.journal import Journal
 from pay_ivr.logs import log, start_logging
 from pay_ivr.phones import Phones
+from pay_ivr.postman import Postman, webhooks_of
+from pay_ivr.receipts import Receipts
 from pay_ivr.senders import channels_of
 from pay_ivr.settings import Settings
 from pay_ivr.sip.endpoint import SipEndpoint, SipSettings
@@ -35,6 +38,7 @@ from pay_ivr.speaker import Shelf
 from pay_ivr.speech import Speech
 from pay_ivr.store import SipSecret, Store
 from pay_ivr.switchboard import ENDED_KEPT_MAX, Switchboard
+from pay_ivr.teller import Teller
 from pay_ivr.tenants import Numbers, Tenant, load_tenants, sections
 from pay_ivr.tones import hold_music
 from vault import Door, MediaClient, VaultError
@@ -94,7 +98,8 @@ class App:
         self._task(board.follow_vault(), "facts.vault")
         self._task(board.follow_media(), "facts.media")
         self._on_stop(board.close)
-        http_port = await self._start_desk(store, door, board, codes, catalogue, tenants)
+        outgoing = await self._start_outgoing(store, door, tenants)
+        http_port = await self._start_desk(store, door, board, codes, catalogue, tenants, outgoing)
         self._tell(sip, http_port)
         self._on_stop(lambda: self._sum_up(sip, media))
 
@@ -107,6 +112,22 @@ class App:
         await orphans.find()
         board.take_over(past, orphans)
         self._task(orphans.end(), "orphans", vital=False)
+
+    async def _start_outgoing(self, store: Store, door: Door, tenants: Mapping[str, Tenant]) -> Outgoing:
+        """Receipts and webhooks: what is stored is sent, what happened meanwhile is found."""
+        settings = self.settings
+        hooks, receipts = await Hooks.open(store, settings.data_dir), await Receipts.open(store)
+        teller = Teller(store, door, hooks, receipts)
+        await teller.open()
+        channels = channels_of(tenants, settings.tenants_dir, settings.data_dir)
+        webhooks = {name: webhooks_of(tenant, settings.tenants_dir) for name, tenant in tenants.items()}
+        postman = Postman(hooks, receipts, channels, webhooks, teller.stored)
+        self._task(postman.run(), "outgoing.postman")
+        self._on_stop(postman.close)
+        self._task(teller.run(), "outgoing.teller")
+        self._on_stop(teller.close)
+        self._task(teller.follow(), "outgoing.facts")
+        return Outgoing(hooks, receipts, teller)
 
     async def stop(self) -> None:
         """Down in reverse order of `start`."""
@@ -179,6 +200,7 @@ class App:
         codes: PaymentCodes,
         catalogue: Catalogue,
         tenants: Mapping[str, Tenant],
+        outgoing: Outgoing,
     ) -> int:
         desks = {tenant.tenant_id: _desk_of(tenant, self.settings.tenants_dir) for tenant in tenants.values()}
         application = setup(
@@ -188,6 +210,7 @@ class App:
             codes=codes,
             catalogue=catalogue,
             tenants=desks,
+            outgoing=outgoing,
             channels=channels_of(tenants, self.settings.tenants_dir, self.settings.data_dir),
             settings=DeskSettings(
                 public_origin=self.settings.console_origin,

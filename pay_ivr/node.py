@@ -17,8 +17,10 @@ from sqlalchemy.exc import IntegrityError
 
 from agent_api.auth import OPERATOR, Passwords, create_access_key, create_agent, reset_agent
 from pay_ivr.checkup import checked_tenants
+from pay_ivr.hooks import Endpoint, Hooks
 from pay_ivr.ids import now_ms
 from pay_ivr.logs import start_logging
+from pay_ivr.postman import webhooks_of
 from pay_ivr.settings import Settings
 from pay_ivr.store import Agent, Permission, Store
 from pay_ivr.supervisor import Supervisor
@@ -144,6 +146,35 @@ async def revoke_access_key(settings: Settings, prefix: str) -> None:
                 "no access key with that prefix is valid; it is the part between the first two _"
             )
         await store.revoke_access_key(found[0], now_ms(), OPERATOR)
+    finally:
+        await store.close()
+
+
+async def add_endpoint(settings: Settings, tenant: str, url: str) -> tuple[str, str]:
+    """Id and signing key of a new endpoint for the tenant's webhooks; CallError says why not."""
+    _check_tenant(settings, tenant)
+    terms = webhooks_of(load_tenants(settings.tenants_dir)[tenant], settings.tenants_dir)
+    async with _hooks(settings) as hooks:
+        return await hooks.add_endpoint(tenant, url, now_ms(), OPERATOR, private=terms.private)
+
+
+async def remove_endpoint(settings: Settings, endpoint_id: str) -> Endpoint:
+    """The endpoint that hears of nothing any more; CallError when there is none."""
+    async with _hooks(settings) as hooks:
+        return await hooks.remove_endpoint(endpoint_id, now_ms(), OPERATOR)
+
+
+async def list_endpoints(settings: Settings) -> tuple[Endpoint, ...]:
+    """Every tenant's endpoints."""
+    async with _hooks(settings) as hooks:
+        return await hooks.endpoints()
+
+
+@asynccontextmanager
+async def _hooks(settings: Settings) -> AsyncIterator[Hooks]:
+    store = await Store.open(settings.data_dir / "app.db")
+    try:
+        yield await Hooks.open(store, settings.data_dir)
     finally:
         await store.close()
 

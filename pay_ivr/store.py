@@ -327,10 +327,10 @@ class Store:
             for one in sorted(before - wanted):
                 same = (permissions.c.holder == holder, permissions.c.permission == one.value)
                 await conn.execute(delete(permissions).where(*same))
-                await outbox.add(conn, _permission_entry("withdrawn", one, holder, tenant, now_ms, by))
+                await outbox.add(conn, _permission_entry("agent.permission.revoked", one, holder, tenant, now_ms, by))
             for one in sorted(wanted - before):
                 await conn.execute(insert(permissions).values(holder=holder, permission=one.value))
-                await outbox.add(conn, _permission_entry("granted", one, holder, tenant, now_ms, by))
+                await outbox.add(conn, _permission_entry("agent.permission.granted", one, holder, tenant, now_ms, by))
 
     # Logins
 
@@ -535,10 +535,10 @@ class Store:
 
 
 def _permission_entry(
-    what: str, permission: Permission, holder: str, tenant: str, now_ms: int, by: str
+    name: str, permission: Permission, holder: str, tenant: str, now_ms: int, by: str
 ) -> Entry:
     data = {"permission": permission.value}
-    return Entry(f"agent.permission.{what}", utc_of(now_ms), by, holder, tenant, data=data)
+    return Entry(name, utc_of(now_ms), by, holder, tenant, data=data)
 
 
 def _secrets_of(new: NewAgent) -> dict[str, Any]:

@@ -14,12 +14,17 @@ from aiohttp import ClientResponse, ClientSession, DummyCookieJar, web
 
 from agent_api.application import setup
 from agent_api.auth import COOKIE, Passwords, create_access_key, create_agent
-from agent_api.desk import DESK, DeskSettings, TenantDesk
+from agent_api.desk import DESK, DeskSettings, Outgoing, TenantDesk
 from agent_api.runner import DeskRunner
 from agent_api.stream import Streams
 from pay_ivr.catalogue import Catalogue
+from pay_ivr.channels import Channels, Medium
 from pay_ivr.codes import PaymentCodes
+from pay_ivr.hooks import Hooks
+from pay_ivr.receipts import Receipts
+from pay_ivr.senders import FolderChannel
 from pay_ivr.store import Agent, Store
+from pay_ivr.teller import Teller
 from tests.support.switchboard import MemorySwitchboard
 from tests.support.zone import ZoneProcesses, running_zone
 from vault import Door
@@ -71,6 +76,7 @@ class DeskHouse:
     one_time: dict[str, str]
     streams: Streams
     door: Door
+    outgoing: Outgoing
     cookies: dict[str, str] = field(default_factory=dict)
     key_count: int = 0
 
@@ -158,13 +164,17 @@ async def run_desk(
     shutil.copy(path, folder / "app.db")
     store = await Store.open(folder / "app.db")
     clock, board, codes = Clock(), MemorySwitchboard(), PaymentCodes(store)
+    door = door or Door(folder / "nobody.sock")
+    outgoing = await outgoing_of(store, door, folder)
     application = setup(
         switchboard=board,
-        door=door or Door(folder / "nobody.sock"),
+        door=door,
         store=store,
         codes=codes,
         catalogue=words(),
         tenants=TENANTS,
+        outgoing=outgoing,
+        channels=Channels({"demo": {Medium.EMAIL: FolderChannel(folder / "messages")}}),
         settings=settings or DeskSettings(requests_per_s=1000, requests_burst=1000, logins_burst=1000),
         now=clock,
     )
@@ -183,6 +193,7 @@ async def run_desk(
             dict(one_time),
             application[DESK].streams,
             application[DESK].door,
+            outgoing,
         )
     await runner.cleanup()
     await store.close()
@@ -193,6 +204,14 @@ async def house(grown: tuple[Path, dict[str, str]], tmp_path: Path) -> AsyncIter
     """A desk with generous limits."""
     async with run_desk(grown, tmp_path) as each:
         yield each
+
+
+async def outgoing_of(store: Store, door: Door, folder: Path) -> Outgoing:
+    """What leaves the house; nothing is sent by itself."""
+    hooks, receipts = await Hooks.open(store, folder), await Receipts.open(store)
+    teller = Teller(store, door, hooks, receipts)
+    await teller.open()
+    return Outgoing(hooks, receipts, teller)
 
 
 @pytest.fixture(scope="package")

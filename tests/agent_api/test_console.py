@@ -36,8 +36,8 @@ NEVER_AT_THE_CONSOLE = {
     "upgrade_needed",
     # Met by integrators' programs and providers; the console's buttons leave no room for them.
     "ask_key_needed", "ask_key_reused", "card_missing", "links_off", "mit_off", "options_contradict",
-    "reason_unknown", "void_is_whole", "webhook_invalid", "webhook_too_large", "webhook_unknown",
-    "webhooks_busy",
+    "delivery_unknown", "reason_unknown", "void_is_whole", "webhook_invalid", "webhook_too_large",
+    "webhook_unknown", "webhooks_busy",
 }  # fmt: skip
 
 

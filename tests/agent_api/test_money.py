@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -293,3 +294,37 @@ async def test_a_webhook_that_cannot_be_stored_is_not_taken(house: DeskHouse) ->
             await asyncio.sleep(0)
 
     await problem(await house.http.post(url, data=pieces()), 413, "webhook_too_large")
+
+
+async def test_receipts_go_to_the_address_once(money_house: DeskHouse, caller: Desk) -> None:
+    """Of what has happened at once; the same wish again makes no second one; a wrong address is refused."""
+    paid = await caller.charged()
+    path = f"/v1/payments/{paid.payment_id}/receipt"
+    wish = {"medium": "email", "to": "anna@example.com", "language": "de-DE"}
+    for _ in range(2):
+        assert {"states": ["waiting"]} == await (await money_house.post(path, wish)).json()
+    (due,) = await money_house.outgoing.receipts.due(2**60)
+    assert "Bezahlt: 19,95\xa0€" in due.message.text
+    await problem(await money_house.post(path, {**wish, "to": "anna@"}), 422, "address_malformed")
+    sms = {"medium": "sms", "to": "+4915112345678"}
+    await problem(await money_house.post(path, sms), 409, "channel_off")
+    await problem(await money_house.post(path, wish, user="agent2"), 403, "permission_needed")
+    await problem(await money_house.post(path, wish, user="stranger"), 404, "payment_unknown")
+
+
+async def test_dead_webhooks_are_listed_and_delivered_again(money_house: DeskHouse, caller: Desk) -> None:
+    """By the tenant's own key alone."""
+    hooks = money_house.outgoing.hooks
+    await hooks.add_endpoint("demo", "https://shop.example/hook", 1, "system:operator")
+    paid = await caller.charged()
+    await money_house.outgoing.teller.tell(paid.payment_id)
+    (delivery,) = [one for one in await hooks.due(2**60) if one.payment_id == paid.payment_id]
+    await hooks.failed(replace(delivery, tries=99), "timeout", 1)
+    own, foreign = await money_house.key(), await money_house.key("other")
+    url = money_house.url + "/v1/deliveries"
+    (dead,) = (await (await money_house.http.get(url, headers=own)).json())["deliveries"]
+    assert ("timeout", "dead", "payment.authorised") == (dead["problem"], dead["state"], dead["type"])
+    assert [] == (await (await money_house.http.get(url, headers=foreign)).json())["deliveries"]
+    again = f"{url}/{dead['delivery_id']}/redeliver"
+    await problem(await money_house.http.post(again, headers=foreign), 404, "delivery_unknown")
+    assert "waiting" == (await (await money_house.http.post(again, headers=own)).json())["state"]

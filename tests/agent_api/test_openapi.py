@@ -10,7 +10,9 @@ from schemathesis.checks import CHECKS
 
 from agent_api.application import setup
 from agent_api.console import FOLDER
+from agent_api.links import THANKS_PATH
 from agent_api.openapi import document
+from agent_api.pages import STYLE_PATH
 from agent_api.routes import ROUTES
 from tests.agent_api.conftest import DeskHouse, problem
 
@@ -37,11 +39,13 @@ async def test_the_router_serves_the_table_and_the_console_only(house: DeskHouse
         codes=house.codes,
         catalogue=None,  # type: ignore[arg-type]
         tenants={},
+        outgoing=house.outgoing,
     )
     served = {(route.method, route.resource.canonical) for route in application.router.routes()}
     files = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
     console = {("GET", "/console/" + name) for name in files - {"index.html"}} | {("GET", "/")}
-    assert served - console == {(route.method, route.path) for route in ROUTES}
+    page = {("GET", STYLE_PATH), ("GET", THANKS_PATH), ("GET", "/pay/{token}"), ("POST", "/pay/{token}")}
+    assert served - console - page == {(route.method, route.path) for route in ROUTES}
     assert console <= served
 
 

@@ -13,7 +13,7 @@ from vault.payment import Move, after
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("vault", "pay_ivr", "agent_api")
-ERRORS = {"Refused", "Unreachable", "CallError", "DeskError"}
+ERRORS = {"Refused", "Unreachable", "CallError", "ChannelError", "DeskError"}
 
 INTERNAL = {
     # Messages between our own processes: a wrong one is a mistake in the code, whoever asks.
@@ -23,6 +23,10 @@ INTERNAL = {
     # Met by an operator at the command line: keys and books.
     "busy", "day_malformed", "item_unknown", "key_in_use", "key_newest", "key_unknown", "key_versions_used",
     "nothing_to_explain", "page_unknown", "span_too_long",
+    # Met by a payer on his page, which says it in his language (agent_api/pages.py).
+    "link_over", "link_unknown",
+    # Met by an operator at the command line: endpoints of outgoing webhooks.
+    "endpoint_unknown", "endpoints_used", "url_refused",
     # A provider that contradicts itself; the broker reads it as an unknown outcome.
     "nothing_held", "provider_ref_lost",
     # Answers to a kill, which the broker hears and drops.

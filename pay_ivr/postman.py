@@ -1,0 +1,228 @@
+"""Carries what is stored out of the house: webhooks over HTTPS, receipts by the tenant's channels.
+
+The URL of a webhook is somebody else's word. So it is https, goes to an address of the internet (looked up
+and judged for every delivery, and that very address is connected to), follows no redirect, and what comes
+back is not read. Only a tenant that is not live may say otherwise in its file, for tests.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pay_ivr.channels import ChannelError, Channels
+from pay_ivr.facts import CallError
+from pay_ivr.hooks import (
+    EVENT_HEADER,
+    SIGNATURE_HEADER,
+    Delivery,
+    DeliveryState,
+    Hooks,
+    check_url,
+    is_public,
+    signature,
+)
+from pay_ivr.ids import now_ms
+from pay_ivr.logs import log
+from pay_ivr.receipts import Receipt, Receipts
+from pay_ivr.tenants import Tenant, TenantError, line_of, read_text, sections
+
+SEND_TIMEOUT_S = 10.0
+"""A receiver stores the event and answers; what it does with it is its own time."""
+AT_ONCE = 8
+"""Deliveries at the same time: a slow receiver must not hold up all others."""
+LOOK_EVERY_S = 1.0
+"""How soon a try whose time has come is made."""
+CLOSING_S = 3.0
+"""How long a stopping node waits for receivers that have not answered yet."""
+TIDY_EVERY_S = 3_600.0
+TAKEN = range(200, 300)
+
+
+class WebhooksSection(BaseModel):
+    """`[webhooks]` of a tenant's file: only tests need one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    private: bool = False
+    """Webhooks may go to addresses that are not of the internet; never for a live tenant."""
+    ca_file: str = Field(default="", max_length=500)
+    """PEM of the authority that signed the receivers' certificates; empty: the machine's own."""
+
+
+def webhooks_of(tenant: Tenant, tenants_dir: Path) -> WebhooksSection:
+    """The tenant's `[webhooks]`; TenantError names file and line."""
+    path = tenants_dir / f"{tenant.tenant_id}.toml"
+    try:
+        section = WebhooksSection.model_validate(sections(path).get("webhooks", {}))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise _wrong(path, first["loc"], first["msg"]) from None
+    if section.private and tenant.live:
+        raise _wrong(path, ("private",), "a live tenant's webhooks go to the internet")
+    return section
+
+
+def _wrong(path: Path, loc: tuple[int | str, ...], problem: str) -> TenantError:
+    place = ["webhooks", *loc]
+    return TenantError(
+        f"{path.name}:{line_of(read_text(path), place)}: {'.'.join(map(str, place))}: {problem}"
+    )
+
+
+class PublicResolver(AbstractResolver):
+    """Looks names up and gives only addresses of the internet; OSError when there is none."""
+
+    def __init__(self) -> None:
+        self._resolver = ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """What may be connected to."""
+        found = [one for one in await self._resolver.resolve(host, port, family) if is_public(one["host"])]
+        if not found:
+            raise OSError("no address of the internet")
+        return found
+
+    async def close(self) -> None:
+        """Nothing is held."""
+        await self._resolver.close()
+
+
+class Postman:
+    """Sends what is due, again and again until it is taken or given up."""
+
+    def __init__(
+        self,
+        hooks: Hooks,
+        receipts: Receipts,
+        channels: Channels,
+        webhooks: Mapping[str, WebhooksSection],
+        stored: asyncio.Event,
+    ) -> None:
+        self._hooks = hooks
+        self._receipts = receipts
+        self._channels = channels
+        self._webhooks = webhooks
+        self._stored = stored
+        self._sessions: dict[str, ClientSession] = {}
+        self._tidied_s = float("-inf")
+        self._over = False
+        self._ended = asyncio.Event()
+
+    async def run(self) -> None:
+        """Works until `close`."""
+        try:
+            while not self._over:
+                self._stored.clear()
+                if not await self.round():
+                    await self._wait()
+        finally:
+            self._ended.set()
+
+    async def close(self) -> None:
+        """Ends `run` between two statements, then every connection; what was under way is sent again."""
+        self._over = True
+        self._stored.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), CLOSING_S)
+        for session in self._sessions.values():
+            await session.close()
+        self._sessions.clear()
+
+    async def round(self) -> int:
+        """Everything that is due, tried once; how much that was."""
+        due = await self._hooks.due(now_ms())
+        places = asyncio.Semaphore(AT_ONCE)
+
+        async def one(delivery: Delivery) -> None:
+            async with places:
+                await self._deliver(delivery)
+
+        await asyncio.gather(*map(one, due))
+        waiting = await self._receipts.due(now_ms())
+        for receipt in waiting:
+            await self._send(receipt)
+        if time.monotonic() - self._tidied_s > TIDY_EVERY_S:
+            self._tidied_s = time.monotonic()
+            await self._hooks.tidy(now_ms())
+            await self._receipts.tidy(now_ms())
+        return len(due) + len(waiting)
+
+    async def _wait(self) -> None:
+        try:
+            await asyncio.wait_for(self._stored.wait(), LOOK_EVERY_S)
+        except TimeoutError:
+            return
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        problem = await self._post(delivery)
+        who = {"delivery_id": delivery.delivery_id, "tenant": delivery.tenant}
+        if not problem:
+            await self._hooks.delivered(delivery)
+            log.info("hook.delivery.taken", **who)
+            return
+        state = await self._hooks.failed(delivery, problem, now_ms())
+        if state is DeliveryState.DEAD:
+            log.error("hook.delivery.dead", problem=problem, **who)
+        else:
+            log.warning("hook.delivery.failed", problem=problem, tries=delivery.tries + 1, **who)
+
+    async def _post(self, delivery: Delivery) -> str:
+        """Sends the event; empty when it was taken, otherwise the problem in one word."""
+        key = self._hooks.key(delivery.endpoint_id)
+        if not key:
+            return "key_missing"
+        terms = self._webhooks.get(delivery.tenant, WebhooksSection())
+        body = delivery.body.encode()
+        headers = {
+            "Content-Type": "application/json",
+            EVENT_HEADER: delivery.event_id,
+            SIGNATURE_HEADER: signature(key, int(time.time()), body),
+        }
+        try:
+            check_url(delivery.url, private=terms.private)
+            session = self._session(delivery.tenant, terms)
+            async with session.post(
+                delivery.url, data=body, headers=headers, allow_redirects=False
+            ) as answer:
+                return "" if answer.status in TAKEN else f"status_{answer.status}"
+        except CallError:
+            return "url_refused"
+        except TimeoutError:
+            return "timeout"
+        except (ClientError, OSError, ssl.SSLError):
+            return "unreachable"
+
+    def _session(self, tenant: str, terms: WebhooksSection) -> ClientSession:
+        """One per tenant, so that no tenant's trust or connection is another's."""
+        if tenant not in self._sessions:
+            context = ssl.create_default_context(cafile=terms.ca_file or None)
+            resolver = ThreadedResolver() if terms.private else PublicResolver()
+            connector = TCPConnector(resolver=resolver, ssl=context, limit=AT_ONCE, use_dns_cache=False)
+            self._sessions[tenant] = ClientSession(
+                connector=connector,
+                timeout=ClientTimeout(total=SEND_TIMEOUT_S),
+                cookie_jar=DummyCookieJar(),
+                headers={"User-Agent": "pay-ivr"},
+            )
+        return self._sessions[tenant]
+
+    async def _send(self, receipt: Receipt) -> None:
+        try:
+            await self._channels.send(receipt.tenant, receipt.message)
+        except ChannelError as error:
+            again = await self._receipts.failed(receipt, now_ms(), retryable=error.retryable)
+            log.warning("receipt.message.failed", tenant=receipt.tenant, code=error.code, again=again)
+        else:
+            await self._receipts.sent(receipt)
+            log.info("receipt.message.sent", tenant=receipt.tenant)
