@@ -5,13 +5,11 @@ the link first; when the message cannot be sent the payment waits on its link, a
 link a fresh token, so that what was sent to a wrong address opens nothing.
 """
 
-from pydantic import BaseModel
-
 from agent_api.desk import Ask, Desk
 from agent_api.page_words import word_of
 from agent_api.payments import own_payment, told
 from agent_api.schemas import LinkBody, PaymentAnswer
-from pay_ivr.channels import Medium, Message
+from pay_ivr.channels import Medium, Message, check_address
 from pay_ivr.ids import new_id
 from pay_ivr.numbers import written
 from vault import Payment
@@ -26,27 +24,23 @@ async def send_link(desk: Desk, ask: Ask) -> PaymentAnswer:
     assert isinstance(body, LinkBody)
     payment = own_payment(desk, ask)
     medium = Medium(body.channel)
-    draft = _message(medium, body.to, "x", "x")  # refuses a malformed address before anything is made
+    check_address(medium, body.to)  # before anything is made
     desk.channels.check(payment.tenant, medium)
     origin = _origin(desk, ask)
     payment, token = await desk.switchboard.open_link(
         payment.payment_id, by=ask.who.name, return_url=origin + THANKS_PATH
     )
     subject, text = _texts(desk, payment, medium, f"{origin}/pay/{token}")
-    await desk.channels.send(payment.tenant, _message(medium, draft.to, subject, text))
+    await desk.channels.send(payment.tenant, Message(new_id("msg"), medium, body.to, subject, text))
     desk.switchboard.link_sent(payment.payment_id)
     return told(desk, ask, payment)
 
 
-async def withdraw_link(desk: Desk, ask: Ask) -> BaseModel:
+async def withdraw_link(desk: Desk, ask: Ask) -> PaymentAnswer:
     """DELETE …/link: the payment is cancelled, unless the payer was faster."""
     payment = own_payment(desk, ask)
     desk.switchboard.check_linked(payment.payment_id)
     return told(desk, ask, await desk.switchboard.cancel(payment.payment_id, by="agent"))
-
-
-def _message(medium: Medium, to: str, subject: str, text: str) -> Message:
-    return Message(new_id("msg"), medium, to, subject, text)
 
 
 def _texts(desk: Desk, payment: Payment, medium: Medium, url: str) -> tuple[str, str]:

@@ -52,13 +52,18 @@ class Message:
     text: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        shape = _EMAIL if self.medium is Medium.EMAIL else _NUMBER
-        if not shape.fullmatch(self.to):
-            raise ChannelError("address_malformed", _HOW_TO_WRITE[self.medium])
+        check_address(self.medium, self.to)
         if not _KEY.fullmatch(self.key) or not self.subject.isprintable():
             raise ValueError("the key or the subject of a message has a wrong shape")
         if len(self.subject) > SUBJECT_MAX or not 0 < len(self.text) <= TEXT_MAX:
             raise ValueError("a message is empty or too long")
+
+
+def check_address(medium: Medium, to: str) -> None:
+    """ChannelError("address_malformed") for what cannot be one."""
+    shape = _EMAIL if medium is Medium.EMAIL else _NUMBER
+    if not shape.fullmatch(to):
+        raise ChannelError("address_malformed", _HOW_TO_WRITE[medium])
 
 
 _HOW_TO_WRITE = {

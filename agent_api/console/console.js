@@ -5,6 +5,7 @@ import { Cards } from "./cards.js";
 import * as desk from "./desk.js";
 import { drawFields, make } from "./fields.js";
 import { Later } from "./later.js";
+import { PayLink } from "./paylink.js";
 import { Stream } from "./stream.js";
 import { clock, has, languageName, minorUnits, money, say, speak } from "./words.js";
 
@@ -163,7 +164,7 @@ function renderPayment(call, payment) {
   tell("sum-amount", money(payment.amount_minor, payment.currency));
   tell("sum-what", `${payment.reference} · ${purposeName(payment.purpose)}`);
   tell("pay-state", payment.state_text);
-  show("pay-state", ["created", "capturing", "ready"].includes(at));
+  show("pay-state", ["created", "capturing", "ready", "linked"].includes(at));
   drawFields($("fields"), payment, live, (field) => act("rekey", { field }));
   renderResult(payment);
   const charge = live && ["ready", "capturing"].includes(at);
@@ -176,6 +177,7 @@ function renderPayment(call, payment) {
   show("new-payment", live && FINAL.includes(at));
   show("talk", live && payment.capture_live && at === "capturing");
   show("cancel", ["created", "capturing", "ready"].includes(at));
+  paylink.render(payment, live);
 }
 
 const chargeLabel = (payment) => (payment.amount_minor === 0 ? "ui_check" : payment.settle_later ? "ui_hold" : "ui_charge");
@@ -348,6 +350,7 @@ function disarm() {
 }
 
 const later = new Later({ run, twice, refuse });
+const paylink = new PayLink({ run, twice, refuse, keep, face, shown: shownPayment });
 const cards = new Cards({ run, twice, disarm, refuse, pay: startPayment });
 
 // ---------------------------------------------------------------- logging in and out
@@ -389,6 +392,7 @@ async function showDesk(me) {
   $("purpose").replaceChildren(...me.purposes.map((one) => new Option(purposeName(one), one)));
   $("kind").replaceChildren(...["sale", "hold", "check"].map((one) => new Option(say(`ui_kind_${one}`), one)));
   later.learn();
+  paylink.learn(me.channels);
   show("login-view", false);
   for (const id of ["desk-view", "keys", "link", "log-out"]) show(id, true);
   tell("link-text", say("ui_reconnecting"));
@@ -429,7 +433,7 @@ press("new-payment", newPayment);
 press("details", () => run(() => later.open(shownPayment().payment_id)));
 press("cancel", () => twice($("cancel"), () => act("cancel")));
 press("hang-up", () => twice($("hang-up"), () => run(() => desk.hangUp(state.shownCall))));
-for (const id of ["cancel", "hang-up", "settle", "void", "refund"]) $(id).addEventListener("blur", disarm);
+for (const id of ["cancel", "hang-up", "settle", "void", "refund", "paylink-withdraw"]) $(id).addEventListener("blur", disarm);
 
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") { disarm(); show("alert", false); }

@@ -46,6 +46,8 @@ export const steer = (paymentId, action, body = {}) =>
   ask("POST", `/v1/payments/${part(paymentId)}/${action}`, body);
 export const createCheck = (callId, body, key) =>
   ask("POST", `/v1/calls/${part(callId)}/card-checks`, body, { "Idempotency-Key": key });
+export const sendLink = (paymentId, body) => ask("POST", `/v1/payments/${part(paymentId)}/link`, body);
+export const withdrawLink = (paymentId) => ask("DELETE", `/v1/payments/${part(paymentId)}/link`, {});
 export const history = (paymentId) => ask("GET", `/v1/payments/${part(paymentId)}/history`);
 export const search = (wanted) => ask("POST", "/v1/payments/search", wanted);
 export const takeStep = (paymentId, step, body, key) =>

@@ -109,6 +109,8 @@ class DeskClient(_Http):
         base = base_url.rstrip("/")
         super().__init__(base, {"Origin": base, "Sec-Fetch-Site": "same-origin"})
         self.messages: list[Json] = []
+        self.password = ""
+        """Chosen at the first login."""
         self._stream: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
 
@@ -120,8 +122,8 @@ class DeskClient(_Http):
 
     async def log_in(self, user: str, one_time_password: str) -> None:
         """The first login with its new password; then the stream is open."""
-        new = secrets.token_urlsafe(16)
-        body = {"user": user, "password": one_time_password, "new_password": new}
+        self.password = secrets.token_urlsafe(16)
+        body = {"user": user, "password": one_time_password, "new_password": self.password}
         response = await self._send("POST", "/v1/login", body)
         # A jar would not send a `Secure` cookie over plain HTTP; browsers do so on loopback.
         self._headers["Cookie"] = response.headers["Set-Cookie"].split(";")[0]

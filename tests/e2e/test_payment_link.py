@@ -11,7 +11,15 @@ import pytest_asyncio
 from playwright.async_api import Page
 
 from pay_ivr.proof.desk import DeskRefusal
-from tests.support.console import barriers, browser_page, wait_text
+from tests.support.console import (
+    barriers,
+    browser_page,
+    fill_payment,
+    log_in,
+    picture,
+    reach,
+    wait_text,
+)
 from tests.support.node import DONE, Node, Talk, running_node
 from vault import Door, Match
 
@@ -124,3 +132,27 @@ async def test_a_link_is_declined_sent_again_and_withdrawn(node: Node, tmp_path:
             await page.wait_for_selector("[data-state=closed]")
     with pytest.raises(DeskRefusal, match="not_linked"):
         await talk.desk.call("DELETE", f"/v1/payments/{talk.payment_id}/link")
+
+
+async def test_the_agent_sends_a_link_at_the_console(node: Node, tmp_path: Path) -> None:
+    """By keyboard alone: capture, link, and how far it is; the payer's approval is the page's result."""
+    place = node.places[0]
+    async with place.call() as talk, browser_page(node.url) as page:
+        await log_in(page, "agent1", place.desk.password)
+        await fill_payment(page, "12.50", "LINK-3")
+        await page.keyboard.press("Alt+s")
+        await wait_text(page, "#hearing", "Protected")
+        await reach(page, "paylink-to")
+        await page.keyboard.type(ADDRESS)
+        await page.keyboard.press("Alt+l")
+        await wait_text(page, "#paylink-state", "not opened yet")
+        assert "" == await page.input_value("#paylink-to")
+        assert [] == await barriers(page)
+        await picture(page, tmp_path, "linked")
+        async with browser_page(address_in(messages(node)[-1])) as payer:
+            await wait_text(page, "#paylink-state", "Opened")
+            await press(payer, "Approve")
+            await payer.wait_for_selector("[data-state=paid]")
+        await page.wait_for_selector("#result[data-state=settled]")
+        await wait_text(page, "#result-reason", "Receipt")
+        assert talk.call_id
