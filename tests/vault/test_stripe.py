@@ -284,6 +284,22 @@ async def test_an_intent_that_is_closed_already_is_fenced(ends):
     assert 0 == ends.charged()
 
 
+@pytest.mark.parametrize("fault", [Fault.FALSE_500, Fault.EMPTY_500])
+async def test_a_fence_whose_500_is_stored_is_a_fence(ends, fault):
+    """Whether it ran or not, the attempt's key is used up by it."""
+    request = await ends.request()
+    for _ in range(3):
+        ends.sim.host.faults.order(Fault.REQUEST_LOST, path_end="/confirm")
+    assert OutcomeKind.UNKNOWN is (await ends.broker.authorise(request)).kind
+    ends.sim.skip(21)
+    ends.sim.host.faults.order(fault, key_end=request.attempt_key)
+    asked = request.provider_ref, request.attempt_key
+    fenced = [await ends.broker.fence(*asked) for _ in range(2)]
+    assert [OutcomeKind.UNKNOWN, OutcomeKind.NEVER_SENT] == [one.kind for one in fenced]
+    await ends.broker.authorise(request)
+    assert 0 == ends.charged()
+
+
 async def test_a_mark_that_fails_sends_nothing(ends):
     """The confirmation is only sent after the intent says whose it is."""
     request = await ends.request()

@@ -209,14 +209,15 @@ class Stripe:
         except NotSentError:
             return UNKNOWN
         except stripe.StripeError as error:
-            failure = failure_of(error)
-            if failure not in {Failure.KEY_TAKEN, Failure.INVALID}:
+            failure, is_ours = failure_of(error), is_replayed(error)
+            if failure not in {Failure.KEY_TAKEN, Failure.INVALID} and not is_ours:
                 return UNKNOWN
             found = await self.fetch(provider_ref, attempt_key)
             # An intent that takes no change confirms nothing either. A key that is taken without a trace may
-            # be executing still, or hold nothing but a stored 500.
-            traceless = found.kind is OutcomeKind.NEVER_SENT and not found.raw_code
-            return await self._close(provider_ref) if failure is Failure.KEY_TAKEN and traceless else found
+            # be executing still, or hold nothing but a stored 500; by this very request, it is used up.
+            if found.kind is not OutcomeKind.NEVER_SENT or found.raw_code or failure is Failure.INVALID:
+                return found
+            return Outcome(OutcomeKind.NEVER_SENT, FENCED) if is_ours else await self._close(provider_ref)
         # A key older than the window was free again: what had been charged under it shows in its charge.
         return await self.fetch(provider_ref, attempt_key)
 
