@@ -9,6 +9,7 @@ import sys
 
 from pay_ivr.facts import CallError
 from pay_ivr.flow import load_flow
+from pay_ivr.postman import webhooks_of
 from pay_ivr.senders import messages_of
 from pay_ivr.settings import Settings
 from pay_ivr.tenants import Did, Tenant, TenantError, line_of, load_tenants, read_text
@@ -31,6 +32,7 @@ def checked_tenants(settings: Settings) -> dict[str, Tenant]:
     for tenant in tenants.values():
         text = read_text(settings.tenants_dir / f"{tenant.tenant_id}.toml")
         messages_of(tenant, settings.tenants_dir)
+        webhooks_of(tenant, settings.tenants_dir)
         for number, did in enumerate(tenant.telephony.did):
             field, problem = _problem_of(did)
             if problem:

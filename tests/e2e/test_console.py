@@ -81,3 +81,38 @@ async def test_a_declined_card_and_its_retry_at_the_console(
     for pan in (VISA, NO_FUNDS):
         assert pan not in shown + "".join(seen)
     assert len(seen) > 40
+
+
+@pytest.mark.tool("chromium")
+@pytest.mark.slow
+async def test_a_hold_is_settled_in_part_and_refunded_on_a_call(
+    stage: Stage, phones: tuple[SipPhone, SipPhone]
+) -> None:
+    """Pre-authorised while the caller keys, settled in part and refunded from the details, by keyboard."""
+    caller, _agent = phones
+    login = stage.logins["agent1"]
+    async with browser_page(stage.facts["http_url"]) as page:
+        await log_in(page, "agent1", login.password, "a new long password")
+        await caller.call(NUMBER)
+        await wait_view(page, "talking")
+        await fill_payment(page, "50", "E2E 2")
+        await page.click("#more summary")
+        await page.select_option("#kind", "hold")
+        await page.keyboard.press("Alt+s")
+        await key_card(page, caller, VISA)
+        await page.wait_for_selector("#charge:enabled")
+        await wait_text(page, "#charge", "Hold €50.00")
+        await page.keyboard.press("Alt+c")
+        await page.wait_for_selector("#result[data-state=authorised]")
+        await page.keyboard.press("Alt+d")
+        await wait_text(page, "#detail-history", "Attempt 1: Approved")
+        for amount, keys, told in (("30", "Alt+e", "Paid €30.00"), ("10", "Alt+u", "Refunded €10.00")):
+            await page.fill("#step-amount", amount)
+            await page.keyboard.press(keys)
+            await page.keyboard.press(keys)
+            await wait_text(page, "#detail-sums", told)
+        await page.wait_for_selector("#result[data-state=settled]")
+        await page.screenshot(path=str(stage.folder / "steps.png"), full_page=True)
+        await caller.hang_up()
+        await wait_text(page, "#call-state", "Ended")
+        await wait_text(page, "#detail-sums", "Paid €30.00")
