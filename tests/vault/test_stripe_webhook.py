@@ -1,7 +1,6 @@
 """Stripe's webhooks: who signed them, when, and what they point at."""
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -65,7 +64,7 @@ def test_clocks_may_differ_a_little(at):
     assert "evt_one" == parsed(signature(raw, at=at), raw, [NEW], NOW).event_id
 
 
-@pytest.mark.parametrize("at", [NOW - 301, NOW + 61, 0, time.time() + 10**9])
+@pytest.mark.parametrize("at", [NOW - 301, NOW + 61, 0, NOW + 10**9])
 def test_an_old_or_future_event_is_refused(at):
     """The SDK's own verifier would take one from the future for ever."""
     raw = event()
