@@ -271,7 +271,8 @@ async def _read(socket: web.WebSocketResponse) -> None:
 async def _watch_login(desk: Desk, asker: Asker, socket: web.WebSocketResponse, over: asyncio.Event) -> None:
     while await desk.doorman.keep_stream(asker.login_sha256, desk.now_ms):
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(over.wait(), LOGIN_CHECK_S)
+            async with asyncio.timeout(LOGIN_CHECK_S):
+                await over.wait()
             return
     await socket.close(code=CLOSE_LOGIN_ENDED)
 

@@ -70,7 +70,8 @@ async def _asked(conn: socket.socket, request: dict[str, Any]) -> dict[str, Any]
     loop = asyncio.get_running_loop()
     try:
         await loop.sock_sendall(conn, json.dumps({"id": 1, **request}).encode())
-        message = await asyncio.wait_for(loop.sock_recv(conn, MESSAGE_MAX + 1), REPLY_TIMEOUT_S)
+        async with asyncio.timeout(REPLY_TIMEOUT_S):
+            message = await loop.sock_recv(conn, MESSAGE_MAX + 1)
         reply = json.loads(message)
     except (OSError, ValueError, TimeoutError, RecursionError):
         raise SourceDownError from None
@@ -105,6 +106,8 @@ class Bell:
 
     async def _answer(self, conn: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        if await asyncio.wait_for(loop.sock_recv(conn, MESSAGE_MAX), REPLY_TIMEOUT_S):
+        async with asyncio.timeout(REPLY_TIMEOUT_S):
+            asked = await loop.sock_recv(conn, MESSAGE_MAX)
+        if asked:
             reply = {"id": 1, "ok": True, "size": await self._log.size()}
             await loop.sock_sendall(conn, json.dumps(reply).encode())

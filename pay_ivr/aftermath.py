@@ -107,7 +107,7 @@ class Orphans:
     def media_fact(self, fact: MediaFact) -> None:
         """Hands over `play.done` of a leg that no call has."""
         over = self._playing.pop(str(fact.values.get("play_id")), None)
-        if over is not None:
+        if over is not None and not over.done():
             over.set_result(None)
 
     async def _end(self, leg_id: str, role: str) -> None:
@@ -121,5 +121,6 @@ class Orphans:
         over = self._playing[play_id] = asyncio.get_running_loop().create_future()
         with contextlib.suppress(VaultError, TimeoutError):
             await self._media.play(leg_id, play_id, [TECHNICAL_PROBLEM], barge_in=False)
-            await asyncio.wait_for(over, SORRY_MAX_S)
+            async with asyncio.timeout(SORRY_MAX_S):
+                await over
         self._playing.pop(play_id, None)

@@ -147,7 +147,8 @@ class Contact:
         try:
             await self._media.collect(self.caller.leg_id, collect_id, digits_max=digits)
             await self.speaker.say(*sentences)
-            values = await asyncio.wait_for(answer, ANSWER_TIMEOUT_S)
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                values = await answer
         except TimeoutError:
             return Keyed("", "timeout")
         finally:

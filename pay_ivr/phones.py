@@ -83,7 +83,8 @@ class Phones:
     async def flush(self, timeout_s: float = 3.0) -> None:
         """Returns when everything noted so far is written, or the time is over."""
         try:
-            await asyncio.wait_for(self._queue.join(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._queue.join()
         except TimeoutError:
             log.error("sip.phones.unwritten", users=len(self._waiting))
 

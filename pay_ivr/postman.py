@@ -134,7 +134,8 @@ class Postman:
         self._over = True
         self._stored.set()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), CLOSING_S)
+            async with asyncio.timeout(CLOSING_S):
+                await self._ended.wait()
         for session in self._sessions.values():
             await session.close()
         self._sessions.clear()
@@ -160,7 +161,8 @@ class Postman:
 
     async def _wait(self) -> None:
         try:
-            await asyncio.wait_for(self._stored.wait(), LOOK_EVERY_S)
+            async with asyncio.timeout(LOOK_EVERY_S):
+                await self._stored.wait()
         except TimeoutError:
             return
 

@@ -94,7 +94,8 @@ class Speaker:
             over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             self._playing[play_id] = over
             await self._media.play(self._leg_id, play_id, taken, barge_in=barge_in)
-            return await asyncio.wait_for(over, SPEECH_MAX_S)
+            async with asyncio.timeout(SPEECH_MAX_S):
+                return await over
         except (VaultError, SpeechError, TimeoutError):
             return "silent"
         finally:

@@ -97,7 +97,8 @@ class Teller:
         self._over = True
         self._more.set()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), CLOSING_S)
+            async with asyncio.timeout(CLOSING_S):
+                await self._ended.wait()
 
     async def _look_at_noted(self) -> bool:
         """False when the broker does not answer."""

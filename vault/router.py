@@ -173,7 +173,8 @@ class Router:
         place = tenant, provider
         self._let_through(place)
         try:
-            outcome = await asyncio.wait_for(sending, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                outcome = await sending
             heard = heard_in(outcome)
         except NotSentError:
             outcome, heard = NEVER_SENT, Heard.NEVER_SENT
@@ -189,7 +190,8 @@ class Router:
         """The reference; `NotSentError` passes through, all other failures are a refusal."""
         place = order.tenant, name
         try:
-            reference = await asyncio.wait_for(self.at(*place).prepare(order), PREPARE_TIMEOUT_S)
+            async with asyncio.timeout(PREPARE_TIMEOUT_S):
+                reference = await self.at(*place).prepare(order)
         except NotSentError:
             self._hear(place, Heard.NEVER_SENT)
             raise

@@ -153,12 +153,17 @@ class Asker:
         try:
             if not self._link.send(encode({"id": number, "op": op, **(values or {})}), descriptors):
                 raise _gone()
-            reply, received = await asyncio.wait_for(future, ASK_TIMEOUT_S)
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                reply, received = await future
         except TimeoutError:
             raise _gone() from None
         finally:
             self._waiting.pop(number, None)
+            _let_go(future)
         if reply.get("ok") is not True:
+        except asyncio.CancelledError:
+            _let_go(future)
+            raise
             close_all(received)
             raise refusal(reply)
         return reply, received
@@ -213,7 +218,8 @@ class Line:
     async def wait_up(self, timeout_s: float) -> bool:
         """True as soon as connected, False after `timeout_s`."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._up.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._up.wait()
         return self.up
 
     async def ask(
@@ -312,3 +318,9 @@ def close_all(descriptors: Sequence[int]) -> None:
 
 def _gone() -> Unreachable:
     return Unreachable("unreachable", "The other process did not answer. Ask for the state.", retryable=True)
+def _let_go(answer: asyncio.Future[tuple[Json, list[int]]]) -> None:
+    """Closes the descriptors of a reply that came at the moment in which its asker gave up."""
+    if answer.done() and not answer.cancelled() and answer.exception() is None:
+        close_all(answer.result()[1])
+
+

@@ -132,7 +132,8 @@ class CanaryCall:
         await self._key_card(pause)
         if run.moment is Moment.HUNG_UP:
             await self._caller.hang_up()
-            await asyncio.wait_for(self._lane.phone.ended.wait(), ENDED_WAIT_S)
+            async with asyncio.timeout(ENDED_WAIT_S):
+                await self._lane.phone.ended.wait()
             await pause(run.moment)
             return
         await self._lane.desk.payment_in(self._payment_id, "ready", timeout_s=STATE_WAIT_S)
@@ -227,7 +228,8 @@ class CanaryCall:
             if self._caller.answered.is_set():
                 await self._caller.hang_up()
             if self._lane.phone.answered.is_set():
-                await asyncio.wait_for(self._lane.phone.ended.wait(), ENDED_WAIT_S)
+                async with asyncio.timeout(ENDED_WAIT_S):
+                    await self._lane.phone.ended.wait()
         except (TimeoutError, ConnectionError) as error:
             self.exhibit.trouble = self.exhibit.trouble or f"the call did not end: {type(error).__name__}"
         self._lane.phone.answered.clear()

@@ -139,7 +139,8 @@ class DeskClient(_Http):
             if left <= 0:
                 raise TimeoutError
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), left)
+                async with asyncio.timeout(left):
+                    await self._news.wait()
 
     def payment(self, payment_id: str) -> Json:
         """The newest snapshot of a payment that the stream has brought."""

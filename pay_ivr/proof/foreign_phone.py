@@ -75,7 +75,8 @@ class ForeignPhone:
         await self.command("hangup")
         await self.command("quit")
         try:
-            await asyncio.wait_for(self._process.wait(), 5)
+            async with asyncio.timeout(5):
+                await self._process.wait()
         except TimeoutError:
             self._process.kill()
             await self._process.wait()

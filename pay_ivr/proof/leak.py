@@ -236,7 +236,8 @@ class LeakProof:
             window = Window(start, time.monotonic())
             await lane.desk.call("POST", f"/v1/payments/{payment}/cancel")
             await caller.hang_up()
-            await asyncio.wait_for(lane.phone.ended.wait(), 5)
+            async with asyncio.timeout(5):
+                await lane.phone.ended.wait()
             return Cycle(frames(lane.phone.rtp.received, window))
         finally:
             lane.phone.answered.clear()
@@ -348,7 +349,8 @@ class _Gate:
         self._there.add(id(task))
         self._news.set()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._opened.wait(), MOMENT_WAIT_S)
+            async with asyncio.timeout(MOMENT_WAIT_S):
+                await self._opened.wait()
 
     def leave(self, number: int) -> None:
         """A call is over, whether or not it came to its moment."""
@@ -361,7 +363,8 @@ class _Gate:
         while len(self._there) + len(self._left) < self._expected and time.monotonic() < until:
             self._news.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), until - time.monotonic())
+                async with asyncio.timeout(until - time.monotonic()):
+                    await self._news.wait()
 
     def open(self) -> None:
         """Everybody goes on."""

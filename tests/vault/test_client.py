@@ -253,6 +253,28 @@ async def test_descriptors_travel_beside_messages():
     theirs.close()
 
 
+@pytest.mark.parametrize("turns", range(4))
+async def test_descriptors_are_closed_when_their_asker_is_cancelled_meanwhile(turns: int):
+    """A fork's key pipe must not stay open in a broker that no longer knows of it."""
+    ours, theirs = pair()
+    asker = Asker(ours, lambda _fact: None, lambda: None)
+    asked = asyncio.create_task(asker.ask("fork"))
+    await until(lambda: asker._waiting)
+    reading, writing = os.pipe()
+    socket.send_fds(theirs, [encode({"id": 1, "ok": True})], [writing])
+    os.close(writing)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    asked.cancel()
+    await asyncio.wait({asked}, timeout=1)
+    if not asked.cancelled():  # it had its answer before
+        os.close(asked.result()[1][0])
+    assert await asyncio.to_thread(os.read, reading, 1) == b""
+    os.close(reading)
+    asker.close()
+    theirs.close()
+
+
 async def test_lost_peer_ends_every_waiting_request():
     """Nobody waits for an answer that cannot come."""
     ours, theirs = pair()
