@@ -156,11 +156,8 @@ class Asker:
             async with asyncio.timeout(ASK_TIMEOUT_S):
                 reply, received = await future
         except TimeoutError:
-            raise _gone() from None
-        finally:
-            self._waiting.pop(number, None)
             _let_go(future)
-        if reply.get("ok") is not True:
+            raise _gone() from None
         except asyncio.CancelledError:
             _let_go(future)
             raise
@@ -316,11 +313,11 @@ def close_all(descriptors: Sequence[int]) -> None:
             os.close(each)
 
 
-def _gone() -> Unreachable:
-    return Unreachable("unreachable", "The other process did not answer. Ask for the state.", retryable=True)
 def _let_go(answer: asyncio.Future[tuple[Json, list[int]]]) -> None:
     """Closes the descriptors of a reply that came at the moment in which its asker gave up."""
     if answer.done() and not answer.cancelled() and answer.exception() is None:
         close_all(answer.result()[1])
 
 
+def _gone() -> Unreachable:
+    return Unreachable("unreachable", "The other process did not answer. Ask for the state.", retryable=True)
