@@ -161,6 +161,9 @@ class Asker:
         except asyncio.CancelledError:
             _let_go(future)
             raise
+        finally:
+            self._waiting.pop(number, None)
+        if reply.get("ok") is not True:
             close_all(received)
             raise refusal(reply)
         return reply, received
