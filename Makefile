@@ -22,6 +22,7 @@ test: tools .venv/.dev          ## everything a landing needs
 proof: tools .venv/.dev         ## the long runs: full counts, long timers, big fuzz, mutation
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m proof
 	$(BIN)/pay-ivr verify leak --runs $(PROOF_RUNS) --json var/leak.json
+	$(BIN)/pay-ivr verify charges --json var/charges.json
 
 bench: tools .venv/.dev         ## ratios only, each measured in one run -> var/bench/
 	$(BIN)/python tests/bench/media.py --install-rtpengine

@@ -61,6 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     leak.add_argument("--json", type=Path, help="write the findings here")
     leak.set_defaults(run=_verify_leak)
+    charges = verify.add_parser(
+        "charges", help="simulated payments under faults and kills; none twice or lost"
+    )
+    charges.add_argument("--seeds", type=int, default=5_000, help="lives to simulate; default: 5000")
+    charges.add_argument("--seed", type=int, help="replay one life and tell it line by line")
+    charges.add_argument("--json", type=Path, help="write the JSON line here")
+    charges.set_defaults(run=_verify_charges)
 
     check = commands.add_parser("check", help="check settings and tenant files; names the wrong line")
     check.set_defaults(run=_check)
@@ -180,6 +187,12 @@ def _verify_leak(options: argparse.Namespace) -> int:
     from pay_ivr.proof.leak import run_leak
 
     return run_leak(runs=options.runs, json_file=options.json)
+
+
+def _verify_charges(options: argparse.Namespace) -> int:
+    from pay_ivr.proof.charges import run_charges
+
+    return run_charges(seeds=options.seeds, seed=options.seed, json_file=options.json)
 
 
 def _check(_options: argparse.Namespace) -> int:

@@ -101,14 +101,15 @@ class Webhooks:
         keys: Keys,
         inquiry: Inquiry,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
+        """`clock`: seconds of the epoch; the machine's without one."""
         self._register = register
         self._router = router
         self._keys = keys
         self._inquiry = inquiry
         self._spawn = spawn
-        self._clock = clock
+        self._clock = clock or time.time
         self._budgets: dict[tuple[str, str], _Budget] = {}
 
     async def take(self, tenant: str, provider: str, headers: Mapping[str, str], raw: bytes) -> bool:

@@ -96,6 +96,10 @@ class Faults:
         """Shares from now on; what is left to 1 goes well."""
         self._shares = dict(shares)
 
+    def share(self, fault: Fault) -> float:
+        """How often that fault is drawn."""
+        return self._shares.get(fault, 0.0)
+
     def draw(self, method: str, path: str, key: str) -> Fault | None:
         """What goes wrong with this request."""
         self._count += 1

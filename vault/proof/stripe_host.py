@@ -135,8 +135,17 @@ class StripeHost:
 
     def carry(self, method: str, target: str, headers: Mapping[str, str], body: bytes, now: float) -> Answer:
         """`exchange` for a carrier that knows no type of this module."""
-        named = {name.lower(): value for name, value in headers.items()}
-        return self.exchange(Request(method.upper(), target, named, body), now)
+        return self.exchange(_request(method, target, headers, body), now)
+
+    def answered(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes, now: float
+    ) -> Answer:
+        """`carry` on a line without faults."""
+        return Answer(Carriage.DELIVER, self.reply(method, target, headers, body, now))
+
+    def reply(self, method: str, target: str, headers: Mapping[str, str], body: bytes, now: float) -> Reply:
+        """`handle` for a carrier that knows no type of this module."""
+        return self.handle(_request(method, target, headers, body), now)
 
     def draw(self, request: Request) -> Fault | None:
         """What goes wrong with this request; each call is one draw."""
@@ -225,6 +234,10 @@ class StripeHost:
             sentence = "There is currently another in-progress request using this Idempotency-Key."
             return _refusal(Failure(409, IDEMPOTENCY, sentence, code="idempotency_key_in_use"), "")
         return Reply(502, {"content-type": "text/html"}, b"<html><body>502 Bad Gateway</body></html>")
+
+
+def _request(method: str, target: str, headers: Mapping[str, str], body: bytes) -> Request:
+    return Request(method.upper(), target, {name.lower(): value for name, value in headers.items()}, body)
 
 
 def _fields(request: Request) -> str:
