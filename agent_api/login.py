@@ -27,6 +27,7 @@ async def agent_answer(desk: Desk, agent: Agent) -> AgentAnswer:
         currencies=tenant.currencies,
         purposes=tenant.purposes,
         channels=desk.channels.media_of(agent.tenant) if tenant.links else (),
+        media=desk.channels.media_of(agent.tenant),
         may=tuple(sorted(await desk.store.permissions(f"agent:{agent.agent_id}"))),
     )
 

@@ -247,6 +247,8 @@ class AgentAnswer(Answer):
     purposes: tuple[str, ...]
     channels: tuple[str, ...]
     """How a payment link can be sent; empty when it cannot."""
+    media: tuple[str, ...]
+    """How receipts can be sent: email, sms."""
     may: tuple[str, ...]
     """Permissions: `settle` and `refund` open the payments of others."""
 

@@ -391,7 +391,7 @@ async function showDesk(me) {
   $("currency").replaceChildren(...me.currencies.map((one) => new Option(one, one)));
   $("purpose").replaceChildren(...me.purposes.map((one) => new Option(purposeName(one), one)));
   $("kind").replaceChildren(...["sale", "hold", "check"].map((one) => new Option(say(`ui_kind_${one}`), one)));
-  later.learn();
+  later.learn(me.media);
   paylink.learn(me.channels);
   show("login-view", false);
   for (const id of ["desk-view", "keys", "link", "log-out"]) show(id, true);

@@ -52,5 +52,6 @@ export const history = (paymentId) => ask("GET", `/v1/payments/${part(paymentId)
 export const search = (wanted) => ask("POST", "/v1/payments/search", wanted);
 export const takeStep = (paymentId, step, body, key) =>
   ask("POST", `/v1/payments/${part(paymentId)}/${step}`, body, { "Idempotency-Key": key });
+export const orderReceipt = (paymentId, body) => ask("POST", `/v1/payments/${part(paymentId)}/receipt`, body);
 export const cards = (customer) => ask("POST", "/v1/cards/search", { customer });
 export const forgetCard = (customer, cardId) => ask("POST", `/v1/cards/${part(cardId)}/forget`, { customer });

@@ -21,14 +21,17 @@ export class Later {
     this.sent = null; // the step that was asked for and its key, until the desk has answered
     $("find-form").addEventListener("submit", (event) => { event.preventDefault(); this.find(); });
     $("step-form").addEventListener("submit", (event) => event.preventDefault());
+    $("receipt-form").addEventListener("submit", (event) => { event.preventDefault(); this.receipt(); });
     $("step-amount").addEventListener("input", (event) => event.target.removeAttribute("aria-invalid"));
     $("find-more").addEventListener("click", () => on.run(() => this.page()));
     $("detail-close").addEventListener("click", () => this.close());
     for (const action of ACTIONS) $(action).addEventListener("click", () => this.press(action));
   }
 
-  // The words of the choices, once the language is known.
-  learn() {
+  // The words of the choices, once the language is known; `media`: how receipts can be sent here.
+  learn(media) {
+    this.media = media;
+    $("receipt-medium").replaceChildren(...media.map((one) => new Option(say(`ui_medium_${one}`), one)));
     $("find-by").replaceChildren(...CRITERIA.map((one) => new Option(say(`ui_find_${one}`), one)));
     $("step-reason").replaceChildren(...REASONS.map((one) => new Option(say(`ui_reason_${one}`), one)));
   }
@@ -105,6 +108,8 @@ export class Later {
     show("detail-checking", waiting(payment) !== "");
     $("detail-history").replaceChildren(...events(history).map((text) => make("li", "", text)));
     this.offer(payment, actions);
+    show("receipt-form", Boolean(payment.receipt) && this.media.length > 0);
+    if (before?.payment_id !== payment.payment_id) $("receipt-to").value = $("receipt-told").textContent = "";
     if (before?.payment_id !== payment.payment_id || before.version !== payment.version) $("step-amount").value = plain(rest(payment), payment.currency);
   }
 
@@ -112,6 +117,17 @@ export class Later {
     show("step-form", actions.length > 0);
     show("no-actions", actions.length === 0 && !waiting(payment));
     for (const action of ACTIONS) show(action, actions.includes(action));
+  }
+
+  // The address goes to the desk and stays nowhere on the page.
+  receipt() {
+    const body = { medium: $("receipt-medium").value, to: $("receipt-to").value.trim() };
+    if (!body.to) return this.on.refuse("receipt-to", "problem_address_malformed");
+    return this.on.run(async () => {
+      await desk.orderReceipt(this.history.payment.payment_id, body);
+      $("receipt-to").value = "";
+      $("receipt-told").textContent = say("ui_receipt_ordered");
+    });
   }
 
   // The first press asks for a second one; what it will do stands on the button.

@@ -13,7 +13,6 @@ from tests.agent_api.conftest import PASSWORD, DeskHouse
 from tests.support.console import barriers, browser_page, fill_payment, log_in, picture, reach, wait_text
 from tests.support.zone import Desk, ZoneProcesses, desk_at
 
-
 _numbers = count(1)
 
 
@@ -73,6 +72,10 @@ async def test_a_hold_is_found_settled_in_part_and_refunded_by_keyboard(
         await wait_text(page, "#detail-sums", "Refunded €10.00")
         await wait_text(page, "#detail-history", "Refund · €10.00 · done · agent:agent1")
         barred += await looked_at(page, tmp_path, "refunded")
+        await page.fill("#receipt-to", "anna@example.com")
+        await page.press("#receipt-to", "Enter")
+        await wait_text(page, "#receipt-told", "on its way")
+        assert "" == await page.input_value("#receipt-to")
         await page.fill("#step-amount", "20.01")
         await page.keyboard.press("Alt+u")
         await page.keyboard.press("Alt+u")
@@ -81,6 +84,7 @@ async def test_a_hold_is_found_settled_in_part_and_refunded_by_keyboard(
         shown = await page.inner_text("body")
     assert [] == barred
     assert "4242424242424242" not in shown
+    assert 2 == len(await money_house.outgoing.receipts.due(2**60))
     done = await caller.door.payment(held.payment_id)
     assert (3000, 1000) == (done.settled_minor, done.refunded_minor)
 
