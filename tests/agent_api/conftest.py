@@ -29,6 +29,7 @@ from tests.support.switchboard import MemorySwitchboard
 from tests.support.zone import ZoneProcesses, running_zone
 from vault import Door
 
+WEBHOOK_SECRET = b"whsec_of_this_test_only"
 PASSWORD = "correct horse battery"
 TENANTS = {
     "demo": TenantDesk(
@@ -216,8 +217,13 @@ async def outgoing_of(store: Store, door: Door, folder: Path) -> Outgoing:
 
 @pytest.fixture(scope="package")
 def zone() -> Iterator[ZoneProcesses]:
-    """A real vault: broker, spawner and media process."""
+    """A real vault: broker, spawner and media process; the sandbox signs its webhooks."""
     with running_zone() as each:
+        each.kill("broker")
+        secret = each.data_dir / "keys" / "sandbox.demo.webhook"
+        secret.touch(mode=0o600)
+        secret.write_bytes(WEBHOOK_SECRET)
+        each.start("broker")
         yield each
 
 

@@ -12,13 +12,12 @@ from aiohttp import ClientResponse
 
 from agent_api.limits import NOTICE_BYTES_MAX
 from pay_ivr.store import Permission
-from tests.agent_api.conftest import DeskHouse, problem
+from tests.agent_api.conftest import WEBHOOK_SECRET, DeskHouse, problem
 from tests.support.zone import Desk, ZoneProcesses, desk_at
 from vault import Payment, Why
 from vault.providers._sandbox_webhooks import signed
 from vault.providers.base import Notice
 
-SECRET = b"whsec_of_this_test_only"
 _numbers = count(1)
 
 
@@ -260,17 +259,10 @@ async def test_a_provider_that_signs_is_heard(
     zone: ZoneProcesses, money_house: DeskHouse, caller: Desk
 ) -> None:
     """200 when it is stored, and when it is known; the refund that it points at is in our books."""
-    folder = zone.data_dir / "keys"
-    secret = folder / "sandbox.demo.webhook"
-    if not secret.exists():
-        secret.touch(mode=0o600)
-        secret.write_bytes(SECRET)
-        zone.kill("broker")
-        zone.start("broker")
     paid = await caller.charged(amount_minor=3000)
     zone.refund_at_provider(paid.payment_id, 500)
     notice = Notice("evt_desk", "2026-01-02T03:04:05Z", "charge.changed", f"sbx_ref_{paid.payment_id}")
-    headers, raw = signed(notice, SECRET, time.time())
+    headers, raw = signed(notice, WEBHOOK_SECRET, time.time())
     url = money_house.url + "/hooks/sandbox/demo"
     answers = [await money_house.http.post(url, data=raw, headers=headers) for _ in range(2)]
     assert [(200, True), (200, False)] == [(one.status, (await one.json())["new"]) for one in answers]
