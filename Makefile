@@ -26,6 +26,7 @@ proof: tools .venv/.dev         ## the long runs: full counts, long timers, big 
 
 bench: tools .venv/.dev         ## ratios only, each measured in one run -> var/bench/
 	$(BIN)/python tests/bench/media.py --install-rtpengine
+	$(BIN)/python -m tests.bench.payments
 
 stripe-live: .venv/.dev         ## a real Stripe test account, with STRIPE_TEST_KEY in the environment
 	$(BIN)/python -m tests.live.stripe

@@ -99,6 +99,14 @@ class Workshop:
             pass
         self.database.release()
 
+    def fresh(self) -> Path:
+        """An empty vault.db in the place of the last one."""
+        file = self.folder / "vault.db"
+        for old in self.folder.glob("vault.db*"):
+            old.unlink()
+        shutil.copyfile(self.folder / "empty.db", file)
+        return file
+
     def close(self) -> None:
         """Lets go of what is open; the folder is the caller's."""
         for hatch in self.hatches:
@@ -106,10 +114,7 @@ class Workshop:
 
     def live(self, seed: int, trace: Callable[[str], None] | None = None, *, sites: bool = False) -> Life:
         """One seed, from the first order to the verdict."""
-        file = self.folder / "vault.db"
-        for old in self.folder.glob("vault.db*"):
-            old.unlink()
-        shutil.copyfile(self.folder / "empty.db", file)
+        file = self.fresh()
         loop = VirtualLoop()
         asyncio.set_event_loop(loop)
         dice = seeded(f"verify charges {seed}")

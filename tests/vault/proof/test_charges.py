@@ -89,5 +89,5 @@ def test_findings_are_counted_by_kind():
 def test_a_mistake_of_the_product_is_found(shop, monkeypatch):
     """An attempt under way at a kill taken for one that never ran: what it charged is found unreported."""
     monkeypatch.setattr(product, "UNKNOWN", NEVER_SENT)
-    lives = (shop.live(seed) for seed in range(LOOKED_THROUGH))
+    lives = (shop.live(seed) for seed in range(6, LOOKED_THROUGH))
     assert any(life.findings.counts["charged_not_reported"] for life in lives)
