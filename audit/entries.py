@@ -145,6 +145,7 @@ CATALOGUE: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
         # The machine's own state.
         "posture.zone.probed": {"weak": Kind.WORDS},
         "posture.tenant.refused": _REASON,
+        "provider.tenant.refused": {"provider": Kind.WORD, **_REASON},
         "log.writer.started": {"size": Kind.COUNT},
         "log.writer.stopped": {"size": Kind.COUNT},
         "log.entry.refused": {"source": Kind.WORD, "seq": Kind.COUNT},

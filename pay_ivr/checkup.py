@@ -19,8 +19,15 @@ READ_TIMEOUT_S = 30
 
 
 def check(settings: Settings) -> int:
-    """0 when a node could start with these files; the line printed says what was read."""
+    """0 when a node could start with these files; the line printed says what was read.
+
+    1 when it would start without the payments of a tenant: a key or a library of its provider is missing.
+    """
     tenants = checked_tenants(settings)
+    folders = [str(settings.tenants_dir), str(settings.data_dir)]
+    if lacking := _said("vault.readiness", *folders):
+        sys.stdout.write("".join(f"check: {line}\n" for line in lacking))
+        return 1
     numbers = sum(len(tenant.telephony.did) for tenant in tenants.values())
     sys.stdout.write(f"check: settings, {len(tenants)} tenant(s) and {numbers} number(s) are right\n")
     return 0
@@ -55,8 +62,13 @@ def _problem_of(did: Did) -> tuple[str, str]:
 
 
 def _check_payment_sections(settings: Settings) -> None:
-    reader = [sys.executable, "-m", "vault.tenant", str(settings.tenants_dir)]
-    result = subprocess.run(reader, capture_output=True, text=True, check=False, timeout=READ_TIMEOUT_S)
-    if result.returncode != 0:
-        said = result.stderr.strip().splitlines()
-        raise TenantError(said[-1] if said else "[payment] is wrong")
+    if said := _said("vault.tenant", str(settings.tenants_dir)):
+        raise TenantError(said[-1])
+
+
+def _said(reader: str, *arguments: str) -> list[str]:
+    """What a reader of the vault complains of, a line each; nothing when all is well."""
+    command = [sys.executable, "-m", reader, *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=READ_TIMEOUT_S)
+    lines = result.stderr.strip().splitlines()
+    return (lines or ["[payment] is wrong"]) if result.returncode else []

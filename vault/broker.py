@@ -108,6 +108,7 @@ class Broker:
         """Recovers what the run before left, then opens the door."""
         await self._outbox.start()
         await self._keys.start()
+        await self._note_unusable()
         await self.recover()
         self._zone.start()
         self._spawn(self._captures.sweep())
@@ -171,6 +172,17 @@ class Broker:
     def _media_down(self) -> None:
         self._captures.media_down()
 
+    async def _note_unusable(self) -> None:
+        """Puts on record which tenant is without which provider, and why; the others go on."""
+        for (tenant, provider), error in self._router.unusable.items():
+            log.error("provider.tenant.refused", tenant=tenant, provider=provider, reason=error.sentence)
+            data = {"provider": provider, "reason": error.code}
+            await self._register.note(
+                Entry(
+                    "provider.tenant.refused", stamp(), BROKER, tenant, tenant, outcome="refused", data=data
+                )
+            )
+
     async def _probe(self) -> None:
         """Asks the new spawner how well its cells are walled in, and puts that on record."""
         try:
@@ -194,8 +206,8 @@ async def serve(options: argparse.Namespace) -> None:
     """Runs the broker until SIGTERM or SIGINT."""
     tenants = read_tenants(options.tenants_dir)
     store = await Store.open(options.data_dir / "vault.db")
-    router = Router.opened(options.data_dir, tenants, await store.providers_unresolved())
     keys = Keys(key_provider(options.data_dir, os.environ))
+    router = Router.opened(options.data_dir, tenants, await store.providers_unresolved(), keys)
     broker = Broker(store, options.run_dir, tenants, router, keys)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

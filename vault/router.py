@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import structlog
 
@@ -23,6 +24,7 @@ from vault.providers.base import (
     Outcome,
     OutcomeKind,
     Provider,
+    Secrets,
     load_provider,
     provider_names,
 )
@@ -58,21 +60,32 @@ class Router:
         cascading: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
         load: Callable[[Place], Provider] | None = None,
+        unusable: Mapping[Place, VaultError] = MappingProxyType({}),
     ) -> None:
-        """`load` makes a provider anew, for `renew`."""
+        """`load` makes a provider anew, for `renew`; `unusable` are those that it could not make."""
         self._routes = routes
         self._providers = dict(providers)
         self._cascading = frozenset(cascading)
         """Tenants that let a soft decline move on."""
         self._clock = clock
         self._load = load
+        self._unusable = dict(unusable)
         self._replaced: list[Provider] = []
         """Providers made anew meanwhile: what is under way at them still ends there."""
         self._breakers: dict[Place, Breaker] = {}
 
     @classmethod
-    def opened(cls, data_dir: Path, tenants: Mapping[str, Tenant], others: Iterable[Place] = ()) -> "Router":
-        """All providers of `tenants`, and `others`, at which payments of tenants without a file are open."""
+    def opened(
+        cls,
+        data_dir: Path,
+        tenants: Mapping[str, Tenant],
+        others: Iterable[Place] = (),
+        secrets: Secrets | None = None,
+    ) -> "Router":
+        """All providers of `tenants`, and `others`, at which payments of tenants without a file are open.
+
+        One that cannot be made, for want of a key or of its library, is refused to that tenant alone.
+        """
         places = {(name, provider) for name, tenant in tenants.items() for provider in tenant.section.route}
         places |= {place for place in others if place[1] in provider_names()}
 
@@ -80,35 +93,49 @@ class Router:
             tenant, provider = place
             known = tenants.get(tenant)
             config = known.config_of(provider) if known else {"tenant": tenant}
-            return load_provider(provider, data_dir, config)
+            return load_provider(provider, data_dir, config, secrets)
 
-        providers = {place: load(place) for place in sorted(places)}
+        made = {place: _made(load, place) for place in sorted(places)}
+        providers = {place: one for place, one in made.items() if not isinstance(one, VaultError)}
+        unusable = {place: one for place, one in made.items() if isinstance(one, VaultError)}
         routes = {name: tenant.section.route for name, tenant in tenants.items()}
         cascading = {name for name, tenant in tenants.items() if tenant.section.cascade}
-        return cls(routes, providers, cascading=cascading, load=load)
+        return cls(routes, providers, cascading=cascading, load=load, unusable=unusable)
 
     def at(self, tenant: str, provider: str) -> Provider:
-        """The provider of a charge; `Refused("tenant_unknown")` when the node does not have it any more."""
+        """The provider of a charge.
+
+        `Refused("tenant_unknown")` when the node does not have it any more, `Refused("provider_unusable")`
+        when it could not be made (`unusable` says why).
+        """
         found = self._providers.get((tenant, provider))
+        if (tenant, provider) in self._unusable:
+            raise Refused("provider_unusable", "The payment provider is not set up. Run pay-ivr check.")
         if found is None:
             raise Refused("tenant_unknown", "The tenant is not configured any more. Restore its file.")
         return found
 
     def places(self) -> tuple[Place, ...]:
-        """Every tenant with each of its providers, sorted."""
+        """Every tenant with each of its usable providers, sorted."""
         return tuple(sorted(self._providers))
+
+    @property
+    def unusable(self) -> Mapping[Place, VaultError]:
+        """What keeps a provider from its tenant, by place."""
+        return self._unusable
 
     async def renew(self, provider: str) -> None:
         """That provider made anew for every tenant, with the secrets of now; what cannot be made stays."""
-        for place in self.places():
+        for place in sorted({*self._providers, *self._unusable}):
             if place[1] != provider or self._load is None:
                 continue
-            try:
-                made = self._load(place)
-            except VaultError as error:
-                log.error("payment.provider.kept", tenant=place[0], provider=provider, code=error.code)  # noqa: TRY400 - the code says it all
+            made = _made(self._load, place)
+            if isinstance(made, VaultError):
+                log.error("payment.provider.kept", tenant=place[0], provider=provider, code=made.code)
                 continue
-            self._replaced.append(self._providers[place])
+            self._unusable.pop(place, None)
+            if place in self._providers:
+                self._replaced.append(self._providers[place])
             self._providers[place] = made
 
     async def close(self) -> None:
@@ -156,7 +183,10 @@ class Router:
         )
 
     def _route(self, order: Order, *, by_link: bool = False) -> Sequence[str]:
-        route = self._routes.get(order.tenant, ())
+        of_tenant = self._routes.get(order.tenant, ())
+        route = [name for name in of_tenant if (order.tenant, name) not in self._unusable]
+        if of_tenant and not route:
+            self.at(order.tenant, of_tenant[0])  # says why there is nobody
         can = [name for name in route if able(order, self.at(order.tenant, name).abilities, by_link=by_link)]
         if not can:
             raise Refused(
@@ -217,6 +247,17 @@ class Router:
         if bool(before.closed_to) != bool(after.closed_to):
             name = "payment.provider.left" if after.closed_to else "payment.provider.back"
             log.warning(name, tenant=place[0], provider=place[1])
+
+
+def _made(load: Callable[[Place], Provider], place: Place) -> Provider | VaultError:
+    """The provider of a place, or why there is none: its key, its options, its library."""
+    try:
+        return load(place)
+    except VaultError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - a library may fail in any way; the other tenants go on
+        sentence = f"vault/providers/{place[1]} does not load: {type(error).__name__}."
+        return VaultError("provider_not_loaded", sentence)
 
 
 _KINDS = {

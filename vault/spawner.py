@@ -20,6 +20,7 @@ import select
 import signal
 import socket
 import struct
+import sys
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -30,7 +31,7 @@ from vault.capture import Limits
 from vault.cell import Assignment, ProviderModule, run
 from vault.door import Refused
 from vault.posture import WEAK_WITHOUT, die_with_parent, make_private, probe, single_threaded
-from vault.providers.base import provider_names
+from vault.providers.base import provider_names, rehearse
 
 SOCKET_NAME = "spawner.sock"
 
@@ -260,10 +261,17 @@ def _limits(values: object) -> Limits:
 
 
 def _load(names: Iterable[str]) -> dict[str, ProviderModule]:
-    """The providers' files, each with what its cells will import: a cell can open no file."""
-    modules = {name: cast("ProviderModule", import_module(f"vault.providers.{name}")) for name in names}
-    for module in modules.values():
-        getattr(module, "preload", lambda: None)()
+    """The providers' files, each with what its cells will import: a cell can open no file.
+
+    One that cannot be imported is left out, and its captures are refused; the others' go on.
+    """
+    modules: dict[str, ProviderModule] = {}
+    for name in names:
+        try:
+            rehearse(name)
+            modules[name] = cast("ProviderModule", import_module(f"vault.providers.{name}"))
+        except Exception as error:  # noqa: BLE001 - a library may fail in any way
+            sys.stderr.write(f"vault.spawner: vault/providers/{name} not loaded: {type(error).__name__}\n")
     return modules
 
 

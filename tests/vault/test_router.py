@@ -1,6 +1,8 @@
 """The router: what it decides, what it calls, and the seven things that it must never do."""
 
 import asyncio
+import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.scripted_provider import Act, Called, ScriptedProvider
 from vault.door import PaymentState, Refused
+from vault.keys import Keys, Secret, key_provider
 from vault.payment import attempt_key
 from vault.providers.base import (
     NEVER_SENT,
@@ -21,6 +24,7 @@ from vault.providers.base import (
     StepKind,
     StepRequest,
 )
+from vault.readiness import lacking
 from vault.router import Router, tried_of
 from vault.routing import (
     CELL_GONE,
@@ -506,6 +510,16 @@ unreachable = true
 """
 
 
+KEYLESS = """name = "Shop"
+live = false
+[payment]
+provider = "stripe"
+currencies = ["EUR"]
+amount_max_minor = 500000
+purposes = ["booking"]
+"""
+
+
 async def test_real_providers_fail_over_and_keep_their_charge(tmp_path):
     """The preferred sandbox refuses connections: the payment begins, is charged and refunded at the other."""
     (tmp_path / "demo.toml").write_text(TENANT)
@@ -523,3 +537,46 @@ async def test_real_providers_fail_over_and_keep_their_charge(tmp_path):
     refused = await elsewhere.refund(StepRequest(begun.provider_ref, "pay_one:refund:2", 1, "EUR"))
     assert StepKind.NEVER_SENT is refused.kind
     await router.close()
+
+
+async def test_a_missing_key_costs_its_tenant_its_provider_and_nobody_else(tmp_path):
+    """The node starts; the tenant is told to look at its set-up, and is served once the keys are there."""
+    (tmp_path / "demo.toml").write_text(TENANT)
+    (tmp_path / "shop.toml").write_text(KEYLESS)
+    keys = Keys(key_provider(tmp_path, {}))
+    router = Router.opened(tmp_path, read_tenants(tmp_path), (), keys)
+    assert "sandbox" == (await router.begin(ORDER)).provider
+    assert {("shop", "stripe"): "key_missing"} == {at: why.code for at, why in router.unusable.items()}
+    for asked in (lambda: router.at("shop", "stripe"), lambda: router.first(replace(ORDER, tenant="shop"))):
+        with pytest.raises(Refused) as refused:
+            asked()
+        assert "provider_unusable" == refused.value.code
+    for role in ("broker", "cell"):
+        keys.place.store(f"stripe.{role}", 1, Secret(f"rk_test_{role}".encode()))
+    keys.load()
+    await router.renew("stripe")
+    assert ({}, "stripe") == (router.unusable, router.first(replace(ORDER, tenant="shop")))
+    await router.close()
+
+
+async def test_a_library_that_does_not_load_is_a_refusal(tmp_path, monkeypatch):
+    """A second provider of the tenant takes its place; the words name the file and the kind of failure."""
+    (tmp_path / "demo.toml").write_text(TENANT)
+    monkeypatch.setitem(sys.modules, "vault.providers._sandbox_host", None)
+    router = Router.opened(tmp_path, read_tenants(tmp_path))
+    assert {"provider_not_loaded"} == {why.code for why in router.unusable.values()}
+    assert all("does not load: ModuleNotFoundError" in why.sentence for why in router.unusable.values())
+    assert () == router.places()
+
+
+def test_the_check_names_every_missing_key(tmp_path):
+    """A key of the node or of the tenant will do; nothing is made by looking."""
+    (tmp_path / "shop.toml").write_text(KEYLESS)
+    tenants = read_tenants(tmp_path).values()
+    assert ["stripe.shop.broker"] == [
+        name
+        for sentence in lacking(tenants, {"stripe.cell"})
+        for name in re.findall(r"keys/([a-z.]+),", sentence)
+    ]
+    assert [] == list(lacking(tenants, {"stripe.shop.broker", "stripe.cell"}))
+    assert ["shop.toml"] == [path.name for path in tmp_path.iterdir()]

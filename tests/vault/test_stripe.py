@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.stripe_ends import ORDER, VISA, StripeEnds, stripe_ends
 from vault.door import Field, Refused, VaultError
-from vault.keys import KeyFault
+from vault.keys import KeyFault, Keys, key_provider
 from vault.proof.stripe_faults import Fault
 from vault.providers import stripe as stripe_file
 from vault.providers._stripe_answers import stamp
@@ -597,15 +597,18 @@ async def test_keys_are_read_from_files(tmp_path):
         (keys / name).write_text(text, encoding="ascii")
         (keys / name).chmod(0o600)
 
+    def held() -> Keys:
+        return Keys(key_provider(tmp_path, {}))
+
     put("stripe.broker", "rk_test_broker\n")
     with pytest.raises(KeyFault) as missing:
-        load_provider("stripe", tmp_path, {"tenant": "demo"})
+        load_provider("stripe", tmp_path, {"tenant": "demo"}, held())
     assert "stripe.demo.cell" in missing.value.sentence
     put("stripe.demo.cell", "sk_live_everything\n")
     with pytest.raises(KeyFault):
-        load_provider("stripe", tmp_path, {"tenant": "demo"})
+        load_provider("stripe", tmp_path, {"tenant": "demo"}, held())
     put("stripe.demo.cell", "rk_test_cell\n")
-    made = load_provider("stripe", tmp_path, {"tenant": "demo", "api_base": "https://127.0.0.1:1"})
+    made = load_provider("stripe", tmp_path, {"tenant": "demo", "api_base": "https://127.0.0.1:1"}, held())
     assert isinstance(made, Stripe)
     assert "rk_test_cell" == (await made.cell_config())["key"]
     await made.close()

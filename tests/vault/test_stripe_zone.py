@@ -1,9 +1,12 @@
 """A tenant of Stripe's with real processes: broker, spawner, cells and media, and the simulator over TLS."""
 
+import json
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 from tests.support.memory import search
 from tests.support.stripe_process import Account, stripe_account
 from tests.support.zone import CVV, Desk, ZoneProcesses, desk_at
-from vault import Field, FieldProblem, NextStep, PaymentState, Why
+from vault import Field, FieldProblem, NextStep, PaymentState, Refused, Why
 
 TENANT = """
 name = "Shop"
@@ -50,6 +53,7 @@ def shop() -> Iterator[Shop]:
         zone = ZoneProcesses(root)
         text = TENANT.format(url=account.url, ca_file=account.ca_file)
         (zone.tenants_dir / "shop.toml").write_text(text)
+        (zone.tenants_dir / "keyless.toml").write_text(text)
         for role in ("broker", "cell"):
             _put(zone.data_dir / "keys", f"stripe.shop.{role}", account.keys[role])
         try:
@@ -125,3 +129,21 @@ async def test_a_token_that_failed_is_tried_again_with_the_cvv(shop: Shop, desk:
     await desk.press(CVV)
     assert "4444" == (await desk.state(PaymentState.READY)).last4
     assert 0 == charges(shop, 2004)
+
+
+async def test_a_tenant_without_its_key_is_refused_and_all_others_go_on(shop: Shop, desk: Desk) -> None:
+    """The node starts; the refusal has a code of its own and is on record; a key helps without a restart."""
+    created = await desk.created(tenant="keyless", amount_minor=2090)
+    with pytest.raises(Refused) as refused:
+        await desk.door.open_capture(created.payment_id)
+    assert "provider_unusable" == refused.value.code
+    with closing(sqlite3.connect(shop.zone.data_dir / "vault.db")) as database:
+        bodies = [json.loads(body) for (body,) in database.execute("SELECT body FROM outbox")]
+    told = [one["data"] for one in bodies if one["name"] == "provider.tenant.refused"]
+    assert [{"provider": "stripe", "reason": "key_missing"}] == told
+    for role in ("broker", "cell"):
+        name = f"stripe.keyless.{role}"
+        _put(shop.zone.data_dir / "keys", name + ".next", shop.account.keys[role])
+        await desk.door.rotate_key(name, "user:operator")
+    paid = await desk.charged(pan=MASTERCARD, tenant="keyless", amount_minor=2091)
+    assert (PaymentState.SETTLED, 1) == (paid.state, charges(shop, 2091))

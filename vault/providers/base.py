@@ -23,6 +23,7 @@ from vault.door import Field, LinkAnswer
 
 if TYPE_CHECKING:
     from vault.card import Card
+    from vault.keys import Secret
 
 
 MOTO_BASES = frozenset({"moto_agent", "moto_unattended"})
@@ -454,13 +455,36 @@ def options_of(name: str) -> Mapping[str, Option]:
     return found
 
 
-def load_provider(name: str, data_dir: Path, config: Mapping[str, Any] = MappingProxyType({})) -> Provider:
+def roles_of(name: str) -> tuple[str, ...]:
+    """The secrets without which a provider's file makes nothing: its `ROLES`, none without."""
+    found: tuple[str, ...] = getattr(_file(name), "ROLES", ())
+    return found
+
+
+class Secrets(Protocol):
+    """The providers' secrets of one process (`vault/keys.py`)."""
+
+    def secret(self, provider: str, tenant: str, role: str) -> "Secret":
+        """The newest version; a `VaultError` names the file that is missing."""
+
+
+def load_provider(
+    name: str,
+    data_dir: Path,
+    config: Mapping[str, Any] = MappingProxyType({}),
+    secrets: Secrets | None = None,
+) -> Provider:
     """The broker's side of a provider by its file name; KeyError for a name without a file.
 
-    `config`: the options of `[payment.<name>]`, and `tenant`.
+    `config`: the options of `[payment.<name>]`, and `tenant`. `secrets`: wanted by a file with `roles_of`.
     """
-    made: Provider = _file(name).provider(data_dir, config)
+    made: Provider = _file(name).provider(data_dir, config, secrets)
     return made
+
+
+def rehearse(name: str) -> None:
+    """Imports what the provider's cells need: its file's `preload`, if it has one. Any error may come."""
+    getattr(_file(name), "preload", lambda: None)()
 
 
 def _file(name: str) -> Any:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from vault.providers._sandbox_cards import SandboxCards, refused
 from vault.providers._sandbox_side import KEY_WINDOW_S, OPTIONS, SandboxSide, host_options
-from vault.providers.base import Abilities, AttemptRequest, CellProvider, Outcome, Provider, TokenResult
+from vault.providers.base import (
+    Abilities,
+    AttemptRequest,
+    CellProvider,
+    Outcome,
+    Provider,
+    Secrets,
+    TokenResult,
+)
 
 if TYPE_CHECKING:
     from vault.card import Card
@@ -73,8 +81,9 @@ def cell_provider(config: dict[str, Any]) -> CellProvider:
     return SandboxCell(config)
 
 
-def provider(data_dir: Path, config: Mapping[str, Any]) -> Provider:
-    """The broker's side with its books in `data_dir`."""
+def provider(data_dir: Path, config: Mapping[str, Any], secrets: Secrets | None = None) -> Provider:
+    """The broker's side with its books in `data_dir`; it needs no secrets."""
+    del secrets
     from vault.providers._sandbox_host import SandboxHost
 
     return Sandbox(SandboxHost(data_dir / "sandbox.db", **host_options(config)))

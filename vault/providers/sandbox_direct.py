@@ -18,6 +18,7 @@ from vault.providers.base import (
     CellProvider,
     Outcome,
     Provider,
+    Secrets,
     TokenResult,
     outcome_as_json,
 )
@@ -82,8 +83,9 @@ def cell_provider(config: dict[str, Any]) -> CellProvider:
     return DirectCell(config)
 
 
-def provider(data_dir: Path, config: Mapping[str, Any]) -> Provider:
-    """The broker's side with its books in `data_dir`."""
+def provider(data_dir: Path, config: Mapping[str, Any], secrets: Secrets | None = None) -> Provider:
+    """The broker's side with its books in `data_dir`; it needs no secrets."""
+    del secrets
     from vault.providers._sandbox_host import SandboxHost
 
     return SandboxDirect(SandboxHost(data_dir / "sandbox_direct.db", **host_options(config)))

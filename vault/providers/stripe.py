@@ -12,21 +12,21 @@ Raw cards and MOTO need Stripe's enablement (Stripe docs, "Mail order telephone 
 node without a Stripe tenant never loads it. The options stand in `_stripe_config.py`.
 """
 
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from vault.providers import _stripe_config
-from vault.providers.base import CellProvider, Provider
+from vault.providers.base import CellProvider, Provider, Secrets
 
 OPTIONS = _stripe_config.OPTIONS
 problem_of = _stripe_config.problem_of
 
 UNWANTED_IN_A_CELL = ("aiohttp", "httpx", "anyio", "pycurl", "google.appengine.api")
 """HTTP libraries that the SDK imports when they are there; a cell sends with `requests` alone."""
+ROLES = ("broker", "cell")
+"""Its secrets in `vault/keys.py`."""
 UNRESTRICTED = "sk_live_"
 """What a live key begins with that may do everything: too much for a cell."""
 
@@ -52,16 +52,16 @@ def cell_provider(config: dict[str, Any]) -> CellProvider:
     return StripeCell(config)
 
 
-def provider(data_dir: Path, config: Mapping[str, Any] = MappingProxyType({})) -> Provider:
-    """The broker's side with the keys in `data_dir`; `KeyFault` names a key file that is missing."""
-    from vault.keys import KeyFault, Keys, key_provider
+def provider(data_dir: Path, config: Mapping[str, Any], secrets: Secrets | None = None) -> Provider:
+    """The broker's side with the node's secrets; `KeyFault` names a key file that is missing."""
+    from vault.keys import KeyFault
     from vault.providers._stripe_broker import Stripe
 
+    del data_dir  # everything of Stripe's is at Stripe
+    if secrets is None:
+        raise KeyFault("key_missing", "The keys stripe.broker and stripe.cell are missing.")
     tenant = str(config.get("tenant", ""))
-    keys = Keys(key_provider(data_dir, os.environ))
-    broker, cell = (
-        keys.secret("stripe", tenant, role).reveal().decode("ascii") for role in ("broker", "cell")
-    )
+    broker, cell = (secrets.secret("stripe", tenant, role).reveal().decode("ascii") for role in ROLES)
     if cell == broker or cell.startswith(UNRESTRICTED):
         raise KeyFault("stripe_key_too_strong", "keys/stripe.cell must be a restricted key of its own.")
     return Stripe(_stripe_config.config_of(config), broker, cell)
