@@ -139,6 +139,8 @@ class Capturing:
     def tick(self, now_ms: float) -> None:
         """Ends of pauses and of holds; to be called every 20 ms."""
         for party in tuple(self._guarded):
+            if party.pipe is not None and party.guard is not Guard.TALKING:
+                continue  # the hold counts from the end of the pipe, so keys before it need not be timed
             ear = party.ear
             assert ear is not None
             party.last_key_ms = max(party.last_key_ms, ear.last_key_ms(now_ms))

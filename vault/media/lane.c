@@ -20,11 +20,11 @@ static const uint64_t LOOK = (uint64_t)(LOOK_EVERY - 1) << 32;
 
 /* As Lane in lane.py, field by field. */
 struct lane {
-    uint64_t last, end, shift;
-    int64_t ssrc, transit, jitter;
+    uint64_t last, end, shift, own, own_end;
+    int64_t ssrc, transit, jitter, hum_units;
     uint32_t run, failures, out_ssrc;
     int32_t out_fd, row;
-    uint32_t law, carried, unused;
+    uint32_t law, carried, hum, hum_at, hummed, hum_failures, own_ssrc;
 };
 
 struct lanes {
@@ -33,7 +33,8 @@ struct lanes {
     uint32_t count, buffer_bytes, rows;
     struct lane *table;
     uint8_t *buffer, *taken, *frames;
-    const uint8_t *laws[3];
+    const uint8_t *laws[3], *noises[3];
+    uint32_t noise_frames;
     struct epoll_event events[EVENTS_MAX];
 };
 
@@ -43,7 +44,8 @@ const char *lanes_source(void) { return LANE_SOURCE; }
 uint32_t lanes_lane_bytes(void) { return sizeof(struct lane); }
 
 struct lanes *lanes_open(int epoll, struct lane *table, uint32_t count, uint8_t *buffer, uint32_t buffer_bytes,
-                         uint8_t *taken, uint8_t *frames, uint32_t rows, const uint8_t *ulaw_to_alaw, const uint8_t *alaw_to_ulaw) {
+                         uint8_t *taken, uint8_t *frames, uint32_t rows, const uint8_t *ulaw_to_alaw, const uint8_t *alaw_to_ulaw,
+                         const uint8_t *ulaw_noise, const uint8_t *alaw_noise, uint32_t noise_frames) {
     struct lanes *lanes = calloc(1, sizeof *lanes);
     if (lanes == NULL)
         return NULL;
@@ -57,6 +59,9 @@ struct lanes *lanes_open(int epoll, struct lane *table, uint32_t count, uint8_t 
     lanes->rows = rows;
     lanes->laws[1] = ulaw_to_alaw;
     lanes->laws[2] = alaw_to_ulaw;
+    lanes->noises[1] = ulaw_noise;
+    lanes->noises[2] = alaw_noise;
+    lanes->noise_frames = noise_frames;
     return lanes;
 }
 
@@ -141,4 +146,34 @@ int64_t lanes_next(struct lanes *lanes, int64_t due_ns) {
         if (now_ns() >= due_ns || !wait_for(lanes, due_ns))
             return -1;
     }
+}
+
+static void hum(struct lanes *lanes, struct lane *lane, int fd, int64_t units) {
+    uint8_t packet[ORDINARY_BYTES];
+    lane->own += NEXT;
+    lane->hum_at = (lane->hum_at + 1) % lanes->noise_frames;
+    uint64_t head = htobe64(lane->own);
+    uint32_t ssrc = htobe32(lane->own_ssrc);
+    memcpy(packet, &head, sizeof head);
+    memcpy(packet + sizeof head, &ssrc, sizeof ssrc);
+    memcpy(packet + HEADER_BYTES, lanes->noises[lane->hum] + (size_t)lane->hum_at * FRAME_BYTES, FRAME_BYTES);
+    if (send(fd, packet, ORDINARY_BYTES, MSG_DONTWAIT) != ORDINARY_BYTES)
+        lane->hum_failures++;
+    lane->hummed++;
+    lane->hum_units = units;
+    if (lane->own == lane->own_end)
+        lane->hum = 0;
+}
+
+/* One frame of comfort noise from every socket of `fds` that hums; how many of them did not. */
+uint32_t lanes_hum(struct lanes *lanes, const uint32_t *fds, uint32_t count, int64_t units) {
+    uint32_t silent = 0;
+    for (uint32_t at = 0; at < count; at++) {
+        struct lane *lane = &lanes->table[fds[at]];
+        if (fds[at] >= lanes->count || lane->hum == 0 || lane->hum > 2)
+            silent++;
+        else
+            hum(lanes, lane, (int)fds[at], units);
+    }
+    return silent;
 }

@@ -6,6 +6,9 @@ SSRC, is laid into the ear's slot and leaves with its head moved by `shift`, an 
 stays in `BUFFER` for `leg.py`, which opens the lane again when the stream is ordinary again. A lane ends
 before a number of either side begins anew, because an addition must not carry into the next field.
 
+A leg in SECURE is sent comfort noise on our own clock; a lane that hums sends it, one frame for every `hum`
+of the carrier.
+
 The same twice: `PythonCarrier`, which says what is done, and `lane.c`, which is used where it was compiled
 from this very source; `tests/vault/media/test_lane.py` holds one against the other.
 """
@@ -17,7 +20,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -48,6 +51,8 @@ UNITS_PER_S: Final = 8000
 """RTP clock of G.711 (RFC 3551 §4.5.14)."""
 LAWS: Final[tuple[bytes | None, ...]] = (None, ULAW_TO_ALAW, ALAW_TO_ULAW)
 """By a lane's `law`: how the payload is translated."""
+NOISES: Final = ("", "PCMU", "PCMA")
+"""By a lane's `hum`: the codec of the noise it sends."""
 SOURCE: Final = Path(__file__).with_suffix(".c")
 LIBRARY: Final = Path(__file__).with_name("_lane.so")
 """Built by `python -m vault.media.lane_build`."""
@@ -61,6 +66,10 @@ _HEAD: Final = struct.Struct("!QI")
 """An RTP header as two numbers: the head, then the SSRC."""
 _LOOK: Final = LOOK_EVERY - 1 << 32
 _MASK: Final = 0xFFFF_FFFF_FFFF_FFFF
+
+
+Noises = tuple[Sequence[bytes], ...]
+"""Frames of comfort noise in the order of NOISES, without its first."""
 
 
 class Lane(ctypes.Structure):
@@ -91,13 +100,29 @@ class Lane(ctypes.Structure):
     """Place in LAWS."""
     carried: int
     """1 while datagrams of this socket are taken here at all."""
+    own: int
+    """Head of the last frame of noise that left by this socket."""
+    own_end: int
+    """Head of the last one that may."""
+    own_ssrc: int
+    hum: int
+    """Place in NOISES; 0 while the lane does not hum."""
+    hum_at: int
+    """Which frame of the noise left last."""
+    hummed: int
+    """Frames since `leg.py` counted last."""
+    hum_failures: int
+    """Of those, frames the kernel did not take."""
+    hum_units: int
+    """When the last one left."""
 
     _fields_ = (
-        *((name, ctypes.c_uint64) for name in ("last", "end", "shift")),
-        *((name, ctypes.c_int64) for name in ("ssrc", "transit", "jitter")),
+        *((name, ctypes.c_uint64) for name in ("last", "end", "shift", "own", "own_end")),
+        *((name, ctypes.c_int64) for name in ("ssrc", "transit", "jitter", "hum_units")),
         *((name, ctypes.c_uint32) for name in ("run", "failures", "out_ssrc")),
         *((name, ctypes.c_int32) for name in ("out_fd", "row")),
-        *((name, ctypes.c_uint32) for name in ("law", "carried", "unused")),
+        *((name, ctypes.c_uint32) for name in ("law", "carried", "hum", "hum_at")),
+        *((name, ctypes.c_uint32) for name in ("hummed", "hum_failures", "own_ssrc")),
     )
 
     def clear(self) -> None:
@@ -110,6 +135,14 @@ class Lane(ctypes.Structure):
         packets = min(_packets_left(head), _packets_left(head + shift & _MASK))
         if packets > 0:
             self.last, self.end, self.shift, self.ssrc = head, head + packets * NEXT, shift & _MASK, ssrc
+
+    def begin_hum(self, head: int, ssrc: int, noise: int, at: int) -> bool:
+        """Our own stream's last frame had `head`: send noise from now on; False when a number ends first."""
+        packets = _packets_left(head)
+        if packets > 0:
+            self.own, self.own_end, self.own_ssrc = head, head + packets * NEXT, ssrc
+            self.hum, self.hum_at = noise, at
+        return packets > 0
 
 
 def _packets_left(head: int) -> int:
@@ -126,6 +159,9 @@ class Carrier(Protocol):
     def next(self, due_s: float) -> int:
         """Carry ordinary packets until somebody else can be read; DONE at `due_s` (monotonic) or a signal."""
 
+    def hum(self, units: int) -> int:
+        """One frame of noise from every lane in `Lanes.humming`; how many of them did not hum."""
+
 
 class Lanes:
     """The lanes of a process by file descriptor, in memory that both carriers can read."""
@@ -134,6 +170,9 @@ class Lanes:
         self.table = (Lane * FILES_MAX)()
         self.known: list[Lane | None] = [None] * FILES_MAX
         """Lanes that are carried."""
+        self.humming: dict[int, Lane] = {}
+        """Lanes that send noise; a carrier asks for their number once for every change."""
+        self.humming_changed = False
 
     def lane(self, sock: socket.socket) -> Lane:
         """The lane of a socket, cleared."""
@@ -147,6 +186,16 @@ class Lanes:
         lane.carried = 1
         self.known[number] = lane
 
+    def hum(self, number: int) -> None:
+        """Send noise from this socket with every `hum` of the carrier."""
+        self.humming[number] = self.table[number]
+        self.humming_changed = True
+
+    def hush(self, number: int) -> None:
+        """No noise from this socket any more."""
+        if self.humming.pop(number, None) is not None:
+            self.humming_changed = True
+
     def forget(self, number: int) -> None:
         """Somebody else reads this socket from now on."""
         lane = self.known[number]
@@ -158,10 +207,12 @@ class Lanes:
 class PythonCarrier:
     """The carrier that needs nothing but this file."""
 
-    def __init__(self, epoll: select.epoll, lanes: Lanes, memory: EarMemory) -> None:
+    def __init__(self, epoll: select.epoll, lanes: Lanes, memory: EarMemory, noises: Noises) -> None:
         self.length = NO_LANE
         self._poll = epoll.poll
         self._known = lanes.known
+        self._humming = lanes.humming
+        self._noises: Noises = ((), *noises)
         self._memory = memory
         self._ready: Iterator[tuple[int, int]] = iter(())
         self._units = 0
@@ -177,6 +228,29 @@ class PythonCarrier:
             if not ready:
                 return DONE
         return number
+
+    def hum(self, units: int) -> int:
+        """One frame of noise from every lane that hums."""
+        silent = 0
+        for number, lane in self._humming.items():
+            if lane.hum:
+                self._hum(number, lane, units)
+            else:
+                silent += 1
+        return silent
+
+    def _hum(self, number: int, lane: Lane, units: int) -> None:
+        frames = self._noises[lane.hum]
+        lane.own += NEXT
+        lane.hum_at = at = (lane.hum_at + 1) % len(frames)
+        try:
+            os.write(number, _HEAD.pack(lane.own, lane.own_ssrc) + frames[at])
+        except OSError:
+            lane.hum_failures += 1
+        lane.hummed += 1
+        lane.hum_units = units
+        if lane.own == lane.own_end:
+            lane.hum = 0
 
     def _next_ready(self) -> int:
         """The next of those that the last poll found."""
@@ -228,15 +302,19 @@ def _look(lane: Lane, head: int, units: int) -> None:
 class NativeCarrier:
     """The same in machine code."""
 
-    def __init__(self, library: ctypes.CDLL, epoll: select.epoll, lanes: Lanes, memory: EarMemory) -> None:
+    def __init__(
+        self, library: ctypes.CDLL, epoll: select.epoll, lanes: Lanes, memory: EarMemory, noises: Noises
+    ) -> None:
         self.length = NO_LANE
-        self._memory = memory
-        self._held = (lanes, memory, epoll)
+        self._lanes = lanes
+        self._numbers = (ctypes.c_uint32 * 0)()
+        joined = tuple(b"".join(frames) for frames in noises)
+        self._held = (memory, epoll, joined)
         octets, number = ctypes.POINTER(ctypes.c_uint8), ctypes.c_uint32
         library.lanes_open.restype = ctypes.c_void_p
         library.lanes_open.argtypes = (
             *(ctypes.c_int, ctypes.c_void_p, number, octets, number),
-            *(octets, octets, number, ctypes.c_char_p, ctypes.c_char_p),
+            *(octets, octets, number, *(ctypes.c_char_p,) * 4, number),
         )
         library.lanes_next.argtypes = (ctypes.c_void_p, ctypes.c_int64)
         library.lanes_next.restype = ctypes.c_int64
@@ -251,10 +329,15 @@ class NativeCarrier:
             memory.rows_max,
             ULAW_TO_ALAW,
             ALAW_TO_ULAW,
+            *joined,
+            len(noises[0]),
         )
         if not self._state:
             raise MemoryError
         self._next: Callable[[int, int], int] = library.lanes_next
+        library.lanes_hum.argtypes = (ctypes.c_void_p, ctypes.c_void_p, number, ctypes.c_int64)
+        library.lanes_hum.restype = number
+        self._hum: Callable[[int, object, int, int], int] = library.lanes_hum
 
     def next(self, due_s: float) -> int:
         """The next socket to see to, or DONE."""
@@ -263,6 +346,13 @@ class NativeCarrier:
             return DONE
         self.length = (found >> 32) + NO_LANE
         return found & 0xFFFFFFFF
+
+    def hum(self, units: int) -> int:
+        """One frame of noise from every lane that hums."""
+        if self._lanes.humming_changed:
+            self._lanes.humming_changed = False
+            self._numbers = (ctypes.c_uint32 * len(self._lanes.humming))(*self._lanes.humming)
+        return self._hum(self._state, self._numbers, len(self._numbers), units)
 
 
 def _octets(memory: bytearray) -> ctypes.Array[ctypes.c_uint8]:
@@ -286,9 +376,11 @@ def native_library() -> ctypes.CDLL | None:
     return library if same else None
 
 
-def open_carrier(epoll: select.epoll, lanes: Lanes, memory: EarMemory, *, native: bool = True) -> Carrier:
+def open_carrier(
+    epoll: select.epoll, lanes: Lanes, memory: EarMemory, noises: Noises, *, native: bool = True
+) -> Carrier:
     """The compiled carrier where there is one, the Python one otherwise."""
     library = native_library() if native else None
     if library is not None:
-        return NativeCarrier(library, epoll, lanes, memory)
-    return PythonCarrier(epoll, lanes, memory)
+        return NativeCarrier(library, epoll, lanes, memory, noises)
+    return PythonCarrier(epoll, lanes, memory, noises)

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from vault.door import Remote
 from vault.media import rtcp
 from vault.media.ear import Ear
-from vault.media.lane import BUFFER, CLOSED, DATAGRAM_BYTES_MAX, LAWS, NOBODY, Lane
+from vault.media.lane import BUFFER, CLOSED, DATAGRAM_BYTES_MAX, LAWS, NOBODY, NOISES, Lane
 from vault.media.latch import Address, Latch
 from vault.media.ports import disconnect
 from vault.media.rtp import (
@@ -65,6 +65,15 @@ class Watcher(Protocol):
 
     def carry(self, sock: socket.socket, unusual: Callable[[int, int], None]) -> None:
         """Read `sock` itself; `unusual(length, units)` for a datagram that its lane left in BUFFER."""
+
+    def hum(self, sock: socket.socket) -> None:
+        """Send noise by this socket's lane with every `noise`."""
+
+    def hush(self, sock: socket.socket) -> None:
+        """No noise by this socket's lane any more."""
+
+    def noise(self, units: int) -> int:
+        """One frame of noise by every lane that hums; how many of them have ended."""
 
     def unwatch(self, sock: socket.socket) -> None:
         """Forget a socket that is about to be closed."""
@@ -192,6 +201,8 @@ class Leg:
         if through is self.through:
             return
         self.step_aside()
+        if through is not None:
+            through.catch_up()
         if self.through is not None:
             self.through.feeder = None
         self.through = through
@@ -213,6 +224,7 @@ class Leg:
     def close(self) -> None:
         """Give both ports back."""
         self.lead_to(None)
+        self.stream.catch_up()
         self.rtp.close()
         self.rtcp.close()
 
@@ -229,6 +241,36 @@ class Leg:
         else:
             lane.out_fd, lane.out_ssrc, lane.law = to.number, to.ssrc, LAWS.index(to.translate)
         lane.open(head, self.peer_ssrc, 0 if to is None else to.head - head)
+
+    def hum(self, at: int) -> bool:
+        """Let the lane send noise after our own stream's last frame; False when Python must go on."""
+        stream, remote = self.stream, self.remote
+        if stream.number < 0 or stream.restart or remote is None:
+            return False
+        if not self._lane.begin_hum(stream.head, stream.ssrc, NOISES.index(remote.codec), at):
+            return False
+        stream.feeder = self.hush
+        return True
+
+    @property
+    def noise_at(self) -> int:
+        """Which frame of the noise the lane sent last."""
+        return self._lane.hum_at
+
+    @property
+    def hums(self) -> bool:
+        """Whether the lane still sends noise."""
+        return self._lane.hum != 0
+
+    def hush(self) -> None:
+        """Stop humming, and count what the lane sent."""
+        lane = self._lane
+        lane.hum = 0
+        self.stream.feeder = None
+        hummed, lane.hummed = lane.hummed, 0
+        failures, lane.hum_failures = lane.hum_failures, 0
+        if hummed:
+            self.stream.passed(hummed - failures, failures, lane.own, lane.hum_units)
 
     def step_aside(self) -> None:
         """Leave the short way, and count its run in our own figures and in those of `through`."""

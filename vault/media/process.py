@@ -21,7 +21,7 @@ from typing import Final
 
 from vault.media.capturing import Capturing
 from vault.media.control import AppDesk, BrokerDesk, KeysInbox
-from vault.media.lane import DONE, FILES_MAX, UNITS_PER_S, Lane, Lanes, open_carrier
+from vault.media.lane import DONE, FILES_MAX, NOISES, UNITS_PER_S, Lane, Lanes, open_carrier
 from vault.media.prompting import Prompting
 from vault.media.relay import Relay
 from vault.media.rtp import FRAME_MS
@@ -65,7 +65,11 @@ class MediaProcess:
         self._relay = Relay(self, self, settings.bind_ip, ports, settings.legs_max)
         self._relay.ears.now_ms = time.monotonic() * 1000
         self._carrier = open_carrier(
-            self._epoll, self._lanes, self._relay.ears.memory, native=settings.native
+            self._epoll,
+            self._lanes,
+            self._relay.ears.memory,
+            tuple(self._relay.noise[codec] for codec in NOISES[1:]),
+            native=settings.native,
         )
         self._prompting = Prompting(self._relay)
         self._capturing = Capturing(self._relay, self._prompting)
@@ -99,6 +103,18 @@ class MediaProcess:
         """Read a watched socket itself, and hand over what its lane does not take."""
         self._unusual[sock.fileno()] = unusual
         self._lanes.carry(sock.fileno())
+
+    def hum(self, sock: socket.socket) -> None:
+        """Send noise by this socket's lane with every `noise`."""
+        self._lanes.hum(sock.fileno())
+
+    def hush(self, sock: socket.socket) -> None:
+        """No noise by this socket's lane any more."""
+        self._lanes.hush(sock.fileno())
+
+    def noise(self, units: int) -> int:
+        """One frame of noise by every lane that hums."""
+        return self._carrier.hum(units)
 
     def unwatch(self, sock: socket.socket) -> None:
         """Forget a socket that is about to be closed."""

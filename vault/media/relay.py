@@ -58,8 +58,11 @@ class Relay:
         """Set by `prompting.py`: a prompt list has come to its end."""
         self._bind_ip = bind_ip
         self._ports = ports
-        self._noise = comfort_noise()
+        self.noise = comfort_noise()
         self._clocked: dict[Party, None] = {}
+        """Legs whose frames are made here, every 20 ms."""
+        self._humming: dict[Party, None] = {}
+        """Legs whose lane sends noise by itself."""
 
     @property
     def now_ms(self) -> float:
@@ -84,7 +87,7 @@ class Relay:
         sockets = self._any_sockets() if port is None else self._these_sockets(port)
         leg = Leg(leg_id, role, sockets, self.watcher, self._latched)
         leg.heard_ms = self.now_ms
-        party = Party(leg, noise_at=secrets.randbelow(len(self._noise["PCMU"])))
+        party = Party(leg, noise_at=secrets.randbelow(len(self.noise["PCMU"])))
         if role is Role.CALLER:
             party.ear = self.ears.open(lambda key, now_ms: self.on_key(party, key, now_ms))
             leg.hear_with(party.ear)
@@ -149,6 +152,7 @@ class Relay:
     def close_leg(self, party: Party) -> None:
         """Give the leg's ports and ear back; its pipe must have been dealt with by `capturing.py`."""
         self.unbridge(party)
+        self._hush(party)
         self._clocked.pop(party, None)
         self.watcher.unwatch(party.leg.rtp)
         self.watcher.unwatch(party.leg.rtcp)
@@ -177,10 +181,21 @@ class Relay:
                 partner.leg.lead_to(None)
         if party.source is not before:
             stream.restart = True
-        if party.source in OWN_CLOCK:
+        if party.source is not Source.NOISE:
+            self._hush(party)
+        if party.source in OWN_CLOCK and party not in self._humming:
             self._clocked[party] = None
         else:
             self._clocked.pop(party, None)
+
+    def _hush(self, party: Party) -> None:
+        """The leg's frames are made here again, or nowhere."""
+        if party not in self._humming:
+            return
+        del self._humming[party]
+        party.leg.hush()
+        party.noise_at = party.leg.noise_at
+        self.watcher.hush(party.leg.rtp)
 
     def _source(self, party: Party) -> Source:
         partner = party.partner
@@ -198,16 +213,29 @@ class Relay:
 
     def tick(self, units: int) -> None:
         """One frame to every leg on our own clock; to be called every 20 ms."""
-        noise, count = self._noise, len(self._noise["PCMU"])
+        if self._humming and self.watcher.noise(units):
+            for party in tuple(self._humming):
+                if not party.leg.hums:
+                    self._hush(party)
+                    self._clocked[party] = None
         for party in tuple(self._clocked):
-            leg = party.leg
-            if party.source is Source.NOISE and leg.remote is not None:
-                party.noise_at = at = (party.noise_at + 1) % count
-                leg.stream.emit(noise[leg.remote.codec][at], units)
+            if party.source is Source.NOISE and party.leg.remote is not None:
+                self._noise_frame(party, party.leg.remote.codec, units)
                 continue
             frame = self._next_frame(party)
             if frame is not None:
-                leg.stream.emit(frame, units)
+                party.leg.stream.emit(frame, units)
+
+    def _noise_frame(self, party: Party, codec: str, units: int) -> None:
+        """The next frame of noise; after it the lane goes on alone, if it can."""
+        noise = self.noise[codec]
+        party.noise_at = at = (party.noise_at + 1) % len(noise)
+        leg = party.leg
+        leg.stream.emit(noise[at], units)
+        if leg.hum(at):
+            del self._clocked[party]
+            self._humming[party] = None
+            self.watcher.hum(leg.rtp)
 
     def _next_frame(self, party: Party) -> bytes | None:
         """The next 20 ms for a leg, in its codec."""
@@ -225,7 +253,7 @@ class Relay:
             gated = party.gated.popleft()
             if gated is not None:
                 return self._gated_frame(party, gated)
-        return self._noise[remote.codec][party.noise_at] if party.source is Source.GATE else None
+        return self.noise[remote.codec][party.noise_at] if party.source is Source.GATE else None
 
     def _prompt_frame(self, party: Party) -> bytes | None:
         """The beep goes before the prompt; at the end of either the leg is wired anew."""

@@ -118,16 +118,17 @@ class OwnStream:
     @property
     def packets(self) -> int:
         """Packets that left."""
-        self._catch_up()
+        self.catch_up()
         return self.sent
 
-    def _catch_up(self) -> None:
+    def catch_up(self) -> None:
+        """Have the feeder tell what it has sent, and stop sending unasked."""
         if self.feeder is not None:
             self.feeder()
 
     def route(self, send: Callable[[bytes | bytearray | memoryview], int], number: int) -> None:
         """Packets leave by `send` from now on, which is the connected socket `number`, or -1."""
-        self._catch_up()
+        self.catch_up()
         self.send, self.number = send, number
 
     @property
@@ -144,7 +145,7 @@ class OwnStream:
 
     def timestamp_at(self, units: int) -> int:
         """The time stamp that fits `units`: whole frames since the last packet, at least one."""
-        self._catch_up()
+        self.catch_up()
         if self.sent_units == 0:
             return self.timestamp
         frames = max(1, (units - self.sent_units + FRAME_BYTES // 2) // FRAME_BYTES)
@@ -152,7 +153,7 @@ class OwnStream:
 
     def use(self, payload_type: int) -> None:
         """Send with this payload type from now on."""
-        self._catch_up()
+        self.catch_up()
         self.payload_type = payload_type
 
     def align(self, extended: int, timestamp: int, units: int) -> None:

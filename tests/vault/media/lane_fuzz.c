@@ -27,7 +27,7 @@ int main(int count, char **arguments) {
     uint8_t *buffer = malloc(BUFFER), *taken = calloc(ROWS, 1), *frames = malloc(DEPTH * ROWS * FRAME_BYTES);
     uint8_t *law = calloc(256, 1), datagram[BUFFER + 64];
     struct lanes *lanes =
-        lanes_open(epoll, table, (uint32_t)ours + 1, buffer, BUFFER, taken, frames, ROWS, law, law);
+        lanes_open(epoll, table, (uint32_t)ours + 1, buffer, BUFFER, taken, frames, ROWS, law, law, frames, frames, DEPTH);
     struct epoll_event event = {.events = EPOLLIN, .data.fd = ours};
     epoll_ctl(epoll, EPOLL_CTL_ADD, ours, &event);
     *lane = (struct lane){.ssrc = 7, .out_fd = ours, .row = ROWS - 1, .carried = 1};
@@ -50,6 +50,10 @@ int main(int count, char **arguments) {
         if (send(peer, datagram, size, 0) < 0)
             continue;
         handed += lanes_next(lanes, now_ns() + 300000) >= 0;
+        lane->hum = (uint32_t)rand() % 4;
+        lane->own_end = (uint64_t)rand();
+        uint32_t one = (uint32_t)ours;
+        lanes_hum(lanes, &one, 1, at);
         while (recv(peer, datagram, sizeof datagram, 0) > 0)
             ;
     }

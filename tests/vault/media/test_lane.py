@@ -34,12 +34,14 @@ from vault.media.lane import (
     source_name,
 )
 from vault.media.lane_build import build
+from vault.media.noise import comfort_noise
 
 SSRC, OUR_SSRC = 0x01020304, 0x05060708
 ROW = 3
 HEAD = 0x80 << 56 | 100 << 32 | 5000
 OUT = 0x80 << 56 | 900 << 32 | 70_000
 KINDS = ("native", "python")
+NOISES = tuple(comfort_noise()[codec] for codec in ("PCMU", "PCMA"))
 
 
 def packet(head: int, payload: bytes = bytes(160), ssrc: int = SSRC) -> bytes:
@@ -106,8 +108,8 @@ def rig(kind: str, head: int = HEAD, out: int = OUT) -> Iterator[Rig]:
     library = native_library()
     assert library is not None
     make = {
-        "native": lambda: NativeCarrier(library, epoll, lanes, memory),
-        "python": lambda: PythonCarrier(epoll, lanes, memory),
+        "native": lambda: NativeCarrier(library, epoll, lanes, memory, NOISES),
+        "python": lambda: PythonCarrier(epoll, lanes, memory, NOISES),
     }
     lane = lanes.lane(ours)
     lane.row, lane.out_fd, lane.out_ssrc = ROW, away.fileno(), OUR_SSRC
@@ -132,7 +134,7 @@ def test_without_the_library_packets_are_carried_in_python(monkeypatch, tmp_path
     """A machine without a compiler carries packets all the same."""
     monkeypatch.setattr("vault.media.lane.LIBRARY", tmp_path / "none.so")
     with contextlib.closing(select.epoll()) as epoll:
-        assert isinstance(open_carrier(epoll, Lanes(), EarMemory(1)), PythonCarrier)
+        assert isinstance(open_carrier(epoll, Lanes(), EarMemory(1), NOISES), PythonCarrier)
 
 
 def test_a_library_of_another_source_is_refused(monkeypatch, tmp_path):
@@ -299,6 +301,34 @@ def test_both_carriers_agree_on_any_packets(seed):
                 steps.append(made.state())
             told[kind] = (steps, made.left(), made.seen, bytes(made.memory.frames))
     assert told["python"] == told["native"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("noise", [1, 2])
+def test_a_humming_lane_sends_the_noise_in_order(kind, noise):
+    """One frame for each call, in our own numbers; the state tells how far it is."""
+    with rig(kind) as made:
+        assert made.lane.begin_hum(OUT, OUR_SSRC, noise, len(NOISES[0]) - 2)
+        made.lanes.hum(made.ours.fileno())
+        assert [0, 0, 0] == [made.carrier.hum(units) for units in (100, 200, 300)]
+        frames = NOISES[noise - 1]
+        got = [made.peer.recv(2048) for _ in range(3)]
+        expected = [packet(OUT + (at + 1) * NEXT, frames[at - 1], OUR_SSRC) for at in range(3)]
+        assert expected == got
+        assert (3, 300, OUT + 3 * NEXT) == (made.lane.hummed, made.lane.hum_units, made.lane.own)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_lane_that_does_not_hum_is_silent_and_told(kind):
+    """Hushed, or at the end of its numbers: nothing leaves, and the relay hears of it."""
+    with rig(kind) as made:
+        made.lanes.hum(made.ours.fileno())
+        assert 1 == made.carrier.hum(1)
+        assert made.lane.begin_hum(OUT | 0xFFFD << 32, OUR_SSRC, 1, 0)
+        assert [0, 0, 1] == [made.carrier.hum(units) for units in (1, 2, 3)]
+        made.lanes.hush(made.ours.fileno())
+        assert 0 == made.carrier.hum(4)
+        assert 2 == made.lane.hummed
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -37,6 +37,15 @@ class Shell:
         del unusual
         self.watched.pop(sock.fileno(), None)
 
+    def hum(self, sock: socket.socket) -> None:
+        raise AssertionError(sock)
+
+    def hush(self, sock: socket.socket) -> None:
+        raise AssertionError(sock)
+
+    def noise(self, units: int) -> int:
+        raise AssertionError(units)
+
     def unwatch(self, sock: socket.socket) -> None:
         self.watched.pop(sock.fileno(), None)
 
