@@ -1,14 +1,17 @@
 """One node's processes: started in order, watched, restarted, stopped in reverse order.
 
-It owns no socket and no state: who dies comes back alone, and everybody who talks to it reconnects. Each
-process dies with the supervisor (PR_SET_PDEATHSIG in the process itself); orphaned cells land here
-(PR_SET_CHILD_SUBREAPER) and are reaped.
+It owns no state: who dies comes back alone, and everybody who talks to it reconnects. The broker reaches
+media and spawner through hatches: pairs of sockets without names, made here and inherited by nobody else, so
+that no other process can take its place. As all ends are held here for the next start, nobody may look into
+this process. Each process dies with the supervisor (PR_SET_PDEATHSIG in the process itself); orphaned cells
+land here (PR_SET_CHILD_SUBREAPER) and are reaped.
 """
 
 import ctypes
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -29,6 +32,9 @@ STOP_TIMEOUT_S = 8.0
 """After SIGTERM; what is still there is killed. Longer than the broker's own wait for a provider."""
 START_TIMEOUT_S = 20.0
 PR_SET_CHILD_SUBREAPER = 36
+PR_SET_DUMPABLE = 4
+"""Set to 0: no core file, and no process of the same uid may trace us or take a descriptor of ours
+(pidfd_getfd(2)). A child loses it with its exec, and the zone's processes set it anew, first of all."""
 SPAWNER_ENVIRONMENT = {
     "PYTHONMALLOC": "malloc",
     "GLIBC_TUNABLES": "glibc.malloc.perturb=165:glibc.malloc.tcache_count=0",
@@ -54,6 +60,8 @@ class Process:
     ready: Path
     """The Unix socket (or file) that exists when it serves."""
     environment: dict[str, str] = field(default_factory=dict)
+    ends: tuple[tuple[str, str], ...] = ()
+    """Option and name of every end of a hatch that it inherits."""
     child: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     restarts: int = 0
@@ -67,13 +75,15 @@ def processes_of(settings: Settings) -> tuple[Process, ...]:
     sources = ("--source", f"vault={run}/outbox-vault.sock", "--source", f"app={run}/outbox-app.sock")
     providers = [f"--provider={name}" for name in provider_names(settings.tenants_dir)]
     ports = ("--port-first", str(settings.rtp_port_first), "--port-last", str(settings.rtp_port_last))
+    keys = ("--info-keys",) if settings.info_ips else ()
     return (
-        Process("spawner", ("vault.spawner", "--run-dir", str(run), *providers), run / "spawner.sock",
-                SPAWNER_ENVIRONMENT),
-        Process("media", ("vault.media", "--run-dir", str(run), "--bind-ip", settings.bind_ip, *ports),
-                run / "media.sock", {"OPENBLAS_NUM_THREADS": "1"}),
+        Process("spawner", ("vault.spawner", "--run-dir", str(run), *providers), run / "spawner.ready",
+                SPAWNER_ENVIRONMENT, (("--hatch", "spawner"),)),
+        Process("media", ("vault.media", "--run-dir", str(run), "--bind-ip", settings.bind_ip, *ports, *keys),
+                run / "media.sock", {"OPENBLAS_NUM_THREADS": "1"}, (("--hatch", "media"),)),
         Process("broker", ("vault.broker", *vault, "--tenants-dir", str(settings.tenants_dir), "--log-level",
-                           settings.log_level.lower()), run / "vault.sock"),
+                           settings.log_level.lower()), run / "vault.sock",
+                ends=(("--media-hatch", "broker-media"), ("--spawner-hatch", "broker-spawner"))),
         Process("app", ("pay_ivr", "app"), run / "node.json", _app_environment(settings)),
         Process("audit", ("audit", *vault, *sources), data / "audit.db"),
     )  # fmt: skip
@@ -94,6 +104,14 @@ def provider_names(tenants_dir: Path) -> list[str]:
     return sorted(name for name in names if isinstance(name, str))
 
 
+def _hatches() -> dict[str, socket.socket]:
+    """Both ends of the two hatches by name; a knock waits in them while a process is being restarted."""
+    ends: dict[str, socket.socket] = {}
+    for name in ("media", "spawner"):
+        ends[name], ends[f"broker-{name}"] = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    return ends
+
+
 def _app_environment(settings: Settings) -> dict[str, str]:
     values = settings.model_dump(mode="json", exclude_none=True)
     return {f"PAY_IVR_{name.upper()}": str(value) for name, value in values.items()}
@@ -105,12 +123,16 @@ class Supervisor:
     def __init__(self, settings: Settings, log_file: Path | None = None) -> None:
         self.processes = processes_of(settings)
         self._settings = settings
+        self._hatches: dict[str, socket.socket] = {}
         self._log_file = log_file
         self._stopping = False
 
     def start(self, say: Callable[[str], None]) -> None:
         """Every process up and serving; raises NodeError with the name of the one that is not."""
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+        self._hatches = _hatches()
         for folder in (self._settings.data_dir, self._settings.sockets):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for process in self.processes:
@@ -154,6 +176,8 @@ class Supervisor:
                 log.warning("node.process.killed", process=process.name)
                 child.kill()
                 child.wait()
+        for end in self._hatches.values():
+            end.close()
 
     def pids(self) -> dict[str, int]:
         """Process name → pid of what is running now."""
@@ -165,13 +189,16 @@ class Supervisor:
 
     def _launch(self, process: Process) -> None:
         environment = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
+        ends = {option: self._hatches[name].fileno() for option, name in process.ends}
+        hatches = [part for option, number in ends.items() for part in (option, str(number))]
         stderr = self._log_file.open("ab") if self._log_file is not None else None
         try:
             process.child = subprocess.Popen(
-                [sys.executable, "-m", *process.arguments],
+                [sys.executable, "-m", *process.arguments, *hatches],
                 env=environment | process.environment,
                 stdin=subprocess.DEVNULL,
                 stderr=stderr,
+                pass_fds=tuple(ends.values()),
             )
         finally:
             if stderr is not None:

@@ -11,8 +11,10 @@ import fcntl
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from vault.cards_on_file import CardsOnFile
 from vault.charges import Charges
 from vault.door import PaymentChanged, Refused, VaultError, Why
 from vault.door_server import DoorServer
+from vault.hatch import inherited
 from vault.inquiry import Inquiry
 from vault.key_office import KeyOffice
 from vault.key_operations import key_operations
@@ -46,7 +49,7 @@ from vault.till import Till
 from vault.upkeep import upkeep
 from vault.webhook_operations import webhook_operations
 from vault.webhooks import Webhooks
-from vault.wire import Json
+from vault.wire import Json, pass_through
 from vault.zone import Zone
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("vault.broker")
@@ -61,15 +64,22 @@ class Broker:
     """Everything of one broker process, from start to stop."""
 
     def __init__(
-        self, store: Store, run_dir: Path, tenants: dict[str, Tenant], router: Router, keys: Keys
+        self,
+        store: Store,
+        run_dir: Path,
+        hatches: tuple[socket.socket, socket.socket],
+        tenants: dict[str, Tenant],
+        router: Router,
+        keys: Keys,
     ) -> None:
+        """`hatches`: our ends of those to media and to the spawner."""
         self._store = store
         self._tenants = tenants
         self._router = router
         self._work: set[asyncio.Task[None]] = set()
         self._register = Register(store, self._publish)
         self._zone = Zone(
-            run_dir,
+            *(partial(pass_through, hatch) for hatch in hatches),
             on_media_fact=self._media_told,
             on_media_up=self._media_up,
             on_media_down=self._media_down,
@@ -202,13 +212,13 @@ class Broker:
         log.info("posture.zone.probed", weak=words)
 
 
-async def serve(options: argparse.Namespace) -> None:
+async def serve(options: argparse.Namespace, hatches: tuple[socket.socket, socket.socket]) -> None:
     """Runs the broker until SIGTERM or SIGINT."""
     tenants = read_tenants(options.tenants_dir)
     store = await Store.open(options.data_dir / "vault.db")
     keys = Keys(key_provider(options.data_dir, os.environ))
     router = Router.opened(options.data_dir, tenants, await store.providers_unresolved(), keys)
-    broker = Broker(store, options.run_dir, tenants, router, keys)
+    broker = Broker(store, options.run_dir, hatches, tenants, router, keys)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -232,8 +242,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data-dir", type=Path, required=True, help="where vault.db is")
     parser.add_argument("--run-dir", type=Path, required=True, help="where the sockets are")
     parser.add_argument("--tenants-dir", type=Path, required=True, help="where the tenants' files are")
+    parser.add_argument("--media-hatch", type=int, required=True, help="descriptor of the hatch to media")
+    parser.add_argument(
+        "--spawner-hatch", type=int, required=True, help="descriptor of the hatch to the spawner"
+    )
     parser.add_argument("--log-level", choices=LEVELS, default="info")
     options = parser.parse_args(arguments)
+    try:
+        hatches = (inherited(options.media_hatch), inherited(options.spawner_hatch))
+    except ValueError as error:
+        parser.error(str(error))
     die_with_parent(signal.SIGTERM)
     make_private()
     os.umask(0o077)
@@ -244,7 +262,7 @@ def main(arguments: list[str] | None = None) -> int:
         log.critical("vault.data.refused", reason="missing, or in use by another broker")
         return EXIT_CONFIG
     try:
-        asyncio.run(serve(options))
+        asyncio.run(serve(options, hatches))
     except VaultError as error:  # a tenant's file, a key, a provider that does not start like this
         log.critical("vault.start.refused", reason=error.sentence)
         return EXIT_CONFIG

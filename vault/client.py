@@ -5,6 +5,7 @@ import base64
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -35,7 +36,7 @@ from vault.door import (
     Why,
 )
 from vault.message import changed_from_json, history_from_json, page_from_json, payment_from_json
-from vault.wire import Line
+from vault.wire import Line, dial
 
 REDIAL_WAIT_S = 3.0
 """How long a call waits for a restarting broker before it says `Unreachable`; nothing was sent until then."""
@@ -94,7 +95,9 @@ class Door:
     async def connect(self, timeout_s: float = 10.0) -> None:
         """Connected when it returns; `Unreachable` after `timeout_s`, but the door goes on dialling."""
         if self._line is None:
-            self._line = Line(self.socket_path, on_fact=self._fact, on_up=_nothing, on_down=_nothing)
+            self._line = Line(
+                partial(dial, self.socket_path), on_fact=self._fact, on_up=_nothing, on_down=_nothing
+            )
             self._line.start()
         if not await self._line.wait_up(timeout_s):
             raise Unreachable("unreachable", "The broker does not answer. Is it running?", retryable=True)

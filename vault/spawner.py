@@ -2,7 +2,8 @@
 
 Small, single-threaded and free of secrets: a cell starts as its copy, so everything that it holds every cell
 holds, and nothing that a cell learns ever comes back. Providers are imported before the first fork, because
-a cell cannot open a file. `spawner.sock` (SEQPACKET, a JSON object per message) takes the broker's requests:
+a cell cannot open a file. Who comes through the hatch (SEQPACKET, a JSON object per message), and only the
+broker does, is told `{"fact": "spawner.here"}` and may ask:
 
     fork {capture_id, provider, tenant, limits?, config?} -> {pid} and two descriptors:
                                                      media's key-pipe end, the broker's report end
@@ -19,7 +20,6 @@ import os
 import select
 import signal
 import socket
-import struct
 import sys
 from collections.abc import Iterable, Mapping
 from importlib import import_module
@@ -30,10 +30,12 @@ from vault.brands import BrandTable
 from vault.capture import Limits
 from vault.cell import Assignment, ProviderModule, run
 from vault.door import Refused
+from vault.hatch import answer, inherited
 from vault.posture import WEAK_WITHOUT, die_with_parent, make_private, probe, single_threaded
 from vault.providers.base import provider_names, rehearse
 
-SOCKET_NAME = "spawner.sock"
+READY_NAME = "spawner.ready"
+"""An empty file in the run directory for as long as cells can be forked."""
 
 MESSAGE_MAX = 60_000
 """Bytes of one message, as on every socket of ours."""
@@ -44,8 +46,6 @@ CELLS_MAX = 500
 CONNECTIONS_MAX = 4
 """One broker, and a new one that comes while the old one dies."""
 
-_BACKLOG = 4
-
 
 class Spawner:
     """Listens, forks, reaps. Everything in it is known to every cell."""
@@ -53,6 +53,7 @@ class Spawner:
     def __init__(
         self,
         run_dir: Path,
+        hatch: socket.socket,
         providers: Mapping[str, ProviderModule],
         without: Iterable[str] = (),
     ) -> None:
@@ -64,7 +65,8 @@ class Spawner:
         """Pid -> capture id of every living cell."""
         self._peers: dict[int, socket.socket] = {}
         self._stopping = False
-        self._listener = _listen(run_dir / SOCKET_NAME)
+        self._hatch = hatch
+        self._ready = run_dir / READY_NAME
 
     def serve(self) -> None:
         """Until SIGTERM; every cell is killed and reaped before it returns."""
@@ -75,9 +77,10 @@ class Spawner:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         gc.collect()
         gc.freeze()  # a cell's collector then never touches, and never copies, what it inherited
+        self._ready.touch(mode=0o600)
         while not self._stopping:
             self._turn(woken)
-        self._listener.close()
+        self._ready.unlink(missing_ok=True)
         for pid in self._cells:
             os.kill(pid, signal.SIGKILL)
         for pid in self._cells:
@@ -88,12 +91,12 @@ class Spawner:
 
     def _turn(self, woken: int) -> None:
         poll = select.poll()
-        for fd in (woken, self._listener.fileno(), *self._peers):
+        for fd in (woken, self._hatch.fileno(), *self._peers):
             poll.register(fd, select.POLLIN)
         for fd, _ in poll.poll():
             if fd == woken:
                 os.read(woken, 512)
-            elif fd == self._listener.fileno():
+            elif fd == self._hatch.fileno():
                 self._accept()
             else:
                 self._hear(fd)
@@ -162,12 +165,14 @@ class Spawner:
     # --- peers ----------------------------------------------------------------------------------------
 
     def _accept(self) -> None:
-        peer, _ = self._listener.accept()
-        if _peer_uid(peer) not in {0, os.geteuid()} or len(self._peers) >= CONNECTIONS_MAX:
+        peer = answer(self._hatch)
+        if peer is None:
+            return
+        if len(self._peers) >= CONNECTIONS_MAX:
             peer.close()
             return
-        peer.setblocking(False)
         self._peers[peer.fileno()] = peer
+        self._send(peer, {"fact": "spawner.here"})
 
     def _drop(self, peer: socket.socket) -> None:
         self._peers.pop(peer.fileno(), None)
@@ -223,24 +228,6 @@ class Spawner:
             self._drop(peer)
 
 
-def _listen(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    before = os.umask(0o177)
-    try:
-        listener.bind(os.fspath(path))
-    finally:
-        os.umask(before)
-    listener.listen(_BACKLOG)
-    return listener
-
-
-def _peer_uid(peer: socket.socket) -> int:
-    size = struct.calcsize("3i")
-    _pid, uid, _gid = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
-    return int(uid)
-
-
 def _request(message: bytes) -> dict[str, Any]:
     try:
         request = json.loads(message)
@@ -278,7 +265,8 @@ def _load(names: Iterable[str]) -> dict[str, ProviderModule]:
 def main(arguments: list[str] | None = None) -> None:
     """Serves until SIGTERM or the end of the supervisor."""
     parser = argparse.ArgumentParser(prog="vault.spawner", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--run-dir", type=Path, required=True, help="where spawner.sock is made")
+    parser.add_argument("--run-dir", type=Path, required=True, help=f"where {READY_NAME} is made")
+    parser.add_argument("--hatch", type=int, required=True, help="descriptor of the broker's hatch")
     parser.add_argument("--provider", action="append", default=[], help="to load; an unknown one is not")
     parser.add_argument(
         "--without",
@@ -288,10 +276,14 @@ def main(arguments: list[str] | None = None) -> None:
         help="leave out one protection, as on a machine that lacks it; the posture reports it weak",
     )
     options = parser.parse_args(arguments)
+    try:
+        hatch = inherited(options.hatch)
+    except ValueError as error:
+        parser.error(str(error))
     die_with_parent(signal.SIGTERM)
     make_private()
     known = [name for name in options.provider if name in provider_names()]  # the broker names the others
-    Spawner(options.run_dir, _load(known), options.without).serve()
+    Spawner(options.run_dir, hatch, _load(known), options.without).serve()
 
 
 if __name__ == "__main__":

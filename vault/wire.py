@@ -12,12 +12,13 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from vault.door import Refused, Unreachable
+from vault.hatch import knock
 
 MESSAGE_MAX = 60_000
 """Bytes of one message; the kernel's default send buffer takes three of them."""
@@ -33,7 +34,12 @@ REDIAL_S = 0.2
 ASK_TIMEOUT_S = 10.0
 """How long a reply may take: the slowest honest one is a capture that waits for a restarted spawner."""
 
+LOOK_TURNS = 2
+"""Turns of the event loop until an end that the kernel knows of already has been read."""
+
 Json = dict[str, Any]
+Dial = Callable[[], Awaitable[socket.socket | None]]
+"""One try to connect; None when nobody is there."""
 
 
 class Link:
@@ -152,6 +158,7 @@ class Asker:
         self._waiting[number] = future
         try:
             if not self._link.send(encode({"id": number, "op": op, **(values or {})}), descriptors):
+                _let_go(future)
                 raise _gone()
             async with asyncio.timeout(ASK_TIMEOUT_S):
                 reply, received = await future
@@ -192,13 +199,13 @@ class Line:
 
     def __init__(
         self,
-        path: Path,
+        dial: Dial,
         *,
         on_fact: Callable[[Json], None],
         on_up: Callable[[], object],
         on_down: Callable[[], None],
     ) -> None:
-        self._path = path
+        self._dial = dial
         self._on_fact = on_fact
         self._on_up = on_up
         self._on_down = on_down
@@ -213,10 +220,12 @@ class Line:
 
     def start(self) -> None:
         """Begins dialling in the background."""
-        self._task = asyncio.create_task(self._keep(), name=f"line {self._path.name}")
+        self._task = asyncio.create_task(self._keep(), name="line")
 
     async def wait_up(self, timeout_s: float) -> bool:
         """True as soon as connected, False after `timeout_s`."""
+        for _ in range(LOOK_TURNS):
+            await asyncio.sleep(0)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._up.wait()
@@ -240,21 +249,26 @@ class Line:
 
     async def _keep(self) -> None:
         while True:
-            sock = await _dial(self._path)
+            sock = await self._dial()
             if sock is None:
                 await asyncio.sleep(REDIAL_S)
                 continue
             gone = asyncio.Event()
-            self._asker = Asker(sock, self._on_fact, gone.set)
+
+            def lost(gone: asyncio.Event = gone) -> None:
+                self._asker = None
+                self._up.clear()
+                gone.set()
+
+            self._asker = Asker(sock, self._on_fact, lost)
             self._up.set()
             self._on_up()
             await gone.wait()
-            self._asker = None
-            self._up.clear()
             self._on_down()
 
 
-async def _dial(path: Path) -> socket.socket | None:
+async def dial(path: Path) -> socket.socket | None:
+    """A connection to whoever listens at `path`; None when nobody does."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     sock.setblocking(False)
     try:
@@ -263,6 +277,22 @@ async def _dial(path: Path) -> socket.socket | None:
         sock.close()
         return None
     return sock
+
+
+async def pass_through(end: socket.socket) -> socket.socket | None:
+    """A connection through a hatch, once the other side has taken it and said so with its first message."""
+    sock = None
+    try:
+        sock = knock(end)
+        if await asyncio.get_running_loop().sock_recv(sock, MESSAGE_MAX):
+            connected, sock = sock, None
+            return connected
+    except OSError:
+        return None
+    finally:
+        if sock is not None:
+            sock.close()
+    return None
 
 
 def listen(path: Path, backlog: int) -> socket.socket:
@@ -317,7 +347,7 @@ def close_all(descriptors: Sequence[int]) -> None:
 
 
 def _let_go(answer: asyncio.Future[tuple[Json, list[int]]]) -> None:
-    """Closes the descriptors of a reply that came at the moment in which its asker gave up."""
+    """Closes the descriptors of a reply that came as its asker gave up."""
     if answer.done() and not answer.cancelled() and answer.exception() is None:
         close_all(answer.result()[1])
 

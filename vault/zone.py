@@ -11,11 +11,10 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from vault.door import Refused, Unreachable, VaultError
-from vault.wire import Json, Line, close_all
+from vault.wire import Dial, Json, Line, close_all
 
 LINE_WAIT_S = 1.0
 """How long a request waits for a line that is being dialled, as right after a start: five tries."""
@@ -46,19 +45,17 @@ class Zone:
 
     def __init__(
         self,
-        run_dir: Path,
+        media: Dial,
+        spawner: Dial,
         *,
         on_media_fact: Callable[[Json], None],
         on_media_up: Callable[[], None],
         on_media_down: Callable[[], None],
         on_spawner_up: Callable[[], object],
     ) -> None:
-        self._media = Line(
-            run_dir / "media-cell.sock", on_fact=on_media_fact, on_up=on_media_up, on_down=on_media_down
-        )
-        self._spawner = Line(
-            run_dir / "spawner.sock", on_fact=lambda _fact: None, on_up=on_spawner_up, on_down=lambda: None
-        )
+        """`media`, `spawner`: how they are reached, each through its hatch."""
+        self._media = Line(media, on_fact=on_media_fact, on_up=on_media_up, on_down=on_media_down)
+        self._spawner = Line(spawner, on_fact=lambda _fact: None, on_up=on_spawner_up, on_down=lambda: None)
 
     @property
     def media_up(self) -> bool:

@@ -16,8 +16,9 @@ from typing import Final
 NODE_UID: Final = 64_901
 STRANGER_UID: Final = 64_902
 """Two users that no system hands out by itself (Debian: up to 59,999, then `nobody` and its like)."""
-ZONE: Final = ("media", "broker", "spawner")
-"""Processes whose memory not even their own user may read; cells are asked as well."""
+ZONE: Final = ("media", "broker", "spawner", "supervisor")
+"""Processes whose memory not even their own user may read: the zone, and who holds the ends of its hatches.
+Cells are asked as well."""
 ASK_TIMEOUT_S: Final = 10.0
 READABLE: Final = 'for one; do if ( : < "$one" ) 2>/dev/null; then echo "$one"; fi; done'
 REACHED: Final = 'for one; do if [ -e "$one" ]; then echo "$one"; fi; done'

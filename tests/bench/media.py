@@ -24,6 +24,8 @@ from typing import Any
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as in the media process
 import numpy as np
 
+from vault.hatch import hatch, knock
+
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 BUILT = ROOT / "var" / "bench"
@@ -45,15 +47,10 @@ Wire = Callable[[list[int]], list[int]]
 
 
 class Control:
-    """A blocking connection to one of the media process's sockets."""
+    """A blocking connection to the media process."""
 
-    def __init__(self, path: Path) -> None:
-        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for _ in range(200):
-            with contextlib.suppress(OSError):
-                self._sock.connect(str(path))
-                break
-            time.sleep(0.05)
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
         self._sock.settimeout(10)
 
     def ask(self, op: str, fds: tuple[int, ...] = (), **fields: Any) -> dict[str, Any]:
@@ -67,6 +64,17 @@ class Control:
 
     def close(self) -> None:
         self._sock.close()
+
+
+def connected(path: Path) -> socket.socket:
+    """A connection as soon as somebody listens."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for _ in range(200):
+        with contextlib.suppress(OSError):
+            sock.connect(str(path))
+            break
+        time.sleep(0.05)
+    return sock
 
 
 @contextlib.contextmanager
@@ -96,12 +104,14 @@ def media(secure: float, legs: int) -> Iterator[tuple[int, Wire]]:
     """The media process, with a share of its calls in SECURE."""
     run_dir = Path(tempfile.mkdtemp(prefix="payivr-"))
     command = [sys.executable, "-m", "vault.media", "--run-dir", str(run_dir), "--legs-max", str(legs)]
-    process = subprocess.Popen(command, cwd=ROOT)
+    ends = hatch()
+    command += ["--hatch", str(ends[1].fileno())]
+    process = subprocess.Popen(command, cwd=ROOT, pass_fds=(ends[1].fileno(),))
     pipes: list[socket.socket] = []
     controls: list[Control] = []
 
     def wire(peers: list[int]) -> list[int]:
-        app, broker = Control(run_dir / "media.sock"), Control(run_dir / "media-cell.sock")
+        app, broker = Control(connected(run_dir / "media.sock")), Control(knock(ends[0]))
         controls.extend((app, broker))
         ports = []
         for at, peer in enumerate(peers):
@@ -126,7 +136,7 @@ def media(secure: float, legs: int) -> Iterator[tuple[int, Wire]]:
     finally:
         process.terminate()
         process.wait()
-        for closing in (*pipes, *controls):
+        for closing in (*pipes, *controls, *ends):
             closing.close()
         shutil.rmtree(run_dir, ignore_errors=True)
 

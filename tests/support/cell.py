@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vault.door import Field
+from vault.hatch import hatch, knock
 from vault.posture import SPAWNER_ENVIRONMENT
 from vault.progress import Command, Fact, Open
 from vault.report import REPORT_MAX, decode_fact, encode_command
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 5.0
+START_S = 20.0
+"""A spawner loads an SDK before it serves."""
 
 VISA = "4242424242424242"
 MASTERCARD = "5555555555554444"
@@ -81,12 +84,12 @@ class CellEnds:
 
 
 class SpawnerEnds:
-    """A connection to a running spawner."""
+    """A connection to a running spawner; `hatch` leads to more."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", path: Path) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", hatch: socket.socket) -> None:
         self.process = process
-        self.path = path
-        self.sock = connect(path)
+        self.hatch = hatch
+        self.sock = connect(hatch)
         self.ended: list[dict[str, Any]] = []
         self._asked = 0
 
@@ -117,20 +120,13 @@ class SpawnerEnds:
         return self.ended.pop(0)
 
 
-def connect(path: Path) -> socket.socket:
-    """A connection as soon as somebody listens."""
-    deadline = time.monotonic() + WAIT_S
-    while True:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            sock.connect(os.fspath(path))
-        except OSError:
-            sock.close()
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-        else:
-            return sock
+def connect(hatch: socket.socket) -> socket.socket:
+    """A blocking connection, once the spawner has taken it."""
+    sock = knock(hatch)
+    sock.settimeout(START_S)
+    assert {"fact": "spawner.here"} == json.loads(sock.recv(60_000))
+    sock.setblocking(True)
+    return sock
 
 
 @contextmanager
@@ -141,18 +137,22 @@ def spawner(
     environment: Mapping[str, str] = SPAWNER_ENVIRONMENT,
 ) -> Iterator[SpawnerEnds]:
     """A spawner process with its providers for tests, ended by its own pid."""
-    process = subprocess.Popen(
-        [sys.executable, *command, os.fspath(run_dir), *without],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.fspath(ROOT), **environment},
-    )
-    try:
-        ends = SpawnerEnds(process, run_dir / "spawner.sock")
-        with ends.sock:
-            yield ends
-    finally:
-        process.terminate()
-        process.wait(WAIT_S)
+    ours, theirs = hatch()
+    number = theirs.fileno()
+    with ours, theirs:
+        process = subprocess.Popen(
+            [sys.executable, *command, os.fspath(run_dir), "--hatch", str(number), *without],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": os.fspath(ROOT), **environment},
+            pass_fds=(number,),
+        )
+        try:
+            ends = SpawnerEnds(process, ours)
+            with ends.sock:
+                yield ends
+        finally:
+            process.terminate()
+            process.wait(WAIT_S)
 
 
 def gone(pid: int, timeout_s: float = 1.0, *, reaped: bool = False) -> bool:

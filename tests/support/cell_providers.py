@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from vault.door import Field
+from vault.hatch import inherited
 from vault.posture import Needs, die_with_parent, make_private
 from vault.providers.base import TokenResult
 from vault.spawner import Spawner
@@ -139,7 +140,7 @@ def main() -> None:
     port = int(os.environ.get("CELL_TEST_PORT", "1"))
     needs = Needs(read_paths=(sys.argv[1],), tcp_ports=(port,))
     modules["caller"] = SimpleNamespace(cell_provider=BurglarProvider, CELL_NEEDS=needs)
-    made = Spawner(Path(sys.argv[1]), modules, sys.argv[2:])
+    made = Spawner(Path(sys.argv[1]), inherited(int(sys.argv[3])), modules, sys.argv[4:])
     if "CELL_TEST_THREAD" in os.environ:
         threading.Thread(target=threading.Event().wait, daemon=True).start()
     made.serve()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vault import MediaClient, MediaFact, Remote
+from vault.hatch import hatch, knock
 
 ROOT = Path(__file__).parents[2]
 HEADER = struct.Struct("!BBHII")
@@ -136,7 +137,7 @@ def press(phone: Phone, key: int, updates: int = 4, *, ends: int = 3) -> list[li
 
 
 class Broker:
-    """The broker's connection to `media-cell.sock`."""
+    """The broker's connection, through the hatch."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -220,6 +221,8 @@ class Media:
     def __init__(self, run_dir: Path, *options: str) -> None:
         self.run_dir = run_dir
         self._options = options
+        self.hatch, self._far = hatch()
+        """What the supervisor holds for the broker, and for the media process."""
         self.facts: list[MediaFact] = []
         self.phones: list[Phone] = []
         self.brokers: list[Broker] = []
@@ -228,8 +231,10 @@ class Media:
 
     def start(self) -> None:
         """A media process, also one after another that was killed."""
-        command = [sys.executable, "-m", "vault.media", "--run-dir", str(self.run_dir), *self._options]
-        self.process = subprocess.Popen(command, cwd=ROOT)
+        number = self._far.fileno()
+        command = [sys.executable, "-m", "vault.media", "--run-dir", str(self.run_dir), "--info-keys"]
+        command += ["--hatch", str(number), *self._options]
+        self.process = subprocess.Popen(command, cwd=ROOT, pass_fds=(number,))
 
     async def connect(self) -> None:
         await self.client.connect()
@@ -241,10 +246,7 @@ class Media:
 
     async def broker(self) -> Broker:
         """A broker's connection."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-        await until((self.run_dir / "media-cell.sock").exists)
-        await asyncio.get_running_loop().sock_connect(sock, str(self.run_dir / "media-cell.sock"))
-        self.brokers.append(Broker(sock))
+        self.brokers.append(Broker(knock(self.hatch)))
         return self.brokers[-1]
 
     def phone(self, codec: str = "PCMU", ip: str = "127.0.0.1") -> Phone:
@@ -295,6 +297,8 @@ class Media:
         if hasattr(self, "_reader"):
             await self._reader
         self.process.terminate()
+        self.hatch.close()
+        self._far.close()
         assert await asyncio.to_thread(self.process.wait, WAIT_S) in {0, -9}
 
 

@@ -116,7 +116,8 @@ class Shop:
         self.register = Register(self.store, self.told.append)
         limits, cards = Limits(self.store, keys, {}), CardsOnFile(self.store, self.router)
         zone = Zone(
-            self.folder,
+            _nobody,
+            _nobody,
             on_media_fact=_nothing,
             on_media_up=_nothing,
             on_media_down=_nothing,
@@ -187,6 +188,10 @@ class Shop:
 
 def _nothing(*_: object) -> None:
     """No cell, no media: the zone is never started."""
+
+
+async def _nobody() -> None:
+    """Nor does anybody answer there."""
 
 
 def a_row(number: int) -> PaymentRow:

@@ -23,6 +23,7 @@ from typing import Any
 
 from pay_ivr.supervisor import provider_names
 from vault import Door, NewPayment, Payment, PaymentChanged, PaymentState, VaultError, Why
+from vault.hatch import hatch
 from vault.posture import SPAWNER_ENVIRONMENT
 from vault.providers._sandbox_host import SandboxHost
 from vault.providers.base import StepRequest
@@ -71,6 +72,8 @@ class ZoneProcesses:
         self.write_tenant("demo")
         self.write_tenant("direct", provider="sandbox_direct")
         self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self._hatches = (hatch(), hatch())
+        """Of media and of the spawner: the broker's end, then theirs."""
         self._media: socket.socket | None = None
 
     def write_tenant(
@@ -91,14 +94,15 @@ class ZoneProcesses:
         chosen = [part for name in provider_names(self.tenants_dir) for part in ("--provider", name)]
         chosen += [part for item in self._without for part in ("--without", item)]
         environment = {**os.environ, **SPAWNER_ENVIRONMENT}
-        self._run("spawner", ["vault.spawner", "--run-dir", str(self.run_dir), *chosen], environment)
-        self._wait_for("spawner", "spawner.sock")
+        command = ["vault.spawner", "--run-dir", str(self.run_dir), *chosen]
+        self._run("spawner", command, environment, hatches={"--hatch": self._hatches[1][1]})
+        self._wait_for("spawner", "spawner.ready")
 
     def _start_media(self) -> None:
         ports = ("--bind-ip", "127.0.0.1", "--port-first", "30000", "--port-last", "60998")
-        self._run("media", ["vault.media", "--run-dir", str(self.run_dir), *ports])
+        command = ["vault.media", "--run-dir", str(self.run_dir), "--info-keys", *ports]
+        self._run("media", command, hatches={"--hatch": self._hatches[0][1]})
         self._wait_for("media", "media.sock")
-        self._wait_for("media", "media-cell.sock")
         if self._media is not None:
             self._media.close()
         self._media = _connected(self.run_dir / "media.sock")
@@ -107,7 +111,9 @@ class ZoneProcesses:
         paths = ("--data-dir", self.data_dir, "--run-dir", self.run_dir, "--tenants-dir", self.tenants_dir)
         arguments = ["vault.broker", *map(str, paths), "--log-level", self._log_level]
         with self.log_path.open("ab") as log:
-            self._run("broker", arguments, stderr=log)
+            media, spawner = (ends[0] for ends in self._hatches)
+            hatches = {"--media-hatch": media, "--spawner-hatch": spawner}
+            self._run("broker", arguments, stderr=log, hatches=hatches)
         self._wait_for("broker", "vault.sock")
 
     def start_audit(self) -> None:
@@ -118,17 +124,28 @@ class ZoneProcesses:
         self._wait_for("audit", "audit.sock")
 
     def _run(
-        self, name: str, arguments: list[str], environment: dict[str, str] | None = None, stderr: Any = None
+        self,
+        name: str,
+        arguments: list[str],
+        environment: dict[str, str] | None = None,
+        stderr: Any = None,
+        hatches: dict[str, socket.socket] | None = None,
     ) -> None:
-        command = [sys.executable, "-m", *arguments]
-        self.running[name] = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=stderr)
+        ends = {option: end.fileno() for option, end in (hatches or {}).items()}
+        command = [sys.executable, "-m", *arguments, *(str(part) for pair in ends.items() for part in pair)]
+        self.running[name] = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stderr=stderr, pass_fds=tuple(ends.values())
+        )
 
     def _wait_for(self, process: str, name: str) -> None:
-        """Until the socket accepts; a process that ended instead fails the test."""
+        """Until the socket accepts, or the file is there; a process that ended instead fails the test."""
         deadline = time.monotonic() + WAIT_S
         while time.monotonic() < deadline and self.running[process].poll() is None:
             try:
-                _connected(self.run_dir / name).close()
+                if name.endswith(".sock"):
+                    _connected(self.run_dir / name).close()
+                else:
+                    (self.run_dir / name).stat()
             except OSError:
                 time.sleep(0.02)
             else:
@@ -158,10 +175,14 @@ class ZoneProcesses:
         process = self.running.pop(name)
         process.send_signal(number)
         process.wait(WAIT_S)
+        if name == "spawner":
+            (self.run_dir / "spawner.ready").unlink(missing_ok=True)
 
     def stop(self) -> None:
         for name in tuple(self.running):
             self.kill(name)
+        for end in (*self._hatches[0], *self._hatches[1]):
+            end.close()
         if self._media is not None:
             self._media.close()
 

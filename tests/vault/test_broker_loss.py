@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.zone import CVV, EXPIRY, VISA, Desk, ZoneProcesses, desk_at, running_zone
 from vault import Field, FieldState, Payment, PaymentState, Refused, Unreachable, Why
+from vault.hatch import hatch
 
 CALLS = 6
 """Calls charged at once when the broker is killed; the moment within each charge is left to chance."""
@@ -165,11 +166,20 @@ async def test_door_reconnects_and_says_unreachable_meanwhile(zone, desk):
     assert created == await desk.door.payment(created.payment_id)
 
 
+def broker_that_ends(*options):
+    """A broker with hatches that lead nowhere, once it has given up."""
+    (media, far_media), (spawner, far_spawner) = hatch(), hatch()
+    with media, far_media, spawner, far_spawner:
+        numbers = (media.fileno(), spawner.fileno())
+        hatches = ("--media-hatch", str(numbers[0]), "--spawner-hatch", str(numbers[1]))
+        command = [sys.executable, "-m", "vault.broker", *options, *hatches]
+        return subprocess.run(command, check=False, capture_output=True, timeout=20, pass_fds=numbers)
+
+
 def test_second_broker_on_the_same_data_is_refused(zone):
     """It would expire captures that are not its own."""
     paths = ("--data-dir", zone.data_dir, "--run-dir", zone.run_dir, "--tenants-dir", zone.tenants_dir)
-    command = [sys.executable, "-m", "vault.broker", *map(str, paths)]
-    second = subprocess.run(command, check=False, capture_output=True, timeout=20)
+    second = broker_that_ends(*map(str, paths))
     assert second.returncode == 78
     assert b"vault.data.refused" in second.stderr
 
@@ -178,8 +188,7 @@ def test_wrong_tenant_file_ends_the_broker_with_its_line(tmp_path):
     """The operator learns file, line and field, and nothing that stood there."""
     (tmp_path / "bad.toml").write_text('live = false\n[payment]\nprovider = "nobody"\n')
     folders = [part for name in ("data", "run", "tenants") for part in (f"--{name}-dir", str(tmp_path))]
-    command = [sys.executable, "-m", "vault.broker", *folders]
-    ended = subprocess.run(command, check=False, capture_output=True, timeout=20)
+    ended = broker_that_ends(*folders)
     assert ended.returncode == 78
     assert b"bad.toml, line 3, field payment.provider" in ended.stderr
     assert b"nobody" not in ended.stderr

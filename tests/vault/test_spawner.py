@@ -15,6 +15,7 @@ import pytest
 from tests.support.cell import MASTERCARD, ROOT, WAIT_S, SpawnerEnds, connect, gone, spawner
 from tests.support.memory import search
 from vault.door import Field
+from vault.hatch import hatch
 from vault.posture import SPAWNER_ENVIRONMENT
 from vault.progress import Complete, Open, PostureTold, Ready
 from vault.spawner import CELLS_MAX, MESSAGE_MAX
@@ -177,17 +178,19 @@ def test_the_spawner_dies_with_its_supervisor(short_dir: Path) -> None:
     """A supervisor that is killed cannot leave it behind."""
     code = (
         "import subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, *sys.argv[1:]])\n"
+        "child = subprocess.Popen([sys.executable, *sys.argv[1:]], close_fds=False)\n"
         "print(child.pid, flush=True)\ntime.sleep(60)\n"
     )
+    ours, theirs = hatch()
     supervisor = subprocess.Popen(
-        [sys.executable, "-c", code, *REAL, os.fspath(short_dir)],
+        [sys.executable, "-c", code, *REAL, os.fspath(short_dir), "--hatch", str(theirs.fileno())],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         env={"PATH": os.environ["PATH"], **SPAWNER_ENVIRONMENT},
+        pass_fds=(theirs.fileno(),),
     )
     assert supervisor.stdout is not None
-    with supervisor.stdout, connect(short_dir / "spawner.sock"):
+    with ours, theirs, supervisor.stdout, connect(ours):
         pid = int(supervisor.stdout.readline())
         supervisor.kill()
         supervisor.wait(WAIT_S)
@@ -208,17 +211,17 @@ def test_thirty_cells_leave_nothing_behind(house: SpawnerEnds) -> None:
     assert before == descriptors(house.process.pid)
 
 
-def test_a_cell_that_nobody_took_ends_by_itself(house: SpawnerEnds, short_dir: Path) -> None:
+def test_a_cell_that_nobody_took_ends_by_itself(house: SpawnerEnds) -> None:
     """A broker that dies between request and reply leaves no cell waiting."""
-    with connect(short_dir / "spawner.sock") as dying:
+    with connect(house.hatch) as dying:
         request = {"id": 1, "op": "fork", "capture_id": "cap_9", "provider": "sandbox", "tenant": "demo"}
         dying.send(json.dumps(request).encode())
     assert "cap_9" == house.cell_end()["capture_id"]
 
 
-def test_a_broker_that_does_not_read_does_not_stop_the_others(house: SpawnerEnds, short_dir: Path) -> None:
+def test_a_broker_that_does_not_read_does_not_stop_the_others(house: SpawnerEnds) -> None:
     """Its connection is cut when its buffer is full."""
-    with connect(short_dir / "spawner.sock") as deaf:
+    with connect(house.hatch) as deaf:
         deaf.settimeout(WAIT_S)
         with pytest.raises(OSError, match=r"pipe|reset"):  # noqa: PT012 - which send it is depends on buffers
             for _ in range(20_000):
@@ -226,31 +229,25 @@ def test_a_broker_that_does_not_read_does_not_stop_the_others(house: SpawnerEnds
     assert house.ask("posture")["ok"]
 
 
-@pytest.mark.root
-def test_a_foreign_uid_is_turned_away(house: SpawnerEnds, short_dir: Path) -> None:
-    """The socket's mode keeps it out; where the mode was lost, its uid does."""
-    path = short_dir / "spawner.sock"
-    assert 0o600 == path.stat().st_mode & 0o777
-    short_dir.chmod(0o755)
-    assert "PermissionError" == foreigner(path)
-    path.chmod(0o666)
-    assert "closed" == foreigner(path)
+def test_it_leaves_nothing_to_connect_to(house: SpawnerEnds, short_dir: Path) -> None:
+    """One empty file says that it serves, and goes with it; there is no socket, not even for its own user."""
     assert house.ask("posture")["ok"]
+    assert [("spawner.ready", False, 0)] == [
+        (one.name, one.is_socket(), one.stat().st_size) for one in short_dir.iterdir()
+    ]
+    house.process.terminate()
+    house.process.wait(WAIT_S)
+    assert [] == list(short_dir.iterdir())
 
 
-def foreigner(path: Path) -> str:
-    """What another uid meets when it asks for the posture."""
-    code = (
-        "import os, socket, sys\nos.setuid(65534)\n"
-        "sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
-        "try:\n    sock.connect(sys.argv[1])\n    sock.settimeout(5)\n"
-        "    answer = sock.recv(1000)\n"
-        "    print('answered' if answer else 'closed')\n"
-        "except ConnectionResetError:\n    print('closed')\n"
-        "except OSError as error:\n    print(type(error).__name__)\n"
-    )
-    told = subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True, timeout=20)
-    return told.stdout.decode().strip()
+def test_it_does_not_start_with_something_else_for_a_hatch(short_dir: Path) -> None:
+    """A file, or a number that nobody handed over: exit code 2 and a sentence."""
+    for number in ("0", "77"):
+        command = [sys.executable, *REAL, os.fspath(short_dir), "--hatch", number]
+        ended = subprocess.run(
+            command, check=False, cwd=ROOT, capture_output=True, stdin=subprocess.DEVNULL, timeout=20
+        )
+        assert (2, True) == (ended.returncode, b"no hatch" in ended.stderr)
 
 
 def test_a_thread_in_the_spawner_stops_all_forks(short_dir: Path) -> None:

@@ -7,8 +7,10 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import argparse
 import signal
+import socket
 from pathlib import Path
 
+from vault.hatch import inherited
 from vault.media.process import LEGS_MAX, MediaSettings, run
 from vault.media.upkeep import ORPHAN_MS
 from vault.posture import die_with_parent, make_private
@@ -30,6 +32,8 @@ def main() -> None:
     parser.add_argument(
         "--no-native", dest="native", action="store_false", help="carry packets in Python alone"
     )
+    parser.add_argument("--hatch", type=_hatch, help="descriptor of the broker's hatch; none: no captures")
+    parser.add_argument("--info-keys", action="store_true", help="take keys that the app cut from SIP INFO")
     options = parser.parse_args()
     if not 1024 <= options.port_first < options.port_last <= 65_535:
         parser.error("the port range must lie within 1024-65535 and hold at least two ports")
@@ -40,6 +44,10 @@ def main() -> None:
     die_with_parent(signal.SIGTERM)
     make_private()
     run(MediaSettings(**vars(options)))
+
+
+def _hatch(number: str) -> socket.socket:
+    return inherited(int(number))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""The three Unix sockets of the media process: the app's, the broker's, and the inbox of SIP INFO keys.
+"""Who may talk to the media process: the app, the broker, and the inbox of SIP INFO keys.
 
-SEQPACKET, one JSON object a message (unix(7)); peers of another uid than ours or root are turned away. This
-file owns what either side may ask for: the app has no mode command, the broker no prompt, and neither is ever
-told a key.
+SEQPACKET, one JSON object a message (unix(7)). App and keys have sockets with names, and peers of another uid
+than ours or root are turned away; the broker comes through a hatch, which has no name at all. This file owns
+what either side may ask for: the app has no mode command, the broker no prompt, and neither is ever told a
+key.
 """
 
 import fcntl
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from vault.door import Refused, Remote
+from vault.hatch import answer
 from vault.media.capturing import Capturing
 from vault.media.collection import OPEN_DIGITS_MAX, TIMEOUT_MS_MAX, TIMEOUT_MS_MIN, Collection, Outcome
 from vault.media.leg import Role, Watcher
@@ -44,31 +46,25 @@ Operation = Callable[[Request, list[int]], Reply]
 
 
 class Desk:
-    """One listening socket with one connection at a time; a newer one takes the place of the older."""
+    """One connection at a time; a newer one takes the place of the older."""
 
     operations: Mapping[str, Operation] = {}
 
-    def __init__(self, path: Path, watcher: Watcher) -> None:
-        self._path = path
+    def __init__(self, entrance: socket.socket, watcher: Watcher) -> None:
+        """`entrance`: where they come from, and who is let in, is for each desk to say (`admitted`)."""
         self._watcher = watcher
         self._peer: socket.socket | None = None
         self._unsent: deque[bytes] = deque()
-        self._listener = _bound(path, socket.SOCK_SEQPACKET)
-        self._listener.listen(4)
-        watcher.watch(self._listener, self._on_knock)
+        self._entrance = entrance
+        watcher.watch(entrance, self._on_knock)
 
     # -- connection ------------------------------------------------------------------------------------------
 
     def _on_knock(self, _units: int) -> None:
-        try:
-            peer, _ = self._listener.accept()
-        except OSError:
-            return
-        if not _trusted(peer):
-            peer.close()
+        peer = self.admitted()
+        if peer is None:
             return
         self._hang_up()
-        peer.setblocking(False)
         self._peer = peer
         self._watcher.watch(peer, self._on_message)
         self.arrived()
@@ -81,6 +77,10 @@ class Desk:
             peer.close()
             self.left()
 
+    def admitted(self) -> socket.socket | None:
+        """The connection of whoever knocks, not blocking; None for nobody, or nobody who may come in."""
+        raise NotImplementedError
+
     def arrived(self) -> None:
         """A peer has connected."""
 
@@ -88,11 +88,10 @@ class Desk:
         """The peer is gone; no mode changes because of that."""
 
     def close(self) -> None:
-        """Stop listening and remove the socket's name."""
+        """Let nobody in any more."""
         self._hang_up()
-        self._watcher.unwatch(self._listener)
-        self._listener.close()
-        self._path.unlink(missing_ok=True)
+        self._watcher.unwatch(self._entrance)
+        self._entrance.close()
 
     # -- messages in -----------------------------------------------------------------------------------------
 
@@ -196,7 +195,27 @@ class AppDesk(Desk):
             "ping": self._ping,
             "legs": self._legs,
         }
-        super().__init__(path, relay.watcher)
+        self._path = path
+        listener = _bound(path, socket.SOCK_SEQPACKET)
+        listener.listen(4)
+        super().__init__(listener, relay.watcher)
+
+    def admitted(self) -> socket.socket | None:
+        """Our own user, or root."""
+        try:
+            peer, _ = self._entrance.accept()
+        except OSError:
+            return None
+        if not _trusted(peer):
+            peer.close()
+            return None
+        peer.setblocking(False)
+        return peer
+
+    def close(self) -> None:
+        """As every desk, and the socket's name is gone."""
+        super().close()
+        self._path.unlink(missing_ok=True)
 
     def arrived(self) -> None:
         """The app steers (again)."""
@@ -306,9 +325,9 @@ LEGS_A_REPLY: Final = 200
 
 
 class BrokerDesk(Desk):
-    """`media-cell.sock`: attach and detach key pipes, pause for talk."""
+    """The broker's hatch: attach and detach key pipes, pause for talk. No name leads here."""
 
-    def __init__(self, path: Path, relay: Relay, capturing: Capturing) -> None:
+    def __init__(self, hatch: socket.socket, relay: Relay, capturing: Capturing) -> None:
         self._relay = relay
         self._capturing = capturing
         self.operations = {
@@ -317,7 +336,15 @@ class BrokerDesk(Desk):
             "detach": self._detach,
             "talk": self._talk,
         }
-        super().__init__(path, relay.watcher)
+        super().__init__(hatch, relay.watcher)
+
+    def admitted(self) -> socket.socket | None:
+        """Whoever was handed through: only the broker holds the other end."""
+        return answer(self._entrance)
+
+    def arrived(self) -> None:
+        """The broker learns that its connection is in use, and not of a process that is gone."""
+        self.tell("media.here", "", {})
 
     def _hello(self, request: Request, _fds: list[int]) -> Reply:
         first = request.number("first", 0, 1_000_000, default=0)

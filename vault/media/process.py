@@ -43,6 +43,10 @@ class MediaSettings:
     """What the command line says."""
 
     run_dir: Path
+    hatch: socket.socket | None = None
+    """The broker's way in; None: nobody can begin a capture."""
+    info_keys: bool = False
+    """True: keys cut from SIP INFO are taken, on `media-keys.sock`."""
     bind_ip: str = "127.0.0.1"
     port_first: int = 20_000
     port_last: int = 29_999
@@ -82,8 +86,10 @@ class MediaProcess:
             self._upkeep,
             secrets.token_hex(8),
         )
-        self._broker = BrokerDesk(settings.run_dir / "media-cell.sock", self._relay, self._capturing)
-        self._keys = KeysInbox(settings.run_dir / "media-keys.sock", self._relay)
+        hatch = settings.hatch
+        self._broker = BrokerDesk(hatch, self._relay, self._capturing) if hatch is not None else None
+        keys = settings.run_dir / "media-keys.sock"
+        self._keys = KeysInbox(keys, self._relay) if settings.info_keys else None
 
     # -- Watcher and Facts, for the relay --------------------------------------------------------------------
 
@@ -130,7 +136,8 @@ class MediaProcess:
 
     def broker(self, name: str, leg_id: str, values: dict[str, object]) -> None:
         """One fact for the broker."""
-        self._broker.tell(name, leg_id, values)
+        if self._broker is not None:
+            self._broker.tell(name, leg_id, values)
 
     # -- the loop --------------------------------------------------------------------------------------------
 
@@ -165,15 +172,18 @@ class MediaProcess:
         self._relay.tick(units)
         self._upkeep.tick(now_ms, time.time(), units)
         self._app.flush()
-        self._broker.flush()
+        if self._broker is not None:
+            self._broker.flush()
 
     def close(self) -> None:
         """Give everything back."""
         for party in tuple(self._relay.parties.values()):
             self._capturing.close(party)
-        self._keys.close()
+        if self._keys is not None:
+            self._keys.close()
         self._app.close()
-        self._broker.close()
+        if self._broker is not None:
+            self._broker.close()
         self._epoll.close()
 
 

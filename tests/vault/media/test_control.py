@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.media import Media, Pipe, media, until
+from vault.hatch import knock
 from vault.media.control import MESSAGE_MAX
 
 OPS = {
@@ -20,7 +21,7 @@ OPS = {
         *("open_leg", "set_remote", "bridge", "unbridge", "load_prompt", "unload_prompt", "play"),
         *("stop_play", "collect", "stop_collect", "close_leg", "stats", "ping", "legs"),
     ],
-    "media-cell.sock": ["hello", "attach", "detach", "talk"],
+    "hatch": ["hello", "attach", "detach", "talk"],
 }
 FIELDS = [
     *("leg_id", "caller", "agent", "role", "port", "ip", "codec", "payload_type", "event_types", "direction"),
@@ -48,6 +49,8 @@ class Raw:
 
 
 async def raw(rig: Media, name: str) -> Raw:
+    if name == "hatch":
+        return Raw(knock(rig.hatch))
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     await asyncio.get_running_loop().sock_connect(sock, str(rig.run_dir / name))
     return Raw(sock)
@@ -91,7 +94,7 @@ def nonsense(rng: random.Random, ops: list[str]) -> bytes:
     return json.dumps(message).encode()
 
 
-@pytest.mark.parametrize("name", ["media.sock", "media-cell.sock"])
+@pytest.mark.parametrize("name", ["media.sock", "hatch"])
 async def test_no_message_brings_the_process_down(name: str) -> None:
     """1,000 messages of noise: each gets a reply, refusals with a code, and the next call works."""
     rng = random.Random(17)
@@ -112,7 +115,7 @@ async def test_sentences_never_quote_what_came_in() -> None:
     """A digit sequence in any field of a refused message is in no part of the reply."""
     mark = "1122334455667788"
     async with media() as rig:
-        made = await raw(rig, "media-cell.sock")
+        made = await raw(rig, "hatch")
         for op in ("attach", "talk", mark):
             for field in ("leg_id", "capture_id", "on"):
                 reply = await made.ask(json.dumps({"id": 1, "op": op, field: mark}).encode())
@@ -124,7 +127,7 @@ async def test_sentences_never_quote_what_came_in() -> None:
 async def test_messages_beyond_the_limit_are_refused() -> None:
     """One byte too many, or more descriptors than anybody needs."""
     async with media() as rig:
-        made = await raw(rig, "media-cell.sock")
+        made = await raw(rig, "hatch")
         padding = " " * (MESSAGE_MAX - len('{"id": 1, "op": "hello"}'))
         reply = await made.ask(b'{"id": 1, "op": "hello"}' + padding.encode())
         assert reply
@@ -148,7 +151,7 @@ def open_files(pid: int) -> int:
 async def test_descriptors_do_not_pile_up() -> None:
     """Whatever comes along with refused messages is closed."""
     async with media() as rig:
-        made = await raw(rig, "media-cell.sock")
+        made = await raw(rig, "hatch")
         await made.ask(b'{"id": 1, "op": "hello"}')
         before = open_files(rig.process.pid)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -184,10 +187,27 @@ async def test_prompts_come_in_a_memfd_only() -> None:
 
 
 async def test_sockets_are_for_our_own_user() -> None:
-    """Mode 0600 on all three."""
+    """Mode 0600 on both; the broker's way in has no name that anybody could connect to."""
     async with media() as rig:
-        for name in ("media.sock", "media-cell.sock", "media-keys.sock"):
-            assert 0o600 == stat.S_IMODE((rig.run_dir / name).stat().st_mode)
+        modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in rig.run_dir.iterdir()}
+        assert {"media.sock": 0o600, "media-keys.sock": 0o600} == modes
+
+
+async def test_what_is_no_connection_opens_nothing() -> None:
+    """Files, pipes, nothing and too much through the hatch: closed, and the broker is served as before."""
+    async with media() as rig:
+        broker = await rig.broker()
+        await broker.call("hello")
+        before = open_files(rig.process.pid)
+        ends = os.pipe()
+        stray = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        for fds in ([], [ends[0]], [stray.fileno()], [stray.fileno()] * 5, [ends[0], ends[1]]):
+            socket.send_fds(rig.hatch, [b"knock"], fds)
+        assert (await broker.call("hello"))["ok"]
+        await until(lambda: open_files(rig.process.pid) == before)
+        stray.close()
+        for number in ends:
+            os.close(number)
 
 
 @pytest.mark.root
@@ -198,7 +218,7 @@ async def test_another_user_is_turned_away() -> None:
         await rig.call()
         pipe: Pipe = await broker.attach("caller")
         rig.run_dir.chmod(0o755)
-        for name in ("media-cell.sock", "media-keys.sock"):
+        for name in ("media.sock", "media-keys.sock"):
             (rig.run_dir / name).chmod(0o666)
         child = os.fork()
         if child == 0:
@@ -209,7 +229,7 @@ async def test_another_user_is_turned_away() -> None:
                 keys.sendto(b"caller\0\x05", str(rig.run_dir / "media-keys.sock"))
                 sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 sock.settimeout(3)
-                sock.connect(str(rig.run_dir / "media-cell.sock"))
+                sock.connect(str(rig.run_dir / "media.sock"))
                 answer = len(sock.recv(100))
             except ConnectionResetError:
                 answer = 0

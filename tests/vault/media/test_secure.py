@@ -393,9 +393,12 @@ async def test_talk_ends_by_the_media_clock() -> None:
 CONTROLLER = """
 import json, socket, sys, time
 
-app, broker = (socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2))
+from vault.hatch import knock
+
+app = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 app.connect(sys.argv[1] + "/media.sock")
-broker.connect(sys.argv[1] + "/media-cell.sock")
+broker = knock(socket.socket(fileno=int(sys.argv[2])))
+broker.setblocking(True)
 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 attach = {"id": 1, "op": "attach", "leg_id": "caller", "capture_id": "cap_1"}
 socket.send_fds(broker, [json.dumps(attach).encode()], [ours.fileno()])
@@ -410,8 +413,12 @@ async def test_secure_outlives_everybody_who_steers() -> None:
     """Kill -9 of app, broker and cell at once: SECURE stays, and a new broker finds it so."""
     async with media() as rig:
         caller, agent = await rig.call()
-        command = [sys.executable, "-c", CONTROLLER, str(rig.run_dir)]
-        controller = await asyncio.to_thread(subprocess.Popen, command, stdout=subprocess.PIPE, cwd=ROOT)
+        number = rig.hatch.fileno()
+        command = [sys.executable, "-c", CONTROLLER, str(rig.run_dir), str(number)]
+        pipe = subprocess.PIPE
+        controller = await asyncio.to_thread(
+            subprocess.Popen, command, stdout=pipe, cwd=ROOT, pass_fds=(number,)
+        )
         assert controller.stdout is not None
         assert b"SECURE" in await asyncio.to_thread(controller.stdout.readline)
         os.kill(controller.pid, signal.SIGKILL)
