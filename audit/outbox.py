@@ -22,14 +22,18 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from audit.entries import CATALOGUE, Entry, EntryError, Kind, stamp
 from audit.guard import holds_pan, masked
+from audit.schema import Migration, SchemaError, bring_forward
 
 __all__ = [
     "CATALOGUE",
     "Entry",
     "EntryError",
     "Kind",
+    "Migration",
     "OutboxDoor",
+    "SchemaError",
     "add",
+    "bring_forward",
     "create_tables",
     "holds_pan",
     "masked",

@@ -22,6 +22,7 @@ from audit.outbox import OutboxDoor
 from pay_ivr.aftermath import TECHNICAL_PROBLEM, Orphans, settle
 from pay_ivr.catalogue import Catalogue, Key
 from pay_ivr.codes import PaymentCodes
+from pay_ivr.facts import CallError
 from pay_ivr.hooks import Hooks
 from pay_ivr.ids import now_ms
 from pay_ivr.journal import Journal
@@ -309,4 +310,7 @@ async def _serve(settings: Settings) -> None:
 def run_app(settings: Settings) -> None:
     """The app process: runs until SIGTERM, dies with the supervisor."""
     start_logging(settings.log_level)
-    asyncio.run(_serve(settings))
+    try:
+        asyncio.run(_serve(settings))
+    except CallError as error:  # a database file that this release cannot use
+        raise SystemExit(f"pay-ivr: {error.sentence}") from None

@@ -32,7 +32,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from audit import outbox
 from audit.outbox import Entry, stamp
 from pay_ivr.call import CallState, EndReason
-from pay_ivr.facts import CallView
+from pay_ivr.facts import CallError, CallView
 
 TRIES_MAX = 10
 """Wrong passwords before a user is locked: PCI DSS 8.3.4 allows ten."""
@@ -49,6 +49,8 @@ SEEN_STEP_MS = 30_000
 ENDED_CALLS_KEPT_MS = 90 * 24 * 3_600_000
 """Callers' numbers are personal data: kept for the complaints of a quarter, not longer."""
 metadata = MetaData()
+MIGRATIONS: tuple[outbox.Migration, ...] = ()
+"""From older releases (`audit/schema.py`); tables that a file lacks need none."""
 
 agents = Table(
     "agents",
@@ -245,7 +247,11 @@ class Store:
 
     @classmethod
     async def open(cls, path: Path) -> Self:
-        """The database at `path`, made when it is not there."""
+        """The database at `path`, made when it is not there; `CallError` when a newer release wrote it."""
+        try:
+            outbox.bring_forward(path, MIGRATIONS)
+        except outbox.SchemaError as error:
+            raise CallError(error.code, error.sentence) from None
         engine = outbox.open_database(path)
         await outbox.create_tables(engine, metadata)
         return cls(engine)
@@ -327,10 +333,14 @@ class Store:
             for one in sorted(before - wanted):
                 same = (permissions.c.holder == holder, permissions.c.permission == one.value)
                 await conn.execute(delete(permissions).where(*same))
-                await outbox.add(conn, _permission_entry("agent.permission.revoked", one, holder, tenant, now_ms, by))
+                await outbox.add(
+                    conn, _permission_entry("agent.permission.revoked", one, holder, tenant, now_ms, by)
+                )
             for one in sorted(wanted - before):
                 await conn.execute(insert(permissions).values(holder=holder, permission=one.value))
-                await outbox.add(conn, _permission_entry("agent.permission.granted", one, holder, tenant, now_ms, by))
+                await outbox.add(
+                    conn, _permission_entry("agent.permission.granted", one, holder, tenant, now_ms, by)
+                )
 
     # Logins
 

@@ -39,7 +39,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from audit.outbox import Entry, add, create_tables, open_database
+from audit.outbox import Entry, SchemaError, add, bring_forward, create_tables, open_database
 from vault.door import (
     Decline,
     DeclineReason,
@@ -50,7 +50,9 @@ from vault.door import (
     Search,
     StepName,
     StepState,
+    VaultError,
 )
+from vault.migrations import MIGRATIONS
 from vault.payment import HOLDING_REFERENCE, UNRESOLVED
 
 METADATA = MetaData()
@@ -293,7 +295,14 @@ class Store:
 
     @classmethod
     async def open(cls, path: Path) -> "Store":
-        """The store of one file, its tables made where they are missing."""
+        """The store of one file, brought forward from an older release, its missing tables made.
+
+        `VaultError("schema_refused")` for a file of a newer release, or one that cannot be brought forward.
+        """
+        try:
+            bring_forward(path, MIGRATIONS)
+        except SchemaError as error:
+            raise VaultError(error.code, error.sentence) from None
         engine = open_database(path)
         await create_tables(engine, METADATA)
         return cls(engine)
