@@ -97,6 +97,7 @@ class Charges:
         attempt = slot.row.attempt + 1
         request = self._request(slot.row, reference, attempt)
         if await self._limits.admit(slot.row, request.attempt_key) is not None:
+            await asyncio.sleep(self._router.answer_time_s(slot.row.provider))
             return await self._limit(slot, request)
         entry = slot.entry(
             "payment.attempt.sent", slot.who(), sca_basis=slot.row.sca_basis, **_sums(slot, attempt)
@@ -278,7 +279,7 @@ class Charges:
             await self.settle_sale(slot)
 
     async def _limit(self, slot: Slot, request: AttemptRequest) -> Payment:
-        """An attempt that our own limits forbid is declined like any other, and not sent."""
+        """An attempt that our own limits forbid is declined like any other, in its time, and not sent."""
         found = limited(slot.row, request.attempt)
         also = _starting(request, raw_code=found.raw_code)
         entries = _entries(slot, found, request.attempt)

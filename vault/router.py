@@ -30,6 +30,7 @@ from vault.providers.base import (
 )
 from vault.routing import Breaker, Decision, Heard, Tried, able, first, following, heard_in
 from vault.store import AttemptRow
+from vault.tempo import Tempo
 from vault.tenant import Tenant
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("vault.router")
@@ -73,6 +74,7 @@ class Router:
         self._replaced: list[Provider] = []
         """Providers made anew meanwhile: what is under way at them still ends there."""
         self._breakers: dict[Place, Breaker] = {}
+        self._tempo = Tempo()
 
     @classmethod
     def opened(
@@ -202,10 +204,13 @@ class Router:
         """What one attempt came to, whoever sends it; anything but a definite answer is UNKNOWN."""
         place = tenant, provider
         self._let_through(place)
+        begun = self._clock()
         try:
             async with asyncio.timeout(timeout_s):
                 outcome = await sending
             heard = heard_in(outcome)
+            if outcome.kind in _ANSWERS:
+                self._tempo.heard(provider, self._clock() - begun)
         except NotSentError:
             outcome, heard = NEVER_SENT, Heard.NEVER_SENT
         except TimeoutError:
@@ -215,6 +220,10 @@ class Router:
             outcome, heard = UNKNOWN, Heard.LOST
         self._hear(place, heard)
         return outcome
+
+    def answer_time_s(self, provider: str) -> float:
+        """How long an attempt that is not sent should seem to take (`vault/tempo.py`)."""
+        return self._tempo.drawn(provider)
 
     async def _prepare(self, order: Order, name: str) -> str:
         """The reference; `NotSentError` passes through, all other failures are a refusal."""
@@ -268,6 +277,7 @@ _KINDS = {
     PaymentState.DECLINED: OutcomeKind.DECLINED,
     PaymentState.NEEDS_ACTION: OutcomeKind.REQUIRES_ACTION,
 }
+_ANSWERS = {OutcomeKind.AUTHORISED, OutcomeKind.DECLINED}
 _UNSENT = {"never_sent", "fenced"}
 """Raw codes of attempts that the provider certainly does not have. What we did not send through a fault of
 our own has other codes, and stays where it is like a decline: nobody else would have got it either."""
