@@ -294,7 +294,8 @@ class Captures:
     async def _fork(self, slot: Slot, capture_id: str) -> tuple[LiveCapture, int]:
         row = slot.row
         config: Json = {"canary": self._tenants[row.tenant].section.canary, "keep_card": bool(row.mandate)}
-        config |= await self._router.at(row.tenant, row.provider).cell_config()
+        provider = self._router.at(row.tenant, row.provider)
+        config |= await provider.cell_config()
         forked = await self._zone.fork(capture_id, row.provider, row.tenant, config)
         capture = LiveCapture(
             capture_id,
@@ -305,6 +306,8 @@ class Captures:
             lambda capture: self._spawn(self._gone(slot, capture)),
         )
         capture.hand_keys(self._limits.cell_keys(row.tenant))
+        if secret := provider.cell_secret():
+            capture.hand_secret(secret)
         return capture, forked.key_pipe
 
     async def _secure(self, slot: Slot, capture: LiveCapture, media_end: int) -> None:

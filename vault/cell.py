@@ -44,7 +44,7 @@ from vault.progress import (
     WipeSad,
 )
 from vault.providers.base import CellProvider, TokenResult
-from vault.report import REPORT_MAX, ReportError, decode_command, encode_fact
+from vault.report import REPORT_MAX, SECRET_MARK, ReportError, decode_command, encode_fact
 
 CALL_TIMEOUT_S = 30.0
 """How long the provider's host may take before the outcome is unknown; longer than a provider's own limit."""
@@ -221,6 +221,9 @@ class _Cell:
             message, fds, _flags, _address = socket.recv_fds(self._report, REPORT_MAX + 1, 1)
             if message.startswith(KEYS_MARK):
                 self._fingerprints.load(message)
+                return
+            if message.startswith(SECRET_MARK):
+                self._provider.take_secret(message[len(SECRET_MARK) :])
                 return
             command = decode_command(message) if message else None
         except OSError:

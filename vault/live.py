@@ -8,7 +8,7 @@ from collections.abc import Callable
 from vault.door import Field
 from vault.progress import Command, End, Fact
 from vault.providers.base import Outcome
-from vault.report import ReportError, decode_fact, encode_command
+from vault.report import SECRET_MARK, ReportError, decode_fact, encode_command
 from vault.snapshot import NOTHING_KEYED, Keying
 from vault.wire import Link, close_all
 
@@ -66,6 +66,10 @@ class LiveCapture:
     def hand_keys(self, message: bytes) -> None:
         """Gives a new cell its hash keys (`vault/fingerprint.py`), before any other word."""
         self._link.send(message)
+
+    def hand_secret(self, secret: bytes) -> None:
+        """Gives a new cell its provider's secret (`Provider.cell_secret`), before any other word."""
+        self._link.send(SECRET_MARK + secret)
 
     def stop(self) -> None:
         """Tells the cell to end and forgets it; neither callback is called any more."""

@@ -19,6 +19,10 @@ from vault.progress import Command, Fact
 REPORT_MAX = 4096
 """Bytes of one message: the largest honest one (posture) has about 600; a provider's call has to fit too."""
 
+SECRET_MARK = b"\x02"
+"""First byte of the message with the secret of the cell's provider, which is no JSON object. It goes to that
+cell alone, and past the spawner, whose memory every cell inherits."""
+
 
 class ReportError(VaultError):
     """A message that is not one of ours; `code` says how, the message is never quoted."""

@@ -10,28 +10,29 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from tests.support.cell import SpawnerEnds, spawner
 from tests.support.stripe_ends import VISA, card_of
-from tests.support.stripe_process import stripe_account
+from tests.support.stripe_process import Account, stripe_account
 from vault.door import Field
 from vault.progress import Open, PostureTold, Ready
 from vault.providers._stripe_cell import StripeCell
 
 
-def in_process(config: dict[str, Any]) -> float:
+def in_process(account: Account) -> float:
     """Seconds for one token, TLS handshake included."""
-    cell, card = StripeCell(config), card_of(VISA)
+    cell, card = StripeCell(account.config()), card_of(VISA)
+    cell.take_secret(account.keys["cell"].encode())
     begun = time.perf_counter()
     assert cell.tokenise(card).token
     return time.perf_counter() - begun
 
 
-def in_cell(house: SpawnerEnds, config: dict[str, Any]) -> tuple[float, float, int]:
+def in_cell(house: SpawnerEnds, account: Account) -> tuple[float, float, int]:
     """Seconds from fork to posture, seconds from the last key to ready, private kilobytes then."""
     begun = time.perf_counter()
-    cell = house.fork("stripe", config=config)
+    cell = house.fork("stripe", config=account.config())
+    account.hand_key(cell.report)
     cell.until(PostureTold)
     forked_s = time.perf_counter() - begun
     cell.say(Open(Field.PAN))
@@ -57,14 +58,13 @@ def measure(rounds: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="payivr-") as folder:
         Path(folder).chmod(0o755)
         with stripe_account(Path(folder)) as account:
-            config = account.config()
             house = ("-m", "vault.spawner", "--provider", "stripe", "--run-dir")
             with spawner(Path(folder), command=house) as ends:
                 rss_kb = _private_kb(ends.process.pid)
                 cells, here = [], []
                 for _ in range(rounds):
-                    cells.append(in_cell(ends, config))
-                    here.append(in_process(config))
+                    cells.append(in_cell(ends, account))
+                    here.append(in_process(account))
     forked, ready, private = ([one[place] for one in cells] for place in range(3))
     return {
         "fork_to_posture_ms": round(statistics.median(forked) * 1000, 2),

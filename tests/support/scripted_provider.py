@@ -155,6 +155,9 @@ class ScriptedProvider:
     async def cell_config(self) -> dict[str, Any]:
         return {}
 
+    def cell_secret(self) -> bytes:
+        return b""
+
     async def wire(self, body: dict[str, Any]) -> dict[str, Any]:
         return {"kind": "never_sent"}
 

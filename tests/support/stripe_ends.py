@@ -42,6 +42,7 @@ class StripeEnds:
 
     async def tokenise(self, pan: str = VISA, cvv: str = "123") -> TokenResult:
         cell = StripeCell(await self.broker.cell_config())
+        cell.take_secret(self.broker.cell_secret())
         return await asyncio.to_thread(cell.tokenise, card_of(pan, cvv))
 
     async def request(self, order: Order = ORDER, attempt: int = 1, pan: str = VISA) -> AttemptRequest:

@@ -1,6 +1,7 @@
 """The Stripe simulator in a process of its own, as whoever tests whole processes needs it."""
 
 import json
+import socket
 import ssl
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.support.cell import ROOT
+from vault.report import SECRET_MARK
 
 
 @dataclass
@@ -24,9 +26,12 @@ class Account:
     keys: dict[str, str]
 
     def config(self, **changed: Any) -> dict[str, Any]:
-        """What the broker tells a cell."""
-        told = {"api_base": self.url, "ca_file": self.ca_file, "key": self.keys["cell"]}
-        return {**told, **changed}
+        """What the broker tells a cell, beside its key."""
+        return {"api_base": self.url, "ca_file": self.ca_file, **changed}
+
+    def hand_key(self, report: socket.socket) -> None:
+        """Gives a new cell its key as the broker does."""
+        report.send(SECRET_MARK + self.keys["cell"].encode())
 
     def control(self, name: str, **given: Any) -> Any:
         """What a control call of the simulator answers."""

@@ -48,9 +48,12 @@ def house(run_dir: Path) -> Iterator[SpawnerEnds]:
         yield ends
 
 
-def keyed(house: SpawnerEnds, config: dict[str, Any], pan: str = VISA) -> CellEnds:
+def keyed(
+    house: SpawnerEnds, account: Account, config: dict[str, Any] | None = None, pan: str = VISA
+) -> CellEnds:
     """A cell that has got its three fields."""
-    cell = house.fork("stripe", config=config)
+    cell = house.fork("stripe", config=config or account.config())
+    account.hand_key(cell.report)
     assert () == cell.until(PostureTold).weak
     cell.say(Open(Field.PAN))
     cell.press(pan + ("#" if pan.startswith("4") else "") + "1231" + "123")
@@ -67,7 +70,7 @@ def traces(pid: int, pan: str) -> int:
 @pytest.mark.root
 def test_a_card_becomes_a_token_and_leaves_nothing(house: SpawnerEnds, account: Account) -> None:
     """The full posture is in force; the SDK's texts and forms are gone; the spawner knows nothing."""
-    cell = keyed(house, account.config(), MASTERCARD)
+    cell = keyed(house, account, pan=MASTERCARD)
     ready = cell.until(Ready, ANSWER_S)
     assert ("mastercard", "4444") == (ready.brand, ready.last4)
     assert str(ready.token).startswith("pm_")
@@ -81,7 +84,7 @@ def test_a_card_becomes_a_token_and_leaves_nothing(house: SpawnerEnds, account: 
 @pytest.mark.root
 def test_a_refused_card_leaves_nothing(house: SpawnerEnds, account: Account) -> None:
     """Not in the exception's frames, not in the request that it holds."""
-    cell = keyed(house, account.config(), NO_TEST_CARD)
+    cell = keyed(house, account, pan=NO_TEST_CARD)
     failed = cell.until(TokeniseFailed, ANSWER_S)
     assert ("test_mode_live_card", None) == (failed.code, failed.field)
     assert 0 == traces(cell.pid, NO_TEST_CARD)
@@ -93,7 +96,7 @@ def test_a_refused_card_leaves_nothing(house: SpawnerEnds, account: Account) -> 
 def test_a_failed_connection_leaves_nothing(house: SpawnerEnds, account: Account, trouble: str) -> None:
     """Whatever the network does, the cell lives on with its secret page and without another trace."""
     with _troubled(account, trouble) as config:
-        cell = keyed(house, config)
+        cell = keyed(house, account, config)
         failed = cell.until(TokeniseFailed, ANSWER_S)
         assert "provider_unreachable" == failed.code
         assert 0 == traces(cell.pid, VISA)
@@ -114,7 +117,7 @@ def test_an_answer_that_never_comes_leaves_nothing(account: Account, run_dir: Pa
     for _ in range(2):
         account.order(fault, path_end="/payment_methods")
     with spawner(folder, command=("-c", code, *STRIPE[2:])) as house:
-        cell = keyed(house, account.config())
+        cell = keyed(house, account)
         assert "provider_unreachable" == cell.until(TokeniseFailed, ANSWER_S).code
         assert 0 == traces(cell.pid, VISA)
         cell.hang_up()
@@ -130,6 +133,7 @@ def test_the_search_would_find_it(house: SpawnerEnds, account: Account, run_dir:
         hits = 0
         for _ in range(5):
             cell = weak.fork("stripe", config=account.config())
+            account.hand_key(cell.report)
             assert ("heap_overwritten",) == cell.until(PostureTold).weak
             cell.say(Open(Field.PAN))
             cell.press(VISA + "#" + "1231" + "123")
@@ -189,7 +193,7 @@ def _hang_up_on_everybody(listener: socket.socket) -> None:
 def test_a_cell_sends_once_more_when_its_answer_is_lost(house: SpawnerEnds, account: Account) -> None:
     """No money moves by making a payment method."""
     account.order("answer_lost", path_end="/payment_methods")
-    cell = keyed(house, account.config())
+    cell = keyed(house, account)
     assert cell.until(Ready, ANSWER_S).token
     cell.hang_up()
 
@@ -197,6 +201,7 @@ def test_a_cell_sends_once_more_when_its_answer_is_lost(house: SpawnerEnds, acco
 def test_the_same_cell_asks_for_another_token(house: SpawnerEnds, account: Account) -> None:
     """After a decline only the CVV is new; everything the SDK needs is still there."""
     cell = house.fork("stripe", config=account.config())
+    account.hand_key(cell.report)
     cell.until(PostureTold)
     cell.say(Open(Field.PAN))
     cell.press(VISA + "#" + "1231" + "123")
@@ -211,7 +216,7 @@ def test_a_cell_connects_through_the_proxy_to_the_real_name(house: SpawnerEnds, 
     """The proxy sees name and port; the certificate is Stripe's; no resolver is asked."""
     with connect_proxy({"api.stripe.com:443": account.place}) as proxy:
         config = account.config(api_base="https://api.stripe.com", egress_proxy=proxy.url)
-        cell = keyed(house, config)
+        cell = keyed(house, account, config)
         assert cell.until(Ready, ANSWER_S).token
         assert ["api.stripe.com:443"] == proxy.asked
         cell.hang_up()
@@ -221,10 +226,12 @@ def test_a_cell_connects_to_the_address_it_was_told(house: SpawnerEnds, account:
     """The address is the broker's answer from the resolver; the certificate must be the name's."""
     _, port = account.place
     base = f"https://api.stripe.com:{port}"
-    cell = keyed(house, account.config(api_base=base, address="127.0.0.1"))
+    cell = keyed(house, account, account.config(api_base=base, address="127.0.0.1"))
     assert cell.until(Ready, ANSWER_S).token
     cell.hang_up()
-    wrong = keyed(house, account.config(api_base=f"https://elsewhere.example:{port}", address="127.0.0.1"))
+    wrong = keyed(
+        house, account, account.config(api_base=f"https://elsewhere.example:{port}", address="127.0.0.1")
+    )
     assert "provider_unreachable" == wrong.until(TokeniseFailed, ANSWER_S).code
     wrong.hang_up()
 

@@ -92,6 +92,8 @@ async def test_a_caller_pays_through_stripe(shop: Shop, desk: Desk) -> None:
     assert 1 == charges(shop, 2001)
     for name in ("broker", "spawner", "media"):
         assert 0 == search(shop.zone.running[name].pid, MASTERCARD[4:].encode()).hits, name
+    for name in ("spawner", "media"):
+        assert 0 == search(shop.zone.running[name].pid, shop.account.keys["cell"].encode()).hits, name
 
 
 async def test_a_wrong_cvv_is_keyed_again_in_the_same_cell(shop: Shop, desk: Desk) -> None:

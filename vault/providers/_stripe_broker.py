@@ -375,7 +375,7 @@ class Stripe:
     # --- the cell's side ----------------------------------------------------------------------------------
 
     async def cell_config(self) -> Json:
-        """What one cell is told: its own key, and where to connect without asking a resolver."""
+        """What one cell is told: where to connect without asking a resolver."""
         address = ""
         if not self._config.egress_proxy and not is_numeric(self._config.host):
             address = await self._address()
@@ -384,8 +384,11 @@ class Stripe:
             "egress_proxy": self._config.egress_proxy,
             "ca_file": self._config.ca_file,
             "address": address,
-            "key": self._cell_key,
         }
+
+    def cell_secret(self) -> bytes:
+        """The restricted key that makes payment methods and can do nothing else."""
+        return self._cell_key.encode("ascii")
 
     async def _address(self) -> str:
         """One address of Stripe's host."""

@@ -75,8 +75,12 @@ class StripeCell:
             session=_session(self._adapter),
             proxy=self._config.egress_proxy or None,
         )
+        self._methods: Any = None
+
+    def take_secret(self, secret: bytes) -> None:
+        """The restricted key of the account; without it there is no token."""
         client = stripe.StripeClient(
-            str(config.get("key", "")),
+            secret.decode("ascii"),
             http_client=self._http,
             max_network_retries=RETRIES,
             base_addresses={"api": self._config.api_base},
@@ -210,7 +214,8 @@ def _session(adapter: HTTPAdapter) -> requests.Session:
 def rehearse() -> None:
     """Everything a cell will import is imported now: it can open no file. Nothing leaves the machine."""
     _authorities(stripe.ca_bundle_path)
-    cell = StripeCell({"api_base": "https://127.0.0.1:1", "key": "rehearsal"})
+    cell = StripeCell({"api_base": "https://127.0.0.1:1"})
+    cell.take_secret(b"rehearsal")
     answers: tuple[tuple[int, bytes], ...] = (
         (200, b'{"id": "pm_rehearsal", "object": "payment_method"}'),
         (402, b'{"error": {"type": "card_error", "code": "incorrect_number", "param": "number"}}'),

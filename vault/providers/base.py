@@ -356,7 +356,10 @@ class Provider(Protocol):
         """
 
     async def cell_config(self) -> dict[str, Any]:
-        """What `cell_provider` takes beside `tenant`, `canary` and `keep_card`."""
+        """What `cell_provider` takes beside `tenant`, `canary` and `keep_card`: nothing secret."""
+
+    def cell_secret(self) -> bytes:
+        """What `CellProvider.take_secret` is given, over the cell's own socket; empty: none."""
 
     async def wire(self, body: dict[str, Any]) -> dict[str, Any]:
         """Carries one call of a cell to the provider's host (`tokenise_first` False only)."""
@@ -392,6 +395,9 @@ class CellProvider(Protocol):
     """The cell's side, the only code besides the keypad that may look at a card."""
 
     tokenise_first: bool
+
+    def take_secret(self, secret: bytes) -> None:
+        """The secret of its provider, before the first card; never called when there is none."""
 
     def tokenise(self, card: "Card") -> TokenResult:
         """A token, or the refusal; with `tokenise_first` False only the check, without a token."""

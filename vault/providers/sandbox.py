@@ -34,6 +34,10 @@ class SandboxCell:
     def __init__(self, config: dict[str, Any]) -> None:
         self._cards = SandboxCards(config)
 
+    def take_secret(self, secret: bytes) -> None:
+        """Nothing: a sandbox has none."""
+        del secret
+
     def tokenise(self, card: "Card") -> TokenResult:
         """A token for a test card, `pan_not_allowed` for any other."""
         face = self._cards.face(card)

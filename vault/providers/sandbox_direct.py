@@ -37,6 +37,10 @@ class DirectCell:
     def __init__(self, config: dict[str, Any]) -> None:
         self._cards = SandboxCards(config)
 
+    def take_secret(self, secret: bytes) -> None:
+        """Nothing: a sandbox has none."""
+        del secret
+
     def tokenise(self, card: "Card") -> TokenResult:
         """No token; `pan_not_allowed` for a card that is no test card."""
         return refused() if self._cards.face(card) is None else TokenResult(None)
