@@ -1,6 +1,7 @@
 """Searches the live memory of another process, as root."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,3 +38,21 @@ def search(pid: int, pattern: bytes) -> Search:
             found.hits += content.count(pattern)
             found.searched_bytes += len(content)
     return found
+
+
+def survivors(pid: int, patterns: Sequence[bytes]) -> list[int]:
+    """Places in `patterns` of those that stand in a writable mapping of a process."""
+    found: set[int] = set()
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").splitlines():
+            bounds = _WRITABLE.match(line)
+            if bounds is None:
+                continue
+            first, last = (int(bound, 16) for bound in bounds.groups())
+            try:
+                memory.seek(first)
+                content = b"".join(iter(lambda m=memory, end=last: m.read(min(_CHUNK, end - m.tell())), b""))
+            except OSError:
+                continue
+            found.update(at for at, pattern in enumerate(patterns) if at not in found and pattern in content)
+    return sorted(found)

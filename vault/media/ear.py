@@ -24,7 +24,7 @@ KeyHandler = Callable[[int, float], None]
 """Takes one key (0-15) and the time in ms."""
 
 RAGGED_BYTES_MAX: Final = 1280
-"""Audio of another packet time waiting to fill a frame: two of the largest packets."""
+"""Audio of another packet time: what is left of a frame, and the largest packet."""
 IDLE_TICKS: Final = round(IDLE_MS / FRAME_MS)
 IDLE_TICKS_MAX: Final = 30_000
 """Where counting stops."""
@@ -75,6 +75,7 @@ class Ear:
         "_last_info_ms",
         "_memory",
         "_ragged",
+        "_ragged_length",
         "_ragged_sequence",
         "merge",
         "on_key",
@@ -90,16 +91,19 @@ class Ear:
         self._memory = ears.memory
         self.receiver = EventReceiver()
         self.merge = KeyMerge()
-        self._ragged = bytearray()
+        self._ragged = memoryview(bytearray(RAGGED_BYTES_MAX))
+        self._ragged_length = 0
         self._ragged_sequence = 0
         self._last_info_ms = float("-inf")
+        self.reorder = ReorderBuffer(SILENCE["PCMU"])
         self.use("PCMU")
 
     def __repr__(self) -> str:
         return f"Ear({self.row})"
 
     def use(self, codec: str) -> None:
-        """Listen in `codec` from now on."""
+        """Listen in `codec` from now on; what waits in another one is overwritten, and not heard."""
+        self.reorder.wipe()
         self._ears.alaw[self.row] = codec == "PCMA"
         self.reorder = ReorderBuffer(SILENCE[codec])
         self._memory.fill(self.row, SILENCE[codec])
@@ -117,7 +121,7 @@ class Ear:
         self._ears.reordering.add(self)
         self.reorder.push(sequence, payload)
 
-    def reordered(self, now_ms: float) -> list[bytes]:
+    def reordered(self, now_ms: float) -> list[bytearray]:
         """Frames that the reorder buffer lets go, oldest first."""
         frames = self.reorder.pop(now_ms)
         if not self.reorder.waits:
@@ -127,16 +131,20 @@ class Ear:
                 self._memory.last(self.row)[:] = frames[-1]
         return frames
 
-    def ragged(self, payload: bytes) -> None:
-        """Audio of another packet time: cut into frames, numbered by us."""
-        ragged = self._ragged
-        ragged += payload
-        del ragged[:-RAGGED_BYTES_MAX]
-        while len(ragged) >= FRAME_BYTES:
-            self.in_order(self._ragged_sequence, bytes(ragged[:FRAME_BYTES]))
+    def ragged(self, payload: memoryview | bytes) -> None:
+        """Audio of another packet time: cut into frames, numbered by us; what cannot fit is not heard."""
+        ragged, length = self._ragged, self._ragged_length
+        payload = payload[: RAGGED_BYTES_MAX - length]
+        end = length + len(payload)
+        ragged[length:end] = payload
+        start = 0
+        while end - start >= FRAME_BYTES:
+            self.in_order(self._ragged_sequence, ragged[start : start + FRAME_BYTES])
             self._ragged_sequence = (self._ragged_sequence + 1) & 0xFFFF
-            ragged[:FRAME_BYTES] = bytes(FRAME_BYTES)
-            del ragged[:FRAME_BYTES]
+            start += FRAME_BYTES
+        self._ragged_length = rest = end - start
+        ragged[:rest] = ragged[start:end]
+        ragged[rest:end] = bytes(end - rest)
 
     def event(self, packet: Packet, payload: memoryview) -> None:
         """One telephone-event packet."""
@@ -175,8 +183,8 @@ class Ear:
         self.merge.reset()
         self.reorder.wipe()
         self._memory.fill(self.row, SILENCE["PCMA" if self._ears.alaw[self.row] else "PCMU"])
-        self._ragged[:] = bytes(len(self._ragged))
-        self._ragged.clear()
+        self._ragged[:] = bytes(RAGGED_BYTES_MAX)
+        self._ragged_length = 0
 
 
 class Ears:
@@ -257,14 +265,23 @@ class Ears:
             np.take(self._frames[depth], rows, axis=0, out=batch, mode="clip")
             self._hear(rows, batch, now_ms)
             batch.fill(0)
+            if depth:  # the first slot stays: it is what a lost packet is replaced by
+                self._frames[depth, rows] = 0
+        late: list[tuple[int, Sequence[bytes | bytearray]]]
         late = [(ear.row, ear.reordered(now_ms)) for ear in tuple(self.reordering)]
         silent = np.flatnonzero(self._quiet_ticks == IDLE_TICKS).tolist()
-        late += [(row, [SILENCE["PCMA" if self.alaw[row] else "PCMU"]] * SILENCE_MAX) for row in silent]
+        for row in silent:
+            quiet = SILENCE["PCMA" if self.alaw[row] else "PCMU"]
+            self.memory.fill(row, quiet)
+            late.append((row, [quiet] * SILENCE_MAX))
         for depth in range(max((len(frames) for _, frames in late), default=0)):
             deep = [(row, frames[depth]) for row, frames in late if depth < len(frames)]
             rows = np.array([row for row, _ in deep], np.intp)
-            codes = np.frombuffer(b"".join(frame for _, frame in deep), np.uint8)
-            self._hear(rows, codes.reshape(len(rows), FRAME_BYTES), now_ms)
+            batch = self._batch[: len(rows)]
+            for place, (_, frame) in enumerate(deep):
+                batch[place] = np.frombuffer(frame, np.uint8)
+            self._hear(rows, batch, now_ms)
+            batch.fill(0)
         np.minimum(self._quiet_ticks, IDLE_TICKS_MAX, out=self._quiet_ticks)
 
     def _hear(self, rows: NDArray[np.intp], frames: NDArray[np.uint8], now_ms: float) -> None:

@@ -105,10 +105,12 @@ class TalkGate:
         passes = (mute == 0) & (self._filled[index] >= DELAY_FRAMES)
         self._mute[index] = np.maximum(mute - 1, 0)
         leaving = self._shift(index, frames)
-        return [
+        passed = [
             (row, frame.tobytes() if open_ else None)
             for row, frame, open_ in zip(rows, leaving, passes.tolist(), strict=True)
         ]
+        leaving.fill(0)
+        return passed
 
     def _shift(self, index: NDArray[np.intp], frames: Frames) -> NDArray[np.uint8]:
         """Frames that leave the delay line as the new ones enter."""
@@ -118,6 +120,7 @@ class TalkGate:
         line[:, :-1] = line[:, 1:]
         line[:, -1] = codes.reshape(len(index), FRAME_BYTES)
         self._line[index] = line
+        line.fill(0)
         self._filled[index] = np.minimum(self._filled[index] + 1, DELAY_FRAMES)
         return leaving
 

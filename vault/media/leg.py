@@ -424,7 +424,7 @@ class Leg:
             return
         payload = _VIEW[packet.start : packet.end]
         if len(payload) != FRAME_BYTES:
-            ear.ragged(bytes(payload))
+            ear.ragged(payload)
         elif in_order:
             ear.in_order(packet.sequence, payload)
         else:

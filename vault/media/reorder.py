@@ -6,7 +6,6 @@ because a key torn in two by a lost packet would count twice, then silence follo
 over a long gap.
 """
 
-from collections import deque
 from typing import Final
 
 from vault.media.g711 import FRAME_BYTES
@@ -23,6 +22,9 @@ SILENCE_MAX: Final = 3
 SLOTS: Final = 16
 """Ring of packets waiting, 320 ms; a stream that runs further ahead has jumped and starts anew."""
 
+READY_MAX: Final = SLOTS + CONCEALED_MAX + SILENCE_MAX
+"""Frames that wait for the next `pop` at most: one whole ring and the fill of one gap."""
+
 MISORDER_MAX: Final = 100
 """A packet further behind than this is no late one, the sender has restarted (RFC 3550 A.1, MAX_MISORDER)."""
 
@@ -37,16 +39,19 @@ _SEQUENCE_HALF: Final = 0x8000
 class ReorderBuffer:
     """Buffer of one caller: `push` what comes, `pop` what the detector may hear.
 
-    `silence`: one frame of 160 bytes in the caller's codec. Frames in the ring are overwritten once popped.
+    `silence`: one frame of 160 bytes in the caller's codec. Frames in the ring are overwritten once popped,
+    popped ones by the next `pop` or `wipe`: nobody may keep them.
     """
 
     __slots__ = (
         "_arrived",
         "_filled",
+        "_free",
         "_gap_ms",
         "_heard_ms",
         "_last",
         "_late",
+        "_lent",
         "_next",
         "_ready",
         "_ring",
@@ -59,7 +64,10 @@ class ReorderBuffer:
         self._ring = [bytearray(FRAME_BYTES) for _ in range(SLOTS)]
         self._filled = [False] * SLOTS
         self._last = bytearray(silence)
-        self._ready: deque[bytes] = deque(maxlen=SLOTS + CONCEALED_MAX + SILENCE_MAX)
+        self._free: list[bytearray] = []
+        """Buffers for frames on their way out; as many as were ever needed at once."""
+        self._lent: list[bytearray] = []
+        self._ready: list[bytearray] = []
         self._next = -1
         self._waiting = 0
         self._gap_ms: float | None = None
@@ -104,10 +112,10 @@ class ReorderBuffer:
         self._filled[slot] = True
         self._waiting += 1
 
-    def pop(self, now_ms: float) -> list[bytes]:
+    def pop(self, now_ms: float) -> list[bytearray]:
         """The frames the detector may hear now, oldest first; mostly one per packet pushed."""
-        frames = list(self._ready)
-        self._ready.clear()
+        self._take_back()
+        frames, self._ready = self._ready, []
         if self._arrived:
             self._heard_ms, self._arrived = now_ms, False
         while self._waiting:
@@ -120,25 +128,41 @@ class ReorderBuffer:
                 break
             else:
                 frames += self._conceal()
-        return frames or self._idle(now_ms)
+        self._lent = frames or self._idle(now_ms)
+        return list(self._lent)
 
     def wipe(self) -> None:
         """Overwrites every frame held and starts anew with the next packet."""
         self._drop_ring()
-        self._ready.clear()
+        self._lent += self._ready
+        self._ready = []
+        self._take_back()
         self._last[:] = self._silence
         self._next = -1
 
-    def _idle(self, now_ms: float) -> list[bytes]:
+    def _copy(self, frame: bytes | bytearray) -> bytearray:
+        """A frame on its way out, in a buffer that comes back."""
+        buffer = self._free.pop() if self._free else bytearray(FRAME_BYTES)
+        buffer[:] = frame
+        return buffer
+
+    def _take_back(self) -> None:
+        """Overwrites what was lent out."""
+        for buffer in self._lent:
+            buffer[:] = self._silence
+        self._free += self._lent
+        self._lent = []
+
+    def _idle(self, now_ms: float) -> list[bytearray]:
         """Silence, once, when the sender has paused."""
         if now_ms - self._heard_ms < IDLE_MS:
             return []
         self._heard_ms = float("inf")
-        return [self._silence] * SILENCE_MAX
+        return [self._copy(self._silence) for _ in range(SILENCE_MAX)]
 
-    def _take(self) -> bytes:
+    def _take(self) -> bytearray:
         slot = self._ring[self._next % SLOTS]
-        frame = bytes(slot)
+        frame = self._copy(slot)
         self._last[:] = slot
         slot[:] = self._silence
         self._filled[self._next % SLOTS] = False
@@ -147,7 +171,7 @@ class ReorderBuffer:
         self._gap_ms = None
         return frame
 
-    def _conceal(self) -> list[bytes]:
+    def _conceal(self) -> list[bytearray]:
         """Steps over the gap at the head: repeated frames, then silence."""
         lost = 0
         while not self._filled[self._next % SLOTS]:
@@ -155,9 +179,10 @@ class ReorderBuffer:
             lost += 1
         return self._fill(lost)
 
-    def _fill(self, lost: int) -> list[bytes]:
+    def _fill(self, lost: int) -> list[bytearray]:
         quiet = min(max(lost - CONCEALED_MAX, 0), SILENCE_MAX)
-        return [bytes(self._last)] * min(lost, CONCEALED_MAX) + [self._silence] * quiet
+        fill = [self._last] * min(lost, CONCEALED_MAX) + [self._silence] * quiet
+        return [self._copy(frame) for frame in fill]
 
     def _jump(self, sequence: int, ahead: int) -> None:
         """The stream restarted or a long gap ended: what waits goes out, then the fill of the gap."""
@@ -166,7 +191,9 @@ class ReorderBuffer:
                 self._ready.append(self._take())
             else:
                 self._next = (self._next + 1) & _SEQUENCE_MASK
-        self._ready.extend(self._fill(max(ahead, CONCEALED_MAX + SILENCE_MAX)))
+        self._ready += self._fill(max(ahead, CONCEALED_MAX + SILENCE_MAX))
+        self._lent += self._ready[:-READY_MAX]  # what nobody has asked for in time is not heard
+        del self._ready[:-READY_MAX]
         self._drop_ring()
         self._next = sequence
 
