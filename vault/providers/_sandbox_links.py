@@ -11,9 +11,8 @@ from enum import StrEnum
 
 from vault.providers._sandbox_books import transaction
 from vault.providers._sandbox_cards import letters
+from vault.providers._sandbox_side import PATH
 from vault.providers.base import Link, LinkOrder
-
-PATH = "/pay/"
 
 
 class LinkState(StrEnum):

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vault.door import LinkAnswer
-from vault.providers._sandbox_links import PATH
 from vault.providers.base import (
     FeedEntry,
     Link,
@@ -20,6 +19,9 @@ from vault.providers.base import (
 
 if TYPE_CHECKING:
     from vault.providers._sandbox_host import SandboxHost
+
+PATH = "/pay/"
+"""Of a link's page, before its token. Spawner and cells load this file, and no database with it."""
 
 KEY_WINDOW_S = 23 * 3_600
 """The sandbox keeps keys for ever; it says what the strictest provider says: nobody shall rely on more."""
