@@ -14,9 +14,8 @@ from typing import Any
 
 import structlog
 
-from vault.claims import Claims
+from vault.cells import Cells
 from vault.door import Field, FieldProblem, Payment, PaymentState, Refused, VaultError, Why
-from vault.ids import new_id
 from vault.limits import Limits
 from vault.live import LiveCapture
 from vault.payment import Move, after, check_capture, field_to_rekey
@@ -26,7 +25,6 @@ from vault.progress import (
     Expired,
     Fact,
     HelpAsked,
-    Open,
     Opened,
     OutcomeTold,
     Pause,
@@ -47,13 +45,11 @@ from vault.routing import CELL_GONE
 from vault.snapshot import WHY_OF_FACT
 from vault.store import Change, PaymentRow
 from vault.tenant import Tenant
-from vault.wire import Json
+from vault.wire import Json, close_all
 from vault.zone import Zone, key_pipe
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("vault.captures")
 
-CAPTURES_MAX = 500
-"""Cells at once: each has a few MB of its own, and a node relays no more calls than that."""
 RESTART_S = 10.0
 """How long a caller can be asked to wait when a cell is lost; a supervisor restarts a spawner in one."""
 MEDIA_BACK_S = 30.0
@@ -86,9 +82,9 @@ class Captures:
         self._router = router
         self._limits = limits
         self._spawn = spawn
-        self._live: dict[str, Slot] = {}
-        """Payments with a cell, by payment id."""
-        self._claims = Claims()
+        self._cells = Cells(
+            zone, tenants, router, limits, self._told, lambda slot, capture: spawn(self._gone(slot, capture))
+        )
         self.tie: Callable[[Slot], Coroutine[Any, Any, None]] = _tied
         """Chooses the payment's provider before its cell is forked; set by `vault/charges.py`."""
         self.weak: tuple[str, ...] | None = None
@@ -153,29 +149,22 @@ class Captures:
             raise Refused(
                 "capture_restarting", "The capture is being restarted. Wait a moment.", retryable=True
             )
-        capture, media_end, cell_end = await self._cell_with_pipe(slot)
+        capture, media_end, cell_end = await self._cells.with_pipe(slot)
         capture.confirming = True
         try:
-            await self._secure(slot, capture, media_end)
+            await self._cells.secure(slot, capture, media_end)
         except BaseException:
             capture.confirming = False
-            _close(cell_end)
+            close_all(() if cell_end is None else (cell_end,))
             if cell_end is None:
                 await self.end(slot)
             raise
-        self._open_field(capture, Field.CONFIRM, cell_end)
+        self._cells.open_field(capture, Field.CONFIRM, cell_end)
         return slot.snapshot()
 
     async def end(self, slot: Slot) -> None:
         """No cell lives for this payment any more, and its leg is on its way to NORMAL."""
-        capture, slot.capture = slot.capture, None
-        self._live.pop(slot.row.payment_id, None)
-        if capture is None:
-            return
-        capture.stop()
-        self._give_up_outcome(capture)
-        await self._release(slot, capture)
-        await self._zone.kill(capture.pid)
+        await self._cells.end(slot)
 
     async def cancel(self, slot: Slot, actor: str, by: str) -> Payment:
         """Cancelled, on record, and told; its cell is gone. `Refused` when the payment's state forbids it."""
@@ -228,8 +217,8 @@ class Captures:
 
     def _check_call_is_free(self, slot: Slot) -> None:
         """`Refused` when another payment is being keyed on this call, or when there is no cell left."""
-        self._claims.check(slot)
-        if slot.capture is None and len(self._live) >= CAPTURES_MAX:
+        self._cells.claims.check(slot)
+        if slot.capture is None and self._cells.full:
             raise Refused("captures_used", "All captures of this node are in use. Try again.", retryable=True)
 
     def _field_of_retry(self, slot: Slot) -> Field | None:
@@ -241,14 +230,14 @@ class Captures:
 
     async def _open_new(self, slot: Slot, move: Move, why: Why) -> Payment:
         await self.tie(slot)
-        capture, media_end, _ = await self._cell_with_pipe(slot)
+        capture, media_end, _ = await self._cells.with_pipe(slot)
         try:
             await self._begin(slot, capture, media_end, Field.PAN, move)
         except BaseException:
             await self.end(slot)
             raise
         payment = self._register.tell(slot, why, Field.PAN)
-        self._open_field(capture, Field.PAN, None)
+        self._cells.open_field(capture, Field.PAN, None)
         return payment
 
     async def _reopen(self, slot: Slot, capture: LiveCapture, field: Field, move: Move) -> Payment:
@@ -258,84 +247,29 @@ class Captures:
         try:
             await self._begin(slot, capture, media_end, field, move)
         except BaseException:
-            _close(cell_end)
+            os.close(cell_end)
             capture.keying = before
             if not was_attached:
-                await self._release(slot, capture)
+                await self._cells.release(slot, capture)
             raise
         capture.confirming = False
-        self._end_talk(capture)
+        capture.end_talk()
         told = slot.snapshot()
         if move is Move.CAPTURE:
             told = self._register.tell(slot, Why.CAPTURE_OPENED, field)
-        self._open_field(capture, field, cell_end)
+        self._cells.open_field(capture, field, cell_end)
         return told
 
     async def _begin(
         self, slot: Slot, capture: LiveCapture, media_end: int, field: Field, move: Move
     ) -> None:
         """SECURE in force, then the payment is `capturing`, both or an exception."""
-        await self._secure(slot, capture, media_end)
+        await self._cells.secure(slot, capture, media_end)
         capture.keying = capture.keying.opening(field)
         name = "capture.field.rekeyed" if move is Move.REKEY else "capture.cell.opened"
         entry = slot.entry(name, slot.who(), field=field.value)
         forgotten: dict[str, Any] = {"brand": None, "last4": None} if field is Field.PAN else {}
         await self._register.move(slot, move, entry, token=None, decline=None, **forgotten)
-
-    async def _cell_with_pipe(self, slot: Slot) -> tuple[LiveCapture, int, int | None]:
-        """The payment's cell, media's end of a key pipe, and the cell's end unless it has it already."""
-        if slot.capture is not None:
-            return (slot.capture, *key_pipe())
-        capture, media_end = await self._fork(slot, new_id("cap"))
-        slot.capture = capture
-        self._live[slot.row.payment_id] = slot
-        return capture, media_end, None
-
-    async def _fork(self, slot: Slot, capture_id: str) -> tuple[LiveCapture, int]:
-        row = slot.row
-        config: Json = {"canary": self._tenants[row.tenant].section.canary, "keep_card": bool(row.mandate)}
-        provider = self._router.at(row.tenant, row.provider)
-        config |= await provider.cell_config()
-        forked = await self._zone.fork(capture_id, row.provider, row.tenant, config)
-        capture = LiveCapture(
-            capture_id,
-            row.leg_id,
-            forked.pid,
-            forked.report,
-            lambda capture, fact: self._told(slot, capture, fact),
-            lambda capture: self._spawn(self._gone(slot, capture)),
-        )
-        capture.hand_keys(self._limits.cell_keys(row.tenant))
-        if secret := provider.cell_secret():
-            capture.hand_secret(secret)
-        return capture, forked.key_pipe
-
-    async def _secure(self, slot: Slot, capture: LiveCapture, media_end: int) -> None:
-        """The leg SECURE with its keys going to this cell; `media_end` is used up, whatever happens."""
-        try:
-            fresh = self._claims.take(slot)
-        except Refused:
-            os.close(media_end)
-            raise
-        try:
-            await self._zone.attach(capture.leg_id, capture.capture_id, media_end)
-        except BaseException:
-            if fresh:
-                self._claims.drop(slot)
-            raise
-        capture.attached = True
-
-    def _open_field(self, capture: LiveCapture, field: Field, cell_end: int | None) -> None:
-        capture.keying = capture.keying.opening(field)
-        capture.awaited = field
-        capture.command(Open(field), cell_end)
-
-    async def _release(self, slot: Slot, capture: LiveCapture) -> None:
-        """The leg on its way to NORMAL: media holds SECURE until the pipe is closed and the caller quiet."""
-        self._end_talk(capture)
-        capture.attached = False
-        if self._claims.drop(slot):
-            await self._zone.detach(capture.leg_id)
 
     # --- what the cell tells
     # ----------------------------------------------------------------------------------
@@ -343,7 +277,7 @@ class Captures:
     def _told(self, slot: Slot, capture: LiveCapture, fact: Fact) -> None:
         """Folds one fact in; what changes the payment waits for the lock, in order."""
         if isinstance(fact, OutcomeTold):
-            self._settle_outcome(capture, outcome_from_json(dict(fact.outcome)))
+            capture.settle(outcome_from_json(dict(fact.outcome)))
             return
         if slot.capture is not capture:
             return
@@ -396,7 +330,7 @@ class Captures:
 
         card: dict[str, Any] = {"token": fact.token, "brand": fact.brand, "last4": fact.last4}
         await self._register.move(slot, Move.COMPLETE, entry, keyed, **card)
-        await self._release(slot, capture)
+        await self._cells.release(slot, capture)
         self._register.tell(slot, Why.READY)
 
     async def _refused(self, slot: Slot, capture: LiveCapture) -> None:
@@ -409,12 +343,12 @@ class Captures:
             return
         media_end, cell_end = key_pipe()
         try:
-            await self._secure(slot, capture, media_end)
+            await self._cells.secure(slot, capture, media_end)
         except VaultError:
             os.close(cell_end)
             await self._expire(slot, "media_lost")
             return
-        self._open_field(capture, Field.CVV, cell_end)
+        self._cells.open_field(capture, Field.CVV, cell_end)
         problem = FieldProblem.REFUSED_BY_PROVIDER
         self._register.tell(slot, Why.FIELD_PROBLEM, Field.CVV, problem)
 
@@ -429,7 +363,7 @@ class Captures:
                 "currency": slot.row.currency,
             }
             await self._register.note(slot.entry("capture.amount.confirmed", "caller", **amount))
-        await self._release(slot, capture)
+        await self._cells.release(slot, capture)
         if isinstance(fact, Confirmed):
             self._register.tell(slot, Why.CONFIRMED, Field.CONFIRM)
 
@@ -471,19 +405,12 @@ class Captures:
             reply = {"kind": "unknown"}
         capture.command(ProviderReply(call_id, reply))
 
-    def _settle_outcome(self, capture: LiveCapture, outcome: Outcome) -> None:
-        if capture.outcome is not None and not capture.outcome.done():
-            capture.outcome.set_result(outcome)
-
-    def _give_up_outcome(self, capture: LiveCapture) -> None:
-        self._settle_outcome(capture, UNKNOWN)
-
     # --- when a cell is lost
     # ------------------------------------------------------------------------------------
 
     async def _gone(self, slot: Slot, capture: LiveCapture) -> None:
         """The report socket ended by itself: replace the cell within `RESTART_S`, or expire the payment."""
-        self._give_up_outcome(capture)
+        capture.settle(UNKNOWN)
         async with slot.lock:
             if slot.capture is not capture:
                 return
@@ -527,18 +454,18 @@ class Captures:
     async def _restart(self, slot: Slot, lost: LiveCapture) -> None:
         """A new cell in place of the lost one, from the PAN on; the leg was SECURE all the time."""
         await self._zone.kill(lost.pid)
-        capture, media_end = await self._fork(slot, lost.capture_id)
+        capture, media_end = await self._cells.fork(slot, lost.capture_id)
         capture.confirming = lost.confirming and slot.row.token is not None
         field = Field.CONFIRM if capture.confirming else Field.PAN
         try:
-            await self._secure(slot, capture, media_end)
+            await self._cells.secure(slot, capture, media_end)
             await self._record_restart(slot, field)
         except BaseException:
             capture.stop()
             await self._zone.kill(capture.pid)
             raise
         slot.capture = capture
-        self._open_field(capture, field, None)
+        self._cells.open_field(capture, field, None)
         self._register.tell(slot, Why.CAPTURE_RESTARTED, field)
 
     async def _record_restart(self, slot: Slot, field: Field) -> None:
@@ -556,7 +483,7 @@ class Captures:
         leg_id = str(fact.get("leg_id", ""))
         if fact["fact"] == "leg.closed":
             self._leg_closed(leg_id)
-        slot = self._claims.holder(leg_id)
+        slot = self._cells.claims.holder(leg_id)
         capture = slot.capture if slot is not None else None
         if slot is None or capture is None:
             return
@@ -565,7 +492,7 @@ class Captures:
 
     def media_down(self) -> None:
         """The media process is gone: every capture waits for it; nothing the caller says reaches anybody."""
-        for slot in tuple(self._live.values()):
+        for slot in self._cells.slots():
             capture = slot.capture
             if capture is None or not capture.attached:
                 continue
@@ -590,7 +517,7 @@ class Captures:
         if not self._zone.media_up:
             return
         for leg in await self._zone.guarded_legs():
-            if leg.mode != "NORMAL" and self._claims.holder(leg.leg_id) is None:
+            if leg.mode != "NORMAL" and self._cells.claims.holder(leg.leg_id) is None:
                 await self._zone.detach(leg.leg_id)
 
     async def _attach_again(self, slot: Slot, capture: LiveCapture) -> None:
@@ -600,26 +527,26 @@ class Captures:
             return
         media_end, cell_end = key_pipe()
         try:
-            await self._secure(slot, capture, media_end)
+            await self._cells.secure(slot, capture, media_end)
             await self._register.note(slot.entry("capture.cell.restarted", reason="media_lost"))
         except BaseException:
             os.close(cell_end)
             raise
         capture.command(Resume())
-        self._open_field(capture, field, cell_end)
+        self._cells.open_field(capture, field, cell_end)
         # Told in one breath with the order to open: the caller hears why before what to key.
         self._register.tell(slot, Why.CAPTURE_RESTARTED, field)
 
     def _leg_closed(self, leg_id: str) -> None:
         """The caller's leg is gone, and with it every cell that waited for its keys."""
-        for slot in tuple(self._live.values()):
+        for slot in self._cells.slots():
             capture = slot.capture
             if capture is not None and capture.leg_id == leg_id:
                 self._spawn(self._locked(slot, capture, partial(self._end_with_leg, slot, capture)))
 
     async def _end_with_leg(self, slot: Slot, capture: LiveCapture) -> None:
         """The same end as `end_call` makes, whoever is first; but what has its token stays ready."""
-        self._claims.drop(slot)
+        self._cells.claims.drop(slot)
         capture.attached = False
         if self._wants_cell(slot):
             await self.cancel(slot, BROKER, "system")
@@ -627,19 +554,9 @@ class Captures:
             await self.leave(slot)
 
     def _talk_ended(self, slot: Slot, capture: LiveCapture) -> Payment:
-        self._end_talk(capture)
+        capture.end_talk()
         return self._register.tell(slot, Why.TALK_ENDED)
-
-    def _end_talk(self, capture: LiveCapture) -> None:
-        if capture.talking:
-            capture.talking = False
-            capture.command(Resume())
 
 
 async def _tied(_slot: Slot) -> None:
     """Nothing to choose."""
-
-
-def _close(descriptor: int | None) -> None:
-    if descriptor is not None:
-        os.close(descriptor)

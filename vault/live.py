@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 
 from vault.door import Field
-from vault.progress import Command, End, Fact
+from vault.progress import Command, End, Fact, Resume
 from vault.providers.base import Outcome
 from vault.report import SECRET_MARK, ReportError, decode_fact, encode_command
 from vault.snapshot import NOTHING_KEYED, Keying
@@ -70,6 +70,17 @@ class LiveCapture:
     def hand_secret(self, secret: bytes) -> None:
         """Gives a new cell its provider's secret (`Provider.cell_secret`), before any other word."""
         self._link.send(SECRET_MARK + secret)
+
+    def end_talk(self) -> None:
+        """The pause is over, if there was one; the cell's time runs on."""
+        if self.talking:
+            self.talking = False
+            self.command(Resume())
+
+    def settle(self, outcome: Outcome) -> None:
+        """The attempt that the cell sent has this outcome; only the first one counts."""
+        if self.outcome is not None and not self.outcome.done():
+            self.outcome.set_result(outcome)
 
     def stop(self) -> None:
         """Tells the cell to end and forgets it; neither callback is called any more."""
