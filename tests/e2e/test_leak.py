@@ -20,4 +20,6 @@ def test_one_round_of_canary_calls_is_clean(tmp_path: Path) -> None:
     report = json.loads(report_file.read_text(encoding="utf-8"))
     assert [] == report["findings"]
     assert {"caught"} == set(report["controls"].values())
-    assert ("scanned", 6 + len(TALK_TRANSPORTS), 0) == (report["memory"], report["runs"], ended.returncode), ended.stdout
+    assert ("scanned", 6 + len(TALK_TRANSPORTS), 0) == (report["memory"], report["runs"], ended.returncode), (
+        ended.stdout
+    )
