@@ -213,6 +213,9 @@ PROBLEMS: dict[str, Problem] = {
     "provider_unreachable": Problem(
         503, "The payment provider does not answer.", "Nothing was charged; try again in a few seconds."
     ),
+    "provider_unusable": Problem(
+        409, "The payment provider is not set up.", "Nothing was charged; ask the operator for pay-ivr check."
+    ),
     "internal": Problem(500, "Something failed on our side.", "Read the state again before you repeat it."),
 }
 """Code → status, title, next step. A code that is not listed answers as 409 with its own sentence."""

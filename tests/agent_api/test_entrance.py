@@ -18,7 +18,13 @@ from agent_api.routes import ROUTES
 from pay_ivr.store import Store
 from tests.agent_api.conftest import BODY, DeskHouse, problem
 
-FILLED = {"{call_id}": "call_x", "{payment_id}": "pay_x", "{language}": "en-US"}
+FILLED = {
+    "{call_id}": "call_x",
+    "{payment_id}": "pay_x",
+    "{delivery_id}": "dlv_x",
+    "{card_id}": "card_x",
+    "{language}": "en-US",
+}
 
 
 def filled(path: str) -> str:
@@ -64,13 +70,17 @@ async def test_a_body_that_is_no_json_by_its_type_is_refused(house: DeskHouse) -
 
 
 async def test_every_route_refuses_an_asker_without_credentials(house: DeskHouse) -> None:
-    """Nothing is open by default: only health and the login itself."""
+    """Nothing is open by default: only health, the login itself, and where providers ring."""
     closed = [route for route in ROUTES if route.access is not Access.OPEN]
     for route in closed:
         url = house.url + filled(route.path)
         answer = await house.http.request(route.method, url, json={}, headers=house.own)
         await problem(answer, 401, "login_needed")
-    assert {route.path for route in ROUTES} - {route.path for route in closed} == {"/healthz", "/v1/login"}
+    assert {route.path for route in ROUTES} - {route.path for route in closed} == {
+        "/healthz",
+        "/v1/login",
+        "/hooks/{provider}/{tenant}",
+    }
 
 
 @pytest.mark.parametrize(

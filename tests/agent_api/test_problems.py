@@ -46,6 +46,7 @@ ANSWERED = {
 PASSED_ON = {
     # Constructors whose code comes from elsewhere: a reply of another process, or a code counted below.
     ("agent_api/problems.py", "code"),  # ANSWERED
+    ("pay_ivr/store.py", "error.code"),  # at the start of the app, before there is a desk
     ("vault/media/client.py", "reply['code']"),  # raised in vault/media
     ("vault/payment.py", "code"),  # the table of moves, asked in `refused_moves`
 }
