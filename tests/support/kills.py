@@ -336,6 +336,7 @@ class House:
         elif state == "ready":
             await scene.act("charge")
             self._note(scene, "charge")
+            await scene.desk.until(lambda: scene.payment()["state"] != "ready")
         elif state == "declined":
             await scene.act("retry")
             await scene.desk.until(lambda: scene.payment()["state"] == "capturing")
