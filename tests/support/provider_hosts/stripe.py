@@ -68,8 +68,9 @@ class StripeRig:
         return self.opened[-1]
 
     def cell(self, config: Mapping[str, Any]) -> CellProvider:
-        values = {**config, "key": self._account.keys.cell}
-        return StripeCell(values, MemoryClient(self._host, self.now))
+        cell = StripeCell(dict(config), MemoryClient(self._host, self.now))
+        cell.take_secret(self.broker.cell_secret())
+        return cell
 
     async def restarted(self) -> Provider:
         return self._open()
