@@ -18,6 +18,7 @@ from tests.support.node import Node, Talk
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.proof,
     pytest.mark.asyncio(loop_scope="module"),
 ]
 

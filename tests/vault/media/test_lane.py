@@ -283,7 +283,7 @@ def some_packets(seed: int) -> list[bytes]:
     return out
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_both_carriers_agree_on_any_packets(seed):
     """Seeded: same packets out, same packets handed over, same figures after each."""
     told = {}
@@ -357,12 +357,12 @@ async def test_a_bridged_call_sounds_the_same_on_both(option):
 
 
 def test_the_compiled_source_stands_hostile_packets(tmp_path):
-    """Address and undefined-behaviour sanitizers over thirty thousand random datagrams: not a word."""
+    """Address and undefined-behaviour sanitizers over eight thousand random datagrams: not a word."""
     program = tmp_path / "fuzz"
     command = ["gcc", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     source = ROOT / "tests" / "vault" / "media" / "lane_fuzz.c"
     subprocess.run([*command, '-DLANE_SOURCE=""', "-I", SOURCE.parent, "-o", program, source], check=True)
-    done = subprocess.run([program, "30000"], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([program, "8000"], capture_output=True, text=True, timeout=60, check=False)
     assert (0, "") == (done.returncode, done.stderr)
     ordinary, handed = (int(word) for word in done.stdout.split() if word.isdigit())
-    assert min(ordinary, handed) > 5_000
+    assert min(ordinary, handed) > 1_000

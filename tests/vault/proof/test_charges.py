@@ -14,7 +14,7 @@ from vault.proof.stripe_faults import Fault
 from vault.proof.verdicts import FINDINGS, Findings
 from vault.providers.base import NEVER_SENT
 
-SAMPLE = 40
+SAMPLE = 24
 """Seeds of the sample: each takes a third of a second of one core."""
 LOOKED_THROUGH = 30
 """Lives within which a mistake must show."""
