@@ -144,7 +144,8 @@ async def test_amount_is_spoken_before_the_first_key(place: Place, speech: Speec
     ask = await speech.prompt("en-US", Key.ASK_PAN)
     async with place.call() as talk:
         await talk.start(amount_minor=4950)
-        await talk.desk.until(lambda: talk.payment["secure"])
+        started = await talk.desk.call("GET", f"/v1/payments/{talk.payment_id}")
+        assert ("capturing", True) == (started["state"], started["secure"])
         await until_heard(talk, amount.ulaw, ask.ulaw)
         assert ("pan", True) == (talk.open_field, talk.payment["secure"])
         assert [] == [one for one in talk.steps if one["why"] == "key"]
