@@ -1,7 +1,8 @@
 """THE DOOR of the PCI zone: the only names the rest of the house may import.
 
 Inside: media plane, keypad, capture cells, providers, payments, tokens. No type and no call here can carry
-a PAN, a CVV or a key (PCI DSS 3.3.1, 3.4.1); `tests/house/test_door.py` walks the annotations to prove it.
+a PAN, a CVV, a PIN or a key (PCI DSS 3.3.1, 3.4.1); `tests/house/test_door.py` walks the annotations to
+prove it.
 """
 
 from vault.books.report import CsvPage, Match, Reconciliation
@@ -24,11 +25,21 @@ from vault.door import (
     LinkState,
     MediaFact,
     NewPayment,
+    NewPinEntry,
     NextStep,
     Page,
     Payment,
     PaymentChanged,
     PaymentState,
+    PinChanged,
+    PinEntry,
+    PinField,
+    PinProblem,
+    PinPurpose,
+    PinResult,
+    PinSeal,
+    PinStanding,
+    PinWhy,
     Refused,
     Remote,
     Search,
@@ -63,11 +74,21 @@ __all__ = [
     "MediaClient",
     "MediaFact",
     "NewPayment",
+    "NewPinEntry",
     "NextStep",
     "Page",
     "Payment",
     "PaymentChanged",
     "PaymentState",
+    "PinChanged",
+    "PinEntry",
+    "PinField",
+    "PinProblem",
+    "PinPurpose",
+    "PinResult",
+    "PinSeal",
+    "PinStanding",
+    "PinWhy",
     "Reconciliation",
     "Refused",
     "Remote",

@@ -2,9 +2,8 @@
 
 import asyncio
 import base64
-from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,25 +24,39 @@ from vault.door import (
     LinkAnswer,
     LinkPage,
     NewPayment,
+    NewPinEntry,
     Page,
     Payment,
     PaymentChanged,
     PaymentState,
+    PinChanged,
+    PinEntry,
+    PinProblem,
+    PinResult,
+    PinSeal,
+    PinStanding,
+    PinWhy,
+    Refused,
     Search,
     StepName,
     Unreachable,
     VaultError,
     Why,
 )
+from vault.fact_reader import FactReader
 from vault.message import changed_from_json, history_from_json, page_from_json, payment_from_json
+from vault.pin_message import (
+    pin_answer_from_json,
+    pin_changed_from_json,
+    pin_entry_from_json,
+    pin_standing_from_json,
+)
 from vault.wire import Line, dial
 
 REDIAL_WAIT_S = 3.0
 """How long a call waits for a restarting broker before it says `Unreachable`; nothing was sent until then."""
 KNOWN_MAX = 5_000
 """Unfinished payments remembered for the catch-up after a reconnect: twice the calls of a large node."""
-FACTS_MAX = 10_000
-"""Facts kept for a slow reader; the oldest go first, because every later snapshot is complete by itself."""
 
 _FINAL = frozenset(
     {
@@ -88,8 +101,12 @@ class Door:
         self._line: Line | None = None
         self._run = ""
         self._seq = 0
+        self._pin_seq = 0
         self._known: dict[str, Payment] = {}
-        self._readers: WeakSet[_Reader] = WeakSet()
+        self._known_pins: dict[str, PinEntry] = {}
+        """PIN entries that go on, as last told."""
+        self._readers: WeakSet[FactReader[PaymentChanged]] = WeakSet()
+        self._pin_readers: WeakSet[FactReader[PinChanged]] = WeakSet()
         self._catching_up: asyncio.Task[None] | None = None
 
     async def connect(self, timeout_s: float = 10.0) -> None:
@@ -112,6 +129,8 @@ class Door:
             self._line = None
         for reader in tuple(self._readers):
             reader.end()
+        for pin_reader in tuple(self._pin_readers):
+            pin_reader.end()
 
     async def create_payment(self, new: NewPayment) -> Payment:
         """A payment in state created."""
@@ -274,8 +293,66 @@ class Door:
 
     def facts(self) -> AsyncIterator[PaymentChanged]:
         """Every fact from now on; after a reconnect, one per payment that changed meanwhile."""
-        reader = _Reader()
+        reader: FactReader[PaymentChanged] = FactReader()
         self._readers.add(reader)
+        return reader
+
+    async def open_pin(self, new: NewPinEntry) -> PinEntry:
+        """SECURE in force and the first field open; what comes of it is told by `pin_facts`.
+
+        `Refused`: capture_open (something is keyed on this call), pin_needs_agent (SET without `by`),
+        pin_is_set (SET, but the member has one), tenant_unknown, pins_used (retryable).
+        """
+        return await self._ask_pin("open_pin", {"new": vars(new)})
+
+    async def cancel_pin(self, entry_id: str, by: str) -> PinEntry:
+        """Ended as CANCELLED unless it had a result already; its cell is gone. `by`: as for `cancel`."""
+        return await self._ask_pin("cancel_pin", {"entry_id": entry_id, "by": by})
+
+    async def pin_entry(self, entry_id: str) -> PinEntry:
+        """The snapshot of now; `Refused("pin_unknown")` when it is long over, or lost with its broker."""
+        return await self._ask_pin("pin_entry", {"entry_id": entry_id})
+
+    async def pin_standing(self, tenant: str, member_id: str) -> PinStanding:
+        """Whether the member has a PIN, and whether it is locked."""
+        return pin_standing_from_json((await self._ask_member("pin_standing", tenant, member_id))["standing"])
+
+    async def unlock_pin(self, tenant: str, member_id: str, by: str) -> PinStanding:
+        """The member may try again; on record. `by`: `agent:anna`, `user:NAME`, `key:shop`."""
+        reply = await self._ask_member("unlock_pin", tenant, member_id, by=by)
+        return pin_standing_from_json(reply["standing"])
+
+    async def issue_reset_code(self, tenant: str, member_id: str, by: str) -> str:
+        """Eight digits, told this once, to be sent to the member: good for one RESET within 10 minutes.
+
+        An older code of the member is good no more. `Refused("pin_codes_used")` after too many in a day.
+        """
+        return str((await self._ask_member("issue_reset_code", tenant, member_id, by=by))["code"])
+
+    async def forget_pin(self, tenant: str, member_id: str) -> None:
+        """Nothing is stored of the member's PIN any more; quiet when nothing was."""
+        await self._ask_member("forget_pin", tenant, member_id)
+
+    async def pin_seal(self, tenant: str) -> PinSeal:
+        """What a browser needs to seal one PIN."""
+        return PinSeal(**(await self._ask("pin_seal", {"tenant": tenant}))["seal"])
+
+    async def check_sealed_pin(
+        self, new: NewPinEntry, key_id: str, challenge: str, sealed: str
+    ) -> PinResult | PinProblem:
+        """What a sealed PIN came to; a problem costs no try. `key_id`, `challenge`: of its `PinSeal`.
+
+        `sealed`: base64 of RSA-OAEP-SHA-256 over the challenge's 16 bytes and, per field of the purpose in
+        its order, one byte of length and that many ASCII digits. `Refused`: pin_challenge (used, run out, or
+        of another tenant), pin_seal_broken (it opens with no key, or is not of this form).
+        """
+        values = {"new": vars(new), "key_id": key_id, "challenge": challenge, "sealed": sealed}
+        return pin_answer_from_json(await self._ask("check_sealed_pin", values))
+
+    def pin_facts(self) -> AsyncIterator[PinChanged]:
+        """Every fact about PIN entries from now on; one that a broker lost on its way ends as EXPIRED."""
+        reader: FactReader[PinChanged] = FactReader()
+        self._pin_readers.add(reader)
         return reader
 
     async def _take_step(
@@ -288,6 +365,12 @@ class Door:
 
     async def _ask_payment(self, op: str, values: dict[str, Any]) -> Payment:
         return self._noted(payment_from_json((await self._ask(op, values))["payment"]))
+
+    async def _ask_pin(self, op: str, values: dict[str, Any]) -> PinEntry:
+        return pin_entry_from_json((await self._ask(op, values))["entry"])
+
+    async def _ask_member(self, op: str, tenant: str, member_id: str, **more: str) -> dict[str, Any]:
+        return await self._ask(op, {"tenant": tenant, "member_id": member_id, **more})
 
     async def _ask(self, op: str, values: dict[str, Any]) -> dict[str, Any]:
         if self._line is None or not await self._line.wait_up(REDIAL_WAIT_S):
@@ -308,9 +391,13 @@ class Door:
     def _fact(self, body: dict[str, Any]) -> None:
         if body["fact"] == "hello":
             missed = (body["run"], body["seq"]) != (self._run, self._seq)
-            self._run, self._seq = body["run"], body["seq"]
-            if missed and self._known:
+            missed |= body["pin_seq"] != self._pin_seq
+            self._run, self._seq, self._pin_seq = body["run"], body["seq"], body["pin_seq"]
+            if missed and (self._known or self._known_pins):
                 self._catch_up()
+            return
+        if body["fact"] == "pin":
+            self._pin_fact(pin_changed_from_json(body))
             return
         changed = changed_from_json(body)
         if changed.seq != self._seq + 1:
@@ -319,8 +406,24 @@ class Door:
         self._noted(changed.payment)
         self._tell(changed)
 
+    def _pin_fact(self, changed: PinChanged) -> None:
+        if changed.seq != self._pin_seq + 1:
+            self._catch_up()
+        self._pin_seq = changed.seq
+        self._tell_pin(changed)
+
     def _tell(self, changed: PaymentChanged) -> None:
         for reader in tuple(self._readers):
+            reader.put(changed)
+
+    def _tell_pin(self, changed: PinChanged) -> None:
+        entry = changed.entry
+        self._known_pins.pop(entry.entry_id, None)
+        if entry.result is None:
+            self._known_pins[entry.entry_id] = entry
+        while len(self._known_pins) > KNOWN_MAX:
+            self._known_pins.pop(next(iter(self._known_pins)))
+        for reader in tuple(self._pin_readers):
             reader.put(changed)
 
     def _catch_up(self) -> None:
@@ -328,6 +431,21 @@ class Door:
             self._catching_up = asyncio.create_task(self._fetch_known())
 
     async def _fetch_known(self) -> None:
+        await self._fetch_known_payments()
+        await self._fetch_known_pins()
+
+    async def _fetch_known_pins(self) -> None:
+        for before in tuple(self._known_pins.values()):
+            try:
+                entry = await self.pin_entry(before.entry_id)
+            except Refused:  # lost with the broker that held it, and its leg is let go
+                entry = replace(before, field=None, digits=0, secure=False, result=PinResult.EXPIRED)
+            except VaultError:
+                continue
+            if entry.entry_id in self._known_pins and entry.result is not None:
+                self._tell_pin(PinChanged(self._pin_seq, PinWhy.RESULT, entry))
+
+    async def _fetch_known_payments(self) -> None:
         for before in tuple(self._known.values()):
             try:
                 payment = await self.payment(before.payment_id)
@@ -335,31 +453,6 @@ class Door:
                 continue
             if payment != before:
                 self._tell(PaymentChanged(self._seq, _WHY_OF_STATE[payment.state], payment))
-
-
-class _Reader(AsyncIterator[PaymentChanged]):
-    """One consumer of facts; forgotten when nobody holds it any more."""
-
-    def __init__(self) -> None:
-        self._facts: deque[PaymentChanged] = deque(maxlen=FACTS_MAX)
-        self._more = asyncio.Event()
-        self._ended = False
-
-    def put(self, changed: PaymentChanged) -> None:
-        self._facts.append(changed)
-        self._more.set()
-
-    def end(self) -> None:
-        self._ended = True
-        self._more.set()
-
-    async def __anext__(self) -> PaymentChanged:
-        while not self._facts:
-            if self._ended:
-                raise StopAsyncIteration
-            self._more.clear()
-            await self._more.wait()
-        return self._facts.popleft()
 
 
 def _nothing() -> None:

@@ -394,6 +394,138 @@ class PaymentChanged:
     """With TIME_WARNING and TALK_STARTED."""
 
 
+class PinPurpose(StrEnum):
+    """What a PIN is keyed for, and with it the fields that are asked for, in order."""
+
+    VERIFY = "verify"
+    """PIN: the caller is who he says."""
+    SET = "set"
+    """NEW, AGAIN: a first PIN, after an agent has identified the member by strong means."""
+    CHANGE = "change"
+    """PIN, NEW, AGAIN."""
+    RESET = "reset"
+    """CODE, NEW, AGAIN: the code was sent to the member, never to the agent."""
+
+
+class PinField(StrEnum):
+    """One thing that is keyed in a PIN entry."""
+
+    PIN = "pin"
+    CODE = "code"
+    NEW = "new"
+    AGAIN = "again"
+
+
+class PinProblem(StrEnum):
+    """Why what was keyed cannot be used; nothing of it was compared with anything."""
+
+    TOO_SHORT = "too_short"
+    MISMATCH = "mismatch"
+    """NEW and AGAIN differ: NEW is asked for once more."""
+    EASY = "easy"
+    """A repetition, a run, or the birth date."""
+    NO_INPUT = "no_input"
+
+
+class PinResult(StrEnum):
+    """How a PIN entry ended. A member who does not exist gets the same answers as one who does."""
+
+    OK = "ok"
+    WRONG = "wrong"
+    """The PIN or the code is not the member's, or was tried too often from here: the answer is the same."""
+    LOCKED = "locked"
+    """Too many misses: only an agent's `unlock_pin` or a reset code helps."""
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    """Nothing was keyed for too long, or too much that cannot be used, or a process was lost: ask again."""
+
+
+class PinWhy(StrEnum):
+    """What just happened to a PIN entry; every `PinChanged` carries exactly one."""
+
+    OPENED = "opened"
+    FIELD_OPENED = "field_opened"
+    KEY = "key"
+    FIELD_CLEARED = "field_cleared"
+    PROBLEM = "problem"
+    NO_INPUT = "no_input"
+    """The caller has been silent for a while: say again what is asked for."""
+    HELP_ASKED = "help_asked"
+    RESULT = "result"
+
+
+@dataclass(frozen=True)
+class NewPinEntry:
+    """Whose PIN is keyed, and where."""
+
+    tenant: str
+    member_id: str
+    """The member's id, or the stable decoy id of somebody who is none: both cost the same."""
+    purpose: PinPurpose
+    call_id: str = ""
+    leg_id: str = ""
+    """The caller's leg; empty for a sealed PIN."""
+    caller_number: str = ""
+    """As the trunk gave it, or what the web knows the asker by; counted as a keyed hash, never stored."""
+    born: str = ""
+    """ISO date of birth, only to refuse it as a PIN; empty when not known."""
+    by: str = ""
+    """Who identified the member, `agent:anna`; SET is refused without."""
+
+
+@dataclass(frozen=True)
+class PinEntry:
+    """A PIN entry as everybody outside its cell may know it: counts, never a digit."""
+
+    entry_id: str
+    tenant: str
+    call_id: str
+    leg_id: str
+    purpose: PinPurpose
+    field: PinField | None
+    """The field that takes keys now."""
+    digits: int
+    """How many digits are in it; never which."""
+    secure: bool
+    """True while media has confirmed SECURE: not one caller sample reaches the agent."""
+    result: PinResult | None
+    """None while it goes on."""
+
+
+@dataclass(frozen=True)
+class PinChanged:
+    """One step of one PIN entry, with the snapshot after it."""
+
+    seq: int
+    """Grows by one per fact about PINs of one broker run."""
+    why: PinWhy
+    entry: PinEntry
+    field: PinField | None = None
+    problem: PinProblem | None = None
+    """With PROBLEM."""
+
+
+@dataclass(frozen=True)
+class PinStanding:
+    """What an agent may know about a member's PIN."""
+
+    set: bool
+    locked: bool
+    misses: int
+    """Wrong PINs since the last right one."""
+
+
+@dataclass(frozen=True)
+class PinSeal:
+    """What a browser needs to seal a PIN for a cell."""
+
+    key_id: str
+    public_key: str
+    """RSA 3072, SubjectPublicKeyInfo as base64: RSA-OAEP with SHA-256 (WebCrypto `RSA-OAEP`)."""
+    challenge: str
+    """16 bytes as base64; good for one use within 5 minutes."""
+
+
 @dataclass(frozen=True)
 class Remote:
     """Where a leg's peer wants its RTP, as negotiated in SDP."""

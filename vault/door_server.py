@@ -15,9 +15,10 @@ from typing import Any
 
 import structlog
 
-from vault.door import PaymentChanged, Refused, Unreachable, VaultError
+from vault.door import PaymentChanged, PinChanged, Refused, Unreachable, VaultError
 from vault.message import changed_as_json
 from vault.operations import TEXT_MAX, Operation, operations, text, unknown
+from vault.pin_message import pin_changed_as_json
 from vault.till import Till
 from vault.wire import Json, Link, close_all, decode, encode, listen, peer_is_ours
 
@@ -42,6 +43,7 @@ class DoorServer:
         """`also`: operations beside the till's."""
         self._path = path
         self._last_seq = last_seq
+        self._pin_seq = 0
         self._run = secrets.token_hex(8)
         self._peers: set[_Peer] = set()
         self._accepting: asyncio.Task[None] | None = None
@@ -65,8 +67,16 @@ class DoorServer:
             peer.link.close()
 
     def publish(self, changed: PaymentChanged) -> None:
-        """Sends a fact to everybody."""
-        message = encode(changed_as_json(changed))
+        """Sends a fact about a payment to everybody."""
+        self._publish(changed_as_json(changed))
+
+    def publish_pin(self, changed: PinChanged) -> None:
+        """Sends a fact about a PIN entry to everybody; these are numbered for themselves."""
+        self._pin_seq = changed.seq
+        self._publish(pin_changed_as_json(changed))
+
+    def _publish(self, body: Json) -> None:
+        message = encode(body)
         for peer in tuple(self._peers):
             peer.link.send(message)
 
@@ -80,7 +90,8 @@ class DoorServer:
                 continue
             peer = _Peer(sock, self.operations, self._peers.discard)
             self._peers.add(peer)
-            peer.link.send(encode({"fact": "hello", "run": self._run, "seq": self._last_seq()}))
+            seqs = {"seq": self._last_seq(), "pin_seq": self._pin_seq}
+            peer.link.send(encode({"fact": "hello", "run": self._run, **seqs}))
 
 
 class _Peer:

@@ -4,6 +4,7 @@ The way in is strict: a field too many, too few or of another type is `Refused`,
 wall is not to be trusted with more than it was given.
 """
 
+from collections.abc import Collection
 from dataclasses import MISSING, asdict, fields
 from typing import Any, get_args, get_type_hints
 
@@ -36,7 +37,7 @@ Json = dict[str, Any]
 
 def new_payment_from_json(body: object) -> NewPayment:
     """The request to create a payment; `Refused` when it has not exactly its fields and types."""
-    return NewPayment(**_strictly(NewPayment, body))
+    return NewPayment(**strictly(NewPayment, body))
 
 
 def search_from_json(body: object) -> Search:
@@ -44,7 +45,7 @@ def search_from_json(body: object) -> Search:
     values = dict(body) if isinstance(body, dict) else {}
     state = values.pop("state", None)
     try:
-        return Search(**_strictly(Search, values), state=_maybe(PaymentState, state))
+        return Search(**strictly(Search, values), state=_maybe(PaymentState, state))
     except ValueError:
         raise Refused("bad_request", "There is no such state of a payment.") from None
 
@@ -72,10 +73,10 @@ def _step_from_json(body: Json) -> Step:
     return Step(**{**body, "name": StepName(body["name"]), "state": StepState(body["state"])})
 
 
-def _strictly(kind: type, body: object) -> Json:
-    """The values of a dataclass of plain fields, none too many, none of another type."""
-    hints = get_type_hints(kind)
-    needed = {each.name for each in fields(kind) if each.default is MISSING}
+def strictly(kind: type, body: object, given: Collection[str] = ()) -> Json:
+    """The values of a dataclass of plain fields, none too many, none of another type; `given` is left out."""
+    hints = {name: hint for name, hint in get_type_hints(kind).items() if name not in given}
+    needed = {each.name for each in fields(kind) if each.default is MISSING} & hints.keys()
     if not isinstance(body, dict) or not needed <= body.keys() <= hints.keys():
         raise Refused("bad_request", f"The request has other fields. Send those of {kind.__name__}.")
     for name, value in body.items():

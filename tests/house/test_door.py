@@ -74,6 +74,8 @@ def test_the_doors_calls_offer_no_way_to_read_a_pan_or_to_set_a_mode() -> None:
         "ask_confirm", "charge", "cancel", "end_call", "facts", "settle", "void", "refund", "history",
         "search", "kept_cards", "forget_card", "webhook", "vault_keys", "rotate_key", "retire_key",
         "book_tenants", "reconcile", "books_csv", "explain_item", "open_link", "link_page", "answer_link",
+        "open_pin", "cancel_pin", "pin_entry", "pin_facts", "pin_standing", "unlock_pin", "issue_reset_code",
+        "forget_pin", "pin_seal", "check_sealed_pin",
     } == door  # fmt: skip
     assert {
         "connect", "close", "open_leg", "set_remote", "bridge", "unbridge", "load_prompt", "unload_prompt",
