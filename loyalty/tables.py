@@ -68,6 +68,11 @@ def _moment(name: str, *, nullable: bool = False) -> Column[str]:
     return Column(name, _short(24), nullable=nullable)
 
 
+def _index(name: str) -> Column[str]:
+    """A keyed hash, hexadecimal: found by, never read from; null once nobody may be found by it."""
+    return Column(name, _short(64))
+
+
 def _word(name: str, length: int = 32, default: str | None = None) -> Column[str]:
     return Column(name, _short(length), nullable=False, server_default=default)
 
@@ -265,8 +270,9 @@ MEMBER = Table(
     _tenant(),
     _programme(),
     _id("member_id"),
-    _word("number_index", 64),  # keyed hashes, hexadecimal: found by, never read from
-    _word("birth_index", 64),
+    _index("number_index"),
+    _index("birth_index"),  # postcode and date of birth
+    _index("house_index"),  # the same and the house number
     Column("sealed", LargeBinary, nullable=False),
     _word("language", 16),
     _word("status", 8, default="active"),
@@ -275,9 +281,14 @@ MEMBER = Table(
     Column("version", Integer, nullable=False, server_default="1"),
     _key("tenant", "programme", "member_id"),
     _one_of("status", "active", "locked", "closed"),
+    CheckConstraint(
+        "status <> 'closed' OR (number_index IS NULL AND birth_index IS NULL AND house_index IS NULL)",
+        name="closed_is_not_found",
+    ),
     UniqueConstraint("tenant", "member_id"),
-    UniqueConstraint("tenant", "programme", "number_index"),
-    Index("ix_member_by_birth", "tenant", "programme", "birth_index"),
+    UniqueConstraint("tenant", "number_index"),
+    Index("ix_member_by_birth", "tenant", "birth_index"),
+    Index("ix_member_by_house", "tenant", "house_index"),
 )
 
 DATA_KEY = Table(
@@ -310,7 +321,8 @@ CARD = Table(
     _programme(),
     _id("card_id"),
     _id("member_id"),
-    _word("number_index", 64),
+    _index("number_index"),
+    Column("sealed", LargeBinary, nullable=False),  # the whole number, for the plastic and the member
     _word("last4", 4),
     _word("state", 8, default="active"),
     _moment("changed_at"),
@@ -318,8 +330,37 @@ CARD = Table(
     _key("tenant", "programme", "card_id"),
     _refers("member_id", "member", "member_id"),
     _one_of("state", "active", "locked", "replaced"),
-    UniqueConstraint("tenant", "programme", "number_index"),
+    UniqueConstraint("tenant", "number_index"),
     Index("ix_card_of_a_member", "tenant", "programme", "member_id"),
+)
+
+MEMBER_CHANGE = Table(
+    "member_change",
+    METADATA,
+    _tenant(),
+    _programme(),
+    _id("change_id"),
+    _id("member_id"),
+    Column("sealed", LargeBinary, nullable=False),  # before and after
+    _word("changed_by", 80),
+    _word("reason", 48),
+    _moment("at"),
+    _key("tenant", "programme", "change_id"),
+    _refers("member_id", "member", "member_id"),
+    Index("ix_member_change_of_a_member", "tenant", "programme", "member_id", "at"),
+)
+
+# That somebody was erased, and what is still to be done about it. The id leads to nobody any more.
+ERASURE = Table(
+    "erasure",
+    METADATA,
+    _tenant(),
+    _id("member_id"),
+    _word("erased_by", 80),
+    _moment("at"),
+    _word("pin", 9, default="left"),  # left | forgotten: the PIN lies in the vault
+    _key("tenant", "member_id"),
+    _one_of("pin", "left", "forgotten"),
 )
 
 # --- redemption: no foreign key to a member, who may be erased --------------------------------------------
