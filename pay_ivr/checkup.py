@@ -7,6 +7,7 @@ because nothing here may import it.
 import subprocess
 import sys
 
+from loyalty.programme import programme_of
 from pay_ivr.facts import CallError
 from pay_ivr.flow import load_flow
 from pay_ivr.postman import webhooks_of
@@ -40,6 +41,7 @@ def checked_tenants(settings: Settings) -> dict[str, Tenant]:
         text = read_text(settings.tenants_dir / f"{tenant.tenant_id}.toml")
         messages_of(tenant, settings.tenants_dir)
         webhooks_of(tenant, settings.tenants_dir)
+        programme_of(tenant, settings.tenants_dir)
         for number, did in enumerate(tenant.telephony.did):
             field, problem = _problem_of(did)
             if problem:
