@@ -144,15 +144,18 @@ JOURNAL = Table(
     _moment("at"),
     Column("effective_on", Date, nullable=False),  # in the tenant's own time zone
     _id("reverses", nullable=True),
+    # of a reversal: how much of that journal was reversed before it; unique with it: no point comes back twice
+    Column("reversed_before", BigInteger, nullable=False, server_default="0"),
     Column("receipt", _short(IDEM_MAX)),  # of an earn: the till's own number
-    Column("points", BigInteger, nullable=False, server_default="0"),  # what the command moved, > 0
+    Column("points", BigInteger, nullable=False),  # what the command moved
     Column("result", Text, nullable=False),  # the answer, for whoever asks again under the same key
     _key("tenant", "programme", "id"),
     _refers("reverses", "journal"),
     UniqueConstraint("tenant", "idem"),
-    UniqueConstraint("tenant", "programme", "reverses"),
+    UniqueConstraint("tenant", "programme", "reverses", "reversed_before"),
     UniqueConstraint("tenant", "programme", "receipt"),
-    Index("ix_journal_by_day", "tenant", "programme", "effective_on"),
+    CheckConstraint("points > 0", name="points_are_positive"),
+    Index("ix_journal_by_moment", "tenant", "programme", "at"),
     sqlite_with_rowid=False,
 )
 
@@ -189,7 +192,17 @@ LOT = Table(
     _refers("journal_id", "journal"),
     CheckConstraint("granted > 0", name="granted_is_positive"),
     CheckConstraint("remaining BETWEEN 0 AND granted", name="remaining_within_granted"),
-    Index("ix_lot_by_expiry", "tenant", "programme", "account_id", "expires", "id"),
+    Index("ix_lot_of_a_journal", "tenant", "programme", "journal_id"),
+    Index(
+        "ix_lot_by_expiry",  # what is spent stays in the table, but not in the way
+        "tenant",
+        "programme",
+        "account_id",
+        "expires",
+        "id",
+        sqlite_where=text("remaining > 0"),
+        postgresql_where=text("remaining > 0"),
+    ),
     Index(
         "ix_lot_due",
         "tenant",
