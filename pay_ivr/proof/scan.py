@@ -114,6 +114,9 @@ class Needles:
         self.known[list(self._windows)] = True
         self.heads = frozenset(one.digits[:LONG] for one in self.needles)
         """The first digits of every PAN."""
+        rows = (card.digits[n : n + LONG] for card in self.needles for n in range(PAN_DIGITS - LONG + 1))
+        self.long = np.unique(np.array([int("".join(map(str, row))) for row in rows], np.int64))
+        """Every row of `LONG` digits as a number."""
         self._beside = {(one.card.last4, one.card.cvv): one.card for one in self.needles}
 
     def at(self, code: int) -> Sequence[tuple[Needle, int]]:
@@ -305,7 +308,7 @@ def _digits(units: NDArray[Any], first: int) -> Digits:
 
 
 def _packed(memory: Bytes, needles: Needles, where: str) -> set[Hit]:
-    """Packed BCD: three bytes are six digits; five such bytes in a row are looked at closely."""
+    """Packed BCD: five bytes are ten digits; where a card has these in a row, it is looked at closely."""
     pairs = _PAIR.take(memory)
     length = len(pairs) - 4
     if length <= 0:
@@ -315,10 +318,13 @@ def _packed(memory: Bytes, needles: Needles, where: str) -> set[Hit]:
     for step in range(1, 5):
         row = row & good[step : length + step]
     places = np.flatnonzero(row)
-    for step in (0, 2):
-        wide = pairs[places + step].astype(np.int64)
-        code = (wide * 100 + pairs[places + step + 1]) * 100 + pairs[places + step + 2]
-        places = places[needles.known[code]]
+    code = np.zeros(len(places), np.int64)
+    for step in range(3):
+        code = code * 100 + pairs[places + step]
+    places, code = places[needles.known[code]], code[needles.known[code]]
+    for step in (3, 4):
+        code = code * 100 + pairs[places + step]
+    places = places[np.isin(code, needles.long)]
     hits: set[Hit] = set()
     for place in places.tolist():
         around = memory[max(0, place - 8) : place + 16]
