@@ -21,9 +21,9 @@ from pay_ivr.senders import FolderChannel
 from pay_ivr.store import Store
 from pay_ivr.teller import Teller
 from pay_ivr.tenants import TenantError, load_tenant
-from tests.support.stripe_sim import _certificates
 from tests.support.zone import Desk, ZoneProcesses, desk_at, running_zone
 from vault import Door, Payment, PaymentState, Why
+from vault.proof.stripe_tls import server_context
 
 BY = "system:operator"
 PAYMENT = Payment(
@@ -63,7 +63,7 @@ class Receiver:
 @pytest.fixture
 async def receiver(tmp_path: Path) -> AsyncIterator[Receiver]:
     made = Receiver("", tmp_path / "ca.pem")
-    context: ssl.SSLContext = _certificates(tmp_path, made.ca_file)
+    context: ssl.SSLContext = server_context(tmp_path, made.ca_file)
     application = web.Application()
     application.router.add_post("/hook", made.take)
     runner = web.AppRunner(application)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.stripe_sim import _certificates
+from vault.proof.stripe_tls import server_context
 
 USER, PASSWORD = "pay-ivr", "a mail password"
 TOKEN = "a gateway token"
@@ -28,7 +28,7 @@ class MailHost(socketserver.ThreadingTCPServer):
     allow_reuse_address, daemon_threads = True, True
 
     def __init__(self, folder: Path, *, tls: str = "starttls") -> None:
-        self.context = _certificates(folder, folder / CA_FILE)
+        self.context = server_context(folder, folder / CA_FILE)
         self.tls = tls
         self.mails: list[tuple[str, bytes]] = []
         super().__init__(("127.0.0.1", 0), _Smtp)
@@ -116,7 +116,7 @@ class Gateway(http.server.ThreadingHTTPServer):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Sms)
-        self.socket = _certificates(folder, folder / CA_FILE).wrap_socket(self.socket, server_side=True)
+        self.socket = server_context(folder, folder / CA_FILE).wrap_socket(self.socket, server_side=True)
         self.status = 202
         self.taken: list[dict[str, Any]] = []
 

@@ -19,6 +19,8 @@ from vault.providers._sandbox_cards import APPROVED, CANARY, HASH_KEY, LABELS
 AUTHENTICATION = "authentication_required"
 CANARY_PREFIX = "999900"
 CANARY_DIGITS = 16
+CANARY_DECLINED_YEARS = 10
+"""A canary that expires so many years from now, or later, has no funds: its digits are all random."""
 _BRANDS = BrandTable.read()
 _LUHN = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
@@ -75,8 +77,11 @@ def known(number: str, month: int, year: int, cvv: str | None, now: float, *, ca
     if cvv is not None and not _cvv_fits(cvv, 3 if brand is None else brand.cvv_digits):
         raise _refused("invalid_cvc", "cvc", "Your card's security code is invalid.")
     fingerprint = hmac.digest(HASH_KEY, digits.encode(), "sha256")
-    label = _label(digits, fingerprint, canary=canary)
-    name = "unknown" if brand is None or label == CANARY else brand.name
+    if canary and len(digits) == CANARY_DIGITS and digits.startswith(CANARY_PREFIX):
+        brand, label = None, CANARY if year < today.year + CANARY_DECLINED_YEARS else "insufficient_funds"
+    else:
+        label = _label(fingerprint)
+    name = "unknown" if brand is None else brand.name
     return KnownCard(label, name, digits[-4:], month, year, fingerprint, cvv is not None)
 
 
@@ -96,9 +101,7 @@ def refusal(label: str, **members: Any) -> Failure:
     )
 
 
-def _label(digits: str, fingerprint: bytes, *, canary: bool) -> str:
-    if canary and len(digits) == CANARY_DIGITS and digits.startswith(CANARY_PREFIX):
-        return CANARY
+def _label(fingerprint: bytes) -> str:
     label = LABELS.get(fingerprint.hex())
     if label is None:
         sentence = "Your request was in test mode, but used a non test card."

@@ -251,6 +251,9 @@ def test_the_canary_range_is_taken_only_where_it_is_allowed() -> None:
     assert "test_mode_live_card" == error["decline_code"]
     caller = Caller(StripeHost(1, Account(canary=True)))
     assert "succeeded" == caller.confirm(caller.intent(), canary)["status"]
+    late = caller.card(canary, exp_year=2040)
+    error = caller.post(f"payment_intents/{caller.intent()}/confirm", {"payment_method": late})["error"]
+    assert "insufficient_funds" == error["decline_code"]
 
 
 @pytest.mark.parametrize("pan", [GOOD, AMEX, "4000000000000002", "4242424242424241"])

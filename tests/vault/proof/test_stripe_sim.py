@@ -1,6 +1,7 @@
 """The real SDK over real TLS against the simulator: what Stripe promises, and what goes wrong on the way."""
 
 import asyncio
+import base64
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -253,6 +254,25 @@ async def test_as_a_process_of_its_own_it_serves_and_obeys(short_dir: Path) -> N
         assert 1 == len((await answer.json())["result"])
     async with made._session.post(f"{told['url']}/_sim/charges", json={}) as answer:
         assert 401 == answer.status
+    async with made._session.post(f"{told['url']}/_sim/heard", json={}, headers=bearer) as answer:
+        heard = (await answer.json())["result"]
+    said = b"".join(map(base64.b64decode, heard["said"]))
+    assert [2, 0, 0] == [heard[name] for name in ("requests", "dropped", "of_cells")]
+    assert b"card[number]=9999001234567891" in said
     await made.close_async()
     process.stdin.close()
     assert 0 == await asyncio.wait_for(process.wait(), 10)
+
+
+async def test_a_shut_port_refuses_and_nothing_of_a_cells_request_is_kept(short_dir: Path) -> None:
+    """The same port again afterwards; of a request with the cell's key only the number stays."""
+    async with simulator(short_dir) as sim:
+        made = Wire(Config(api_base=sim.url, ca_file=str(sim.ca_file)))
+        url = sim.url
+        await sim.shut()
+        with pytest.raises(NotSentError):
+            await api_of(sim, made, "cell").payment_methods.create_async(CARD)
+        await sim.open()
+        await api_of(sim, made, "cell").payment_methods.create_async(CARD)
+        assert (url, {"requests": 0, "dropped": 0, "of_cells": 1, "said": []}) == (sim.url, sim.heard.told())
+        await made.close_async()
