@@ -1,7 +1,8 @@
 """Every sentence of the house: what a caller hears (`Key`) and what an agent reads (`desk_…` labels).
 
-Fluent (projectfluent.org, syntax 1.0) with our functions MONEY, CARDINAL, CODE and ENDING. Fluent never
-raises; it returns broken text and a list of errors. This file owns the rule that such text is never spoken.
+Fluent (projectfluent.org, syntax 1.0) with our functions MONEY, CARDINAL, CODE, ENDING, DATE and KEY. Fluent
+never raises; it returns broken text and a list of errors. This file owns the rule that such text is never
+spoken.
 """
 
 import unicodedata
@@ -13,87 +14,33 @@ from fluent.runtime import FluentBundle, FluentResource
 from fluent.syntax import ast
 
 from pay_ivr.languages import Language, languages, sentences
+from pay_ivr.sentences import FIXED, VALUES, Key
 from vault import DeclineReason, Field, FieldProblem, FieldState, LinkState, NextStep, PaymentState
+
+__all__ = [
+    "DESK",
+    "FIXED",
+    "LABEL_PREFIXES",
+    "NAME_MAX",
+    "PART",
+    "VALUES",
+    "Catalogue",
+    "CatalogueError",
+    "Key",
+    "decline_key",
+    "label_key",
+    "message_keys",
+    "problem_key",
+    "say_key",
+]
 
 NAME_MAX = 80
 """Characters of a free-text value such as a tenant's name; a longer one is no name."""
 DESK = "desk_"
 """Console labels start so; they take no values and are never spoken."""
+PART = "part_"
+"""What several sentences of one language are put together from starts so; nobody asks for it by name."""
 
-
-class Key(StrEnum):
-    """What can be said to a caller. The values each needs stand in `VALUES`."""
-
-    WELCOME = "welcome"
-    CONNECTING = "connecting"
-    AGENT_BUSY_GOODBYE = "agent_busy_goodbye"
-    CAPTURE_INTRO = "capture_intro"
-    ASK_PAN = "ask_pan"
-    ASK_EXPIRY = "ask_expiry"
-    ASK_CVV = "ask_cvv"
-    GRAMMAR = "grammar"
-    FIELD_CLEARED = "field_cleared"
-    PROBLEM_TOO_SHORT = "problem_too_short"
-    PROBLEM_LUHN = "problem_luhn"
-    PROBLEM_UNKNOWN_BRAND = "problem_unknown_brand"
-    PROBLEM_BAD_MONTH = "problem_bad_month"
-    PROBLEM_EXPIRED = "problem_expired"
-    PROBLEM_TOO_FAR = "problem_too_far"
-    PROBLEM_NO_INPUT = "problem_no_input"
-    PROBLEM_REFUSED_BY_PROVIDER = "problem_refused_by_provider"
-    PROBLEM_CONFIRM_REFUSED = "problem_confirm_refused"
-    ALL_RECEIVED = "all_received"
-    PLEASE_WAIT = "please_wait"
-    APPROVED = "approved"
-    DECLINED_GENERIC = "declined_generic"
-    DECLINED_FUNDS = "declined_funds"
-    DECLINED_PAN_WRONG = "declined_pan_wrong"
-    DECLINED_EXPIRY_WRONG = "declined_expiry_wrong"
-    DECLINED_CVV_WRONG = "declined_cvv_wrong"
-    DECLINED_TEMPORARY = "declined_temporary"
-    DECLINED_ONLINE_CONFIRMATION = "declined_online_confirmation"
-    UNKNOWN_OUTCOME = "unknown_outcome"
-    RETRY_CVV = "retry_cvv"
-    RETRY_OTHER_CARD = "retry_other_card"
-    TALK_ON = "talk_on"
-    TALK_OFF = "talk_off"
-    TIME_WARNING = "time_warning"
-    CAPTURE_RESTARTED = "capture_restarted"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-    LINK_SENT = "link_sent"
-    LINK_DECLINED = "link_declined"
-    AGENT_LOST_CONFIRM = "agent_lost_confirm"
-    NOT_CHARGED_GOODBYE = "not_charged_goodbye"
-    RECEIPT = "receipt"
-    GOODBYE = "goodbye"
-    TECHNICAL_PROBLEM = "technical_problem"
-    UNATTENDED_WELCOME = "unattended_welcome"
-    UNATTENDED_GRAMMAR = "unattended_grammar"
-    ASK_CODE = "ask_code"
-    CODE_UNKNOWN = "code_unknown"
-    CODE_CONFIRM = "code_confirm"
-    NO_INPUT_GOODBYE = "no_input_goodbye"
-    TOO_MANY_ATTEMPTS_GOODBYE = "too_many_attempts_goodbye"
-
-
-_MONEY: Mapping[str, type] = {"amount_minor": int, "currency": str}
-
-VALUES: Mapping[Key, Mapping[str, type]] = {
-    Key.WELCOME: {"tenant": str},
-    Key.CAPTURE_INTRO: _MONEY,
-    Key.ASK_CVV: {"digits": int},
-    Key.APPROVED: _MONEY,
-    Key.TIME_WARNING: {"seconds": int},
-    Key.AGENT_LOST_CONFIRM: _MONEY,
-    Key.RECEIPT: {"receipt": str},
-    Key.UNATTENDED_WELCOME: {"tenant": str},
-    Key.CODE_CONFIRM: {**_MONEY, "reference": str},
-}
-"""The values of each key, by name and type. A key that is not listed takes none: its prompt is fixed."""
-
-FIXED = tuple(key for key in Key if key not in VALUES)
-"""The prompts that are the same in every call; `Speech.warm` renders them ahead."""
 
 LABEL_PREFIXES: Mapping[type[StrEnum], str] = {
     PaymentState: "state",
@@ -201,6 +148,8 @@ def _functions(language: Language) -> dict[str, Any]:
         "CARDINAL": lambda number, gender="masculine": language.cardinal(number, gender),
         "CODE": language.code,
         "ENDING": language.ending,
+        "DATE": lambda year, month, day: language.date(int(year), int(month), int(day)),
+        "KEY": lambda digit: language.key(int(digit)),
     }
 
 

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 
@@ -23,6 +24,10 @@ ENDING_SIGNS = 6
 """How much of a reference is read back: enough to tell two bookings apart, short enough to listen to."""
 GROUP_SIGNS = 3
 """Signs between two pauses; short-term memory for heard digits works in threes and fours."""
+
+YEAR_MIN, YEAR_MAX = 1900, 2199
+"""Years that members are born in and points expire in; years are said in pairs only within these."""
+KEY_MAX = 9
 
 CurrencyNames = Mapping[str, tuple[str, str]]
 """ISO 4217 code → (one, several)."""
@@ -64,6 +69,25 @@ def spell(locale: str, number: int, ruleset: str = "spellout-numbering") -> str:
 def spell_signs(locale: str, digits: str) -> str:
     """Each digit as its own word: decimal places, where `05` is not `5`."""
     return " ".join(spell(locale, int(digit)) for digit in digits)
+
+
+def month_name(locale: str, year: int, month: int, day: int) -> str:
+    """The month's name as it stands beside a day; refuses what is no day of 1900 to 2199."""
+    if not YEAR_MIN <= year <= YEAR_MAX:
+        raise UnspeakableError("This year cannot be spoken.")
+    try:
+        date(year, month, day)
+    except ValueError:
+        raise UnspeakableError("There is no such day.") from None
+    name: str = Locale(locale).months["format"]["wide"][month]
+    return name
+
+
+def key_name(locale: str, digit: int) -> str:
+    """The name of a digit's key on a phone."""
+    if not 0 <= digit <= KEY_MAX:
+        raise UnspeakableError("There is no such key.")
+    return spell(locale, digit)
 
 
 def split_money(amount_minor: int, currency: str) -> Money:

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.resources import files
+from typing import Literal
+
+BirthOrder = Literal["dmy", "mdy", "ymd"]
+"""Day, month, year (four digits) as people of a language write them one after another."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,12 @@ class Language:
     """A receipt or payment code, sign by sign."""
     ending: Callable[[str], str]
     """The last few signs of a longer reference."""
+    date: Callable[[int, int, int], str]
+    """(year, month, day) → the day in words, in the form its own sentences need; 1900 to 2199."""
+    key: Callable[[int], str]
+    """A digit, 0 to 9, as the object of `press`."""
+    birth_order: BirthOrder
+    """The order in which people key the parts of their date of birth."""
 
 
 @cache

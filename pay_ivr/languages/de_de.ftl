@@ -1,5 +1,5 @@
 ### Deutsch (Deutschland). Alles, was Anrufende hören und was am Platz zu lesen ist.
-### MONEY, CARDINAL, CODE und ENDING machen aus Werten Wörter; Beträge stehen immer im Nominativ.
+### MONEY, CARDINAL, CODE, ENDING, DATE und KEY machen aus Werten Wörter; Beträge stehen immer im Nominativ.
 
 ## Ein Anruf mit Mitarbeiter
 
@@ -63,6 +63,100 @@ code_unknown = Diesen Code kenne ich nicht. Bitte prüfen Sie ihn und tippen Sie
 code_confirm = Ihre Zahlung: { MONEY($amount_minor, $currency) }. Das Aktenzeichen endet mit { ENDING($reference) }. Wenn das stimmt, drücken Sie die Eins. Wenn nicht, drücken Sie die Zwei.
 no_input_goodbye = Ich habe keine Taste empfangen. Es wurde nichts abgebucht. Bitte rufen Sie wieder an, wenn Sie bereit sind. Auf Wiederhören.
 too_many_attempts_goodbye = Das hat leider nicht geklappt. Es wurde nichts abgebucht. Bitte wenden Sie sich an uns, wir helfen gern. Auf Wiederhören.
+
+## Das Punktekonto: Anmelden
+
+part_points = { $points ->
+    [one] { CARDINAL($points) } Punkt
+   *[other] { CARDINAL($points) } Punkte
+}
+portal_welcome = Willkommen bei { $tenant }.
+language_offer = Für Deutsch drücken Sie { KEY($digit) }.
+identify_menu = Um sich mit Ihrer Kundennummer oder Kartennummer anzumelden, drücken Sie die Eins. Um sich mit Postleitzahl und Geburtsdatum anzumelden, drücken Sie die Zwei.
+ask_number = Bitte tippen Sie Ihre Kundennummer oder die Nummer Ihrer Kundenkarte ein. Zum Schluss drücken Sie die Rautetaste.
+ask_postcode = Bitte tippen Sie Ihre Postleitzahl ein.
+ask_birthdate = Bitte tippen Sie Ihr Geburtsdatum ein: zwei Ziffern für den Tag, zwei für den Monat, vier für das Jahr.
+ask_house_number = Bitte tippen Sie noch Ihre Hausnummer ein, nur die Ziffern. Zum Schluss drücken Sie die Rautetaste.
+login_failed = Diese Angaben stimmen nicht. Bitte versuchen Sie es noch einmal.
+
+ask_pin = Bitte tippen Sie Ihre Geheimzahl ein. Niemand kann Ihre Tasten hören. Zum Schluss drücken Sie die Rautetaste.
+ask_pin_old = Bitte tippen Sie zuerst Ihre jetzige Geheimzahl ein. Zum Schluss drücken Sie die Rautetaste.
+ask_pin_new = Bitte tippen Sie eine neue Geheimzahl ein. Zum Schluss drücken Sie die Rautetaste.
+ask_pin_again = Bitte tippen Sie die neue Geheimzahl noch einmal ein.
+ask_pin_code = Bitte tippen Sie den Code ein, den wir Ihnen geschickt haben.
+pin_mismatch = Die beiden neuen Geheimzahlen sind verschieden. Wir fangen mit der neuen noch einmal an.
+pin_easy = Diese Geheimzahl ist zu leicht zu erraten. Bitte wählen Sie eine andere.
+pin_too_short = Das waren zu wenige Ziffern. Bitte tippen Sie noch einmal.
+pin_no_input = Ich habe noch keine Taste empfangen. Bitte nehmen Sie sich Zeit.
+pin_changed = Vielen Dank. Ihre neue Geheimzahl gilt ab sofort.
+pin_not_changed = Ihre Geheimzahl wurde nicht geändert.
+pin_locked = Zu Ihrem Schutz ist dieser Zugang jetzt gesperrt. Unser Team hilft Ihnen gern weiter.
+pin_time_up = Die Zeit für diese Eingabe ist abgelaufen.
+
+## Das Punktekonto: die Auswahl
+
+menu_balance = Um Ihren Punktestand zu hören, drücken Sie { KEY($digit) }.
+menu_redeem = Um Punkte einzulösen, drücken Sie { KEY($digit) }.
+menu_change_pin = Um Ihre Geheimzahl zu ändern, drücken Sie { KEY($digit) }.
+menu_lock_card = Um Ihre Kundenkarte zu sperren, drücken Sie { KEY($digit) }.
+menu_movements = Um Ihre letzten Buchungen zu hören, drücken Sie { KEY($digit) }.
+menu_language = Um die Sprache zu wechseln, drücken Sie { KEY($digit) }.
+menu_agent = Um mit uns zu sprechen, drücken Sie { KEY($digit) }.
+menu_repeat = Um alles noch einmal zu hören, drücken Sie { KEY($digit) }.
+menu_goodbye = Um das Gespräch zu beenden, drücken Sie { KEY($digit) }.
+menu_slower = Um alles langsamer zu hören, drücken Sie { KEY($digit) }.
+
+## Das Punktekonto: Stand und Buchungen
+
+balance = Ihr Punktestand: { part_points }.
+balance_expiring = { $points ->
+    [one] Davon verfällt { part_points } am { DATE($year, $month, $day) }.
+   *[other] Davon verfallen { part_points } am { DATE($year, $month, $day) }.
+}
+no_movements = Auf Ihrem Punktekonto gibt es noch keine Buchungen.
+movement_earned = Am { DATE($year, $month, $day) }: { part_points } gesammelt.
+movement_redeemed = Am { DATE($year, $month, $day) }: { part_points } eingelöst.
+movement_expired = Am { DATE($year, $month, $day) }: { part_points } verfallen.
+movement_reversed = Am { DATE($year, $month, $day) }: eine Buchung über { part_points } zurückgenommen.
+movement_other = Am { DATE($year, $month, $day) }: eine andere Buchung über { part_points }.
+
+## Das Punktekonto: Karte sperren
+
+lock_confirm = Sie möchten Ihre Kundenkarte sperren. Mit einer gesperrten Karte kann niemand Punkte einlösen. Entsperren kann sie nur unser Team.
+card_locked = Ihre Kundenkarte ist jetzt gesperrt. Ihre Punkte bleiben erhalten.
+card_already_locked = Ihre Kundenkarte ist schon gesperrt. Ihre Punkte bleiben erhalten.
+confirm_or_back = Um das zu bestätigen, drücken Sie die Eins. Um zurückzugehen, drücken Sie die Zwei.
+
+## Das Punktekonto: Punkte einlösen
+
+redeem_intro = { $points ->
+    [one] Sie können { part_points } einlösen.
+   *[other] Sie können bis zu { part_points } einlösen.
+}
+reward_voucher = Für den Gutschein: { $reward }, zu { part_points }, drücken Sie { KEY($digit) }.
+reward_donation = Für die Spende: { $reward }, zu { part_points }, drücken Sie { KEY($digit) }.
+redeem_confirm = Sie haben gewählt: { $reward }. Das kostet { part_points }.
+redeemed_donation = Vielen Dank. Ihre Spende: { $reward }, zu { part_points }. Ihre Belegnummer lautet: { CODE($receipt) }. Noch einmal: { CODE($receipt) }.
+redeemed_voucher = Vielen Dank. Ihr Gutschein: { $reward }, zu { part_points }.
+voucher_code = Ihr Gutscheincode lautet: { CODE($code) }. Noch einmal: { CODE($code) }.
+voucher_sent = Wir schicken Ihnen den Gutscheincode auch zu.
+redeem_insufficient = Dafür reichen Ihre Punkte leider nicht. Ihr Punktestand: { part_points }.
+redeem_limit = Mehr davon können Sie heute leider nicht einlösen. Bitte versuchen Sie es morgen wieder.
+redeem_out_of_stock = Diese Prämie ist leider gerade vergriffen. Es wurden keine Punkte abgebucht.
+redeem_later = Das dauert gerade länger. Ihre Punkte sind reserviert. Sie bekommen Ihre Prämie, sobald alles geklärt ist.
+redeem_card_locked = Mit einer gesperrten Kundenkarte können Sie leider keine Punkte einlösen. Unser Team hilft Ihnen gern weiter.
+nothing_to_redeem = Für Ihren Punktestand gibt es gerade keine Prämie.
+not_redeemed = Es wurden keine Punkte eingelöst.
+
+## Das Punktekonto: Übergabe und Ende
+
+to_agent = Ich verbinde Sie mit unserem Team. Bitte bleiben Sie in der Leitung.
+agents_closed = Unser Team ist gerade nicht im Haus. Sie können alles weiter selbst erledigen.
+agents_busy = Alle Plätze sind gerade besetzt. Sie können alles weiter selbst erledigen.
+invalid_choice = Diese Taste ist hier nicht belegt.
+asked_again = Ich habe keine Taste empfangen. Noch einmal:
+loyalty_goodbye = Vielen Dank für Ihren Anruf. Auf Wiederhören.
+service_unavailable = Es tut mir leid. Das geht im Moment nicht. Bitte versuchen Sie es etwas später noch einmal.
 
 ## Was am Platz zu lesen ist
 

@@ -45,6 +45,13 @@ def money(amount_minor: int, currency: str) -> str:
     return " und ".join(words)
 
 
+def date(year: int, month: int, day: int) -> str:
+    """`dritten Mai zweitausendsechsundzwanzig`, as it stands after `am` or `vom`."""
+    name = numbers.month_name(LOCALE, year, month, day)
+    said_day = numbers.spell(LOCALE, day, "spellout-ordinal-n")
+    return f"{said_day} {name} {numbers.spell(LOCALE, year, 'spellout-numbering-year')}"
+
+
 LANGUAGE = Language(
     tag="de-DE",
     name="Deutsch",
@@ -52,4 +59,7 @@ LANGUAGE = Language(
     money=money,
     code=lambda code: numbers.spell_code(LOCALE, code, LETTERS),
     ending=lambda code: numbers.spell_ending(LOCALE, code, LETTERS),
+    date=date,
+    key=lambda digit: f"die {numbers.key_name(LOCALE, digit).capitalize()}",
+    birth_order="dmy",
 )

@@ -1,5 +1,5 @@
 ### English (United States). Everything a caller hears and an agent reads.
-### MONEY, CARDINAL, CODE and ENDING turn values into words; a sentence never shows a figure.
+### MONEY, CARDINAL, CODE, ENDING, DATE and KEY turn values into words; a sentence never shows a figure.
 
 ## A call with an agent
 
@@ -63,6 +63,100 @@ code_unknown = I do not know this code. Please check it, and key it again.
 code_confirm = You are about to pay { MONEY($amount_minor, $currency) }, for a reference that ends in { ENDING($reference) }. If this is right, press one. If not, press two.
 no_input_goodbye = I have not received a key. Nothing has been charged. Please call again when you are ready. Goodbye.
 too_many_attempts_goodbye = This did not work, I am sorry. Nothing has been charged. Please contact us for help. Goodbye.
+
+## The points account: logging in
+
+part_points = { $points ->
+    [one] { CARDINAL($points) } point
+   *[other] { CARDINAL($points) } points
+}
+portal_welcome = Welcome to { $tenant }.
+language_offer = For English, press { KEY($digit) }.
+identify_menu = To log in with your customer number or membership card number, press one. To log in with your zip code and date of birth, press two.
+ask_number = Please key your customer number, or the number of your membership card. Then press pound.
+ask_postcode = Please key your zip code.
+ask_birthdate = Please key your date of birth: two digits for the month, two for the day, four for the year.
+ask_house_number = Please also key your house number, digits only. Then press pound.
+login_failed = These details do not match. Please try again.
+
+ask_pin = Please key your PIN. Nobody can hear your keys. Then press pound.
+ask_pin_old = First, please key the PIN you have now. Then press pound.
+ask_pin_new = Please key a new PIN. Then press pound.
+ask_pin_again = Please key the new PIN once more.
+ask_pin_code = Please key the code that we have sent you.
+pin_mismatch = The two new PINs are not the same. Let us start again with the new one.
+pin_easy = This PIN is too easy to guess. Please choose a different one.
+pin_too_short = These were not enough digits. Please key it again.
+pin_no_input = I have not received a key yet. Please take your time.
+pin_changed = Thank you. Your new PIN is valid from now on.
+pin_not_changed = Your PIN has not been changed.
+pin_locked = For your protection, this access is now locked. Our team will be glad to help you.
+pin_time_up = The time for this entry is over.
+
+## The points account: the menu
+
+menu_balance = To hear your balance, press { KEY($digit) }.
+menu_redeem = To redeem points, press { KEY($digit) }.
+menu_change_pin = To change your PIN, press { KEY($digit) }.
+menu_lock_card = To lock your membership card, press { KEY($digit) }.
+menu_movements = To hear your latest activity, press { KEY($digit) }.
+menu_language = To change the language, press { KEY($digit) }.
+menu_agent = To speak to us, press { KEY($digit) }.
+menu_repeat = To hear this again, press { KEY($digit) }.
+menu_goodbye = To end the call, press { KEY($digit) }.
+menu_slower = To hear this more slowly, press { KEY($digit) }.
+
+## The points account: balance and activity
+
+balance = Your balance: { part_points }.
+balance_expiring = { $points ->
+    [one] Of these, { part_points } expires on { DATE($year, $month, $day) }.
+   *[other] Of these, { part_points } expire on { DATE($year, $month, $day) }.
+}
+no_movements = There is no activity on your account yet.
+movement_earned = On { DATE($year, $month, $day) }: { part_points } earned.
+movement_redeemed = On { DATE($year, $month, $day) }: { part_points } redeemed.
+movement_expired = On { DATE($year, $month, $day) }: { part_points } expired.
+movement_reversed = On { DATE($year, $month, $day) }: an entry of { part_points } taken back.
+movement_other = On { DATE($year, $month, $day) }: another entry of { part_points }.
+
+## The points account: locking the card
+
+lock_confirm = You are about to lock your membership card. Nobody can redeem points with a locked card. Only our team can unlock it.
+card_locked = Your membership card is locked now. Your points are safe.
+card_already_locked = Your membership card is locked already. Your points are safe.
+confirm_or_back = To confirm, press one. To go back, press two.
+
+## The points account: redeeming points
+
+redeem_intro = { $points ->
+    [one] You can redeem { part_points }.
+   *[other] You can redeem up to { part_points }.
+}
+reward_voucher = For the voucher: { $reward }, for { part_points }, press { KEY($digit) }.
+reward_donation = For the donation: { $reward }, for { part_points }, press { KEY($digit) }.
+redeem_confirm = You have chosen: { $reward }. This costs { part_points }.
+redeemed_donation = Thank you. Your donation: { $reward }, for { part_points }. Your receipt number is: { CODE($receipt) }. Once more: { CODE($receipt) }.
+redeemed_voucher = Thank you. Your voucher: { $reward }, for { part_points }.
+voucher_code = Your voucher code is: { CODE($code) }. Once more: { CODE($code) }.
+voucher_sent = We will also send the voucher code to you.
+redeem_insufficient = I am sorry, you do not have enough points for this. Your balance: { part_points }.
+redeem_limit = I am sorry, you cannot redeem more of these today. Please try again tomorrow.
+redeem_out_of_stock = I am sorry, this reward is not available right now. No points have been taken.
+redeem_later = This takes a little longer right now. Your points are reserved. You will get your reward as soon as everything is settled.
+redeem_card_locked = I am sorry, you cannot redeem points with a locked card. Our team will be glad to help you.
+nothing_to_redeem = There is no reward for your balance at the moment.
+not_redeemed = No points have been redeemed.
+
+## The points account: hand-over and end
+
+to_agent = I am connecting you to our team. Please stay on the line.
+agents_closed = Our team is not here at this hour. You can go on by yourself.
+agents_busy = All our agents are on the phone right now. You can go on by yourself.
+invalid_choice = This key has no meaning here.
+asked_again = I have not received a key. Once more:
+loyalty_goodbye = Thank you for your call. Goodbye.
+service_unavailable = I am sorry. This is not possible at the moment. Please try again a little later.
 
 ## What the agent reads on the console
 

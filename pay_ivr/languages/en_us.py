@@ -43,6 +43,13 @@ def money(amount_minor: int, currency: str) -> str:
     return " and ".join(words)
 
 
+def date(year: int, month: int, day: int) -> str:
+    """`May third, twenty twenty-six`."""
+    name = numbers.month_name(LOCALE, year, month, day)
+    said_day = numbers.spell(LOCALE, day, "spellout-ordinal")
+    return f"{name} {said_day}, {numbers.spell(LOCALE, year, 'spellout-numbering-year')}"
+
+
 LANGUAGE = Language(
     tag="en-US",
     name="English",
@@ -50,4 +57,7 @@ LANGUAGE = Language(
     money=money,
     code=lambda code: numbers.spell_code(LOCALE, code, LETTERS),
     ending=lambda code: numbers.spell_ending(LOCALE, code, LETTERS),
+    date=date,
+    key=lambda digit: numbers.key_name(LOCALE, digit),
+    birth_order="mdy",
 )

@@ -1,5 +1,5 @@
 ### Español (España). Todo lo que oye quien llama y lo que se lee en el puesto.
-### MONEY, CARDINAL, CODE y ENDING convierten valores en palabras; ninguna frase muestra cifras.
+### MONEY, CARDINAL, CODE, ENDING, DATE y KEY convierten valores en palabras; ninguna frase muestra cifras.
 
 ## Una llamada con agente
 
@@ -63,6 +63,101 @@ code_unknown = No conozco este código. Por favor, compruébelo y márquelo de n
 code_confirm = Va a pagar { MONEY($amount_minor, $currency) }, con una referencia que termina en { ENDING($reference) }. Si es correcto, pulse uno. Si no, pulse dos.
 no_input_goodbye = No he recibido ninguna tecla. No se ha cobrado nada. Vuelva a llamar cuando lo desee. Adiós.
 too_many_attempts_goodbye = Lo siento, no ha sido posible. No se ha cobrado nada. Póngase en contacto con nosotros y le ayudaremos. Adiós.
+
+## La cuenta de puntos: identificarse
+
+part_points = { $points ->
+    [one] { CARDINAL($points) } punto
+    [many] { CARDINAL($points) } de puntos
+   *[other] { CARDINAL($points) } puntos
+}
+portal_welcome = Le damos la bienvenida a { $tenant }.
+language_offer = Para español, pulse { KEY($digit) }.
+identify_menu = Para identificarse con su número de cliente o de tarjeta, pulse uno. Para identificarse con su código postal y su fecha de nacimiento, pulse dos.
+ask_number = Por favor, marque su número de cliente o el número de su tarjeta de puntos. Después, pulse almohadilla.
+ask_postcode = Por favor, marque su código postal.
+ask_birthdate = Por favor, marque su fecha de nacimiento: dos cifras para el día, dos para el mes y cuatro para el año.
+ask_house_number = Por favor, marque también el número de su casa, solo las cifras. Después, pulse almohadilla.
+login_failed = Estos datos no coinciden. Por favor, inténtelo de nuevo.
+
+ask_pin = Por favor, marque su número secreto. Nadie puede oír sus teclas. Después, pulse almohadilla.
+ask_pin_old = Primero, marque su número secreto actual. Después, pulse almohadilla.
+ask_pin_new = Por favor, marque un nuevo número secreto. Después, pulse almohadilla.
+ask_pin_again = Por favor, marque otra vez el nuevo número secreto.
+ask_pin_code = Por favor, marque el código que le hemos enviado.
+pin_mismatch = Los dos números nuevos no son iguales. Empezamos otra vez con el nuevo.
+pin_easy = Este número secreto es demasiado fácil de adivinar. Por favor, elija otro.
+pin_too_short = Faltan cifras. Por favor, márquelo de nuevo.
+pin_no_input = Todavía no he recibido ninguna tecla. Tómese su tiempo.
+pin_changed = Muchas gracias. Su nuevo número secreto ya es válido.
+pin_not_changed = Su número secreto no ha cambiado.
+pin_locked = Para su protección, este acceso está ahora bloqueado. Nuestro equipo le ayudará con mucho gusto.
+pin_time_up = El tiempo para marcar ha terminado.
+
+## La cuenta de puntos: el menú
+
+menu_balance = Para oír su saldo, pulse { KEY($digit) }.
+menu_redeem = Para canjear puntos, pulse { KEY($digit) }.
+menu_change_pin = Para cambiar su número secreto, pulse { KEY($digit) }.
+menu_lock_card = Para bloquear su tarjeta, pulse { KEY($digit) }.
+menu_movements = Para oír sus últimos movimientos, pulse { KEY($digit) }.
+menu_language = Para cambiar de idioma, pulse { KEY($digit) }.
+menu_agent = Para hablar con nosotros, pulse { KEY($digit) }.
+menu_repeat = Para oírlo otra vez, pulse { KEY($digit) }.
+menu_goodbye = Para terminar la llamada, pulse { KEY($digit) }.
+menu_slower = Para oírlo más despacio, pulse { KEY($digit) }.
+
+## La cuenta de puntos: saldo y movimientos
+
+balance = Su saldo: { part_points }.
+balance_expiring = { $points ->
+    [one] De ellos, { part_points } caduca el { DATE($year, $month, $day) }.
+   *[other] De ellos, { part_points } caducan el { DATE($year, $month, $day) }.
+}
+no_movements = Todavía no hay movimientos en su cuenta.
+movement_earned = El { DATE($year, $month, $day) }: { part_points } por una compra.
+movement_redeemed = El { DATE($year, $month, $day) }: canje de { part_points }.
+movement_expired = El { DATE($year, $month, $day) }: caducidad de { part_points }.
+movement_reversed = El { DATE($year, $month, $day) }: anulación de { part_points }.
+movement_other = El { DATE($year, $month, $day) }: otro movimiento de { part_points }.
+
+## La cuenta de puntos: bloquear la tarjeta
+
+lock_confirm = Va a bloquear su tarjeta. Con una tarjeta bloqueada nadie puede canjear puntos. Solo nuestro equipo puede desbloquearla.
+card_locked = Su tarjeta ya está bloqueada. Sus puntos están a salvo.
+card_already_locked = Su tarjeta ya estaba bloqueada. Sus puntos están a salvo.
+confirm_or_back = Para confirmar, pulse uno. Para volver, pulse dos.
+
+## La cuenta de puntos: canjear puntos
+
+redeem_intro = { $points ->
+    [one] Puede canjear { part_points }.
+   *[other] Puede canjear hasta { part_points }.
+}
+reward_voucher = Para el vale: { $reward }, por { part_points }, pulse { KEY($digit) }.
+reward_donation = Para la donación: { $reward }, por { part_points }, pulse { KEY($digit) }.
+redeem_confirm = Ha elegido: { $reward }. Cuesta { part_points }.
+redeemed_donation = Muchas gracias. Su donación: { $reward }, por { part_points }. El número de su recibo es: { CODE($receipt) }. Se lo repito: { CODE($receipt) }.
+redeemed_voucher = Muchas gracias. Su vale: { $reward }, por { part_points }.
+voucher_code = El código de su vale es: { CODE($code) }. Se lo repito: { CODE($code) }.
+voucher_sent = También le enviaremos el código de su vale.
+redeem_insufficient = Lo siento, no tiene puntos suficientes. Su saldo: { part_points }.
+redeem_limit = Lo siento, hoy no puede canjear más. Por favor, inténtelo de nuevo mañana.
+redeem_out_of_stock = Lo siento, este premio está agotado en este momento. No se ha descontado ningún punto.
+redeem_later = Esto tarda un poco más de lo normal. Sus puntos están reservados. Recibirá su premio en cuanto todo esté resuelto.
+redeem_card_locked = Lo siento, con una tarjeta bloqueada no puede canjear puntos. Nuestro equipo le ayudará con mucho gusto.
+nothing_to_redeem = En este momento no hay ningún premio para su saldo.
+not_redeemed = No se ha canjeado ningún punto.
+
+## La cuenta de puntos: pasar la llamada y terminar
+
+to_agent = Le paso con nuestro equipo. Por favor, no cuelgue.
+agents_closed = Nuestro equipo no atiende a esta hora. Puede continuar sin ayuda.
+agents_busy = Todos nuestros agentes están ocupados en este momento. Puede continuar sin ayuda.
+invalid_choice = Esta tecla no tiene función aquí.
+asked_again = No he recibido ninguna tecla. Se lo repito:
+loyalty_goodbye = Gracias por su llamada. Adiós.
+service_unavailable = Lo siento. Ahora mismo no es posible. Por favor, inténtelo un poco más tarde.
 
 ## Lo que se lee en el puesto
 

@@ -53,6 +53,12 @@ def money(amount_minor: int, currency: str) -> str:
     return " con ".join(words)
 
 
+def date(year: int, month: int, day: int) -> str:
+    """`tres de mayo de dos mil veintiséis`; in Spain the first is `uno`."""
+    name = numbers.month_name(LOCALE, year, month, day)
+    return f"{numbers.spell(LOCALE, day)} de {name} de {numbers.spell(LOCALE, year)}"
+
+
 LANGUAGE = Language(
     tag="es-ES",
     name="Español",
@@ -60,4 +66,7 @@ LANGUAGE = Language(
     money=money,
     code=lambda code: numbers.spell_code(LOCALE, code, LETTERS),
     ending=lambda code: numbers.spell_ending(LOCALE, code, LETTERS),
+    date=date,
+    key=lambda digit: numbers.key_name(LOCALE, digit),
+    birth_order="dmy",
 )

@@ -1,5 +1,5 @@
 ### Français (France). Tout ce que l'appelant entend et ce qui se lit au poste.
-### MONEY, CARDINAL, CODE et ENDING changent les valeurs en mots ; aucune phrase ne montre de chiffres.
+### MONEY, CARDINAL, CODE, ENDING, DATE et KEY changent les valeurs en mots ; aucune phrase ne montre de chiffres.
 
 ## Un appel avec un conseiller
 
@@ -63,6 +63,101 @@ code_unknown = Je ne connais pas ce code. Vérifiez-le et tapez-le à nouveau, s
 code_confirm = Vous allez payer { MONEY($amount_minor, $currency) }. La référence se termine par { ENDING($reference) }. Si c'est correct, appuyez sur un. Sinon, appuyez sur deux.
 no_input_goodbye = Je n'ai reçu aucune touche. Rien n'a été débité. Rappelez quand vous le souhaitez. Au revoir.
 too_many_attempts_goodbye = Nous sommes désolés, cela n'a pas fonctionné. Rien n'a été débité. Contactez-nous, nous vous aiderons. Au revoir.
+
+## Le compte de points : s'identifier
+
+part_points = { $points ->
+    [one] { CARDINAL($points) } point
+    [many] { CARDINAL($points) } de points
+   *[other] { CARDINAL($points) } points
+}
+portal_welcome = Bienvenue chez { $tenant }.
+language_offer = Pour le français, appuyez sur { KEY($digit) }.
+identify_menu = Pour vous identifier avec votre numéro de client ou de carte, appuyez sur un. Pour vous identifier avec votre code postal et votre date de naissance, appuyez sur deux.
+ask_number = Tapez votre numéro de client ou le numéro de votre carte de fidélité. Ensuite, appuyez sur dièse.
+ask_postcode = Tapez votre code postal, s'il vous plaît.
+ask_birthdate = Tapez votre date de naissance : deux chiffres pour le jour, deux pour le mois, quatre pour l'année.
+ask_house_number = Tapez aussi le numéro de votre rue, seulement les chiffres. Ensuite, appuyez sur dièse.
+login_failed = Ces informations ne correspondent pas. Essayez à nouveau, s'il vous plaît.
+
+ask_pin = Tapez votre code secret. Personne ne peut entendre vos touches. Ensuite, appuyez sur dièse.
+ask_pin_old = Tapez d'abord votre code secret actuel. Ensuite, appuyez sur dièse.
+ask_pin_new = Tapez un nouveau code secret. Ensuite, appuyez sur dièse.
+ask_pin_again = Tapez encore une fois le nouveau code secret.
+ask_pin_code = Tapez le code que nous vous avons envoyé.
+pin_mismatch = Les deux nouveaux codes sont différents. Reprenons avec le nouveau.
+pin_easy = Ce code secret est trop facile à deviner. Choisissez-en un autre, s'il vous plaît.
+pin_too_short = Il manque des chiffres. Tapez-le à nouveau, s'il vous plaît.
+pin_no_input = Je n'ai pas encore reçu de touche. Prenez votre temps.
+pin_changed = Merci. Votre nouveau code secret est valable dès maintenant.
+pin_not_changed = Votre code secret n'a pas été changé.
+pin_locked = Pour votre protection, cet accès est maintenant bloqué. Notre équipe vous aidera volontiers.
+pin_time_up = Le temps prévu pour cette saisie est écoulé.
+
+## Le compte de points : le menu
+
+menu_balance = Pour entendre votre solde, appuyez sur { KEY($digit) }.
+menu_redeem = Pour utiliser vos points, appuyez sur { KEY($digit) }.
+menu_change_pin = Pour changer votre code secret, appuyez sur { KEY($digit) }.
+menu_lock_card = Pour bloquer votre carte de fidélité, appuyez sur { KEY($digit) }.
+menu_movements = Pour entendre vos dernières opérations, appuyez sur { KEY($digit) }.
+menu_language = Pour changer de langue, appuyez sur { KEY($digit) }.
+menu_agent = Pour nous parler, appuyez sur { KEY($digit) }.
+menu_repeat = Pour réécouter, appuyez sur { KEY($digit) }.
+menu_goodbye = Pour terminer l'appel, appuyez sur { KEY($digit) }.
+menu_slower = Pour réécouter plus lentement, appuyez sur { KEY($digit) }.
+
+## Le compte de points : solde et opérations
+
+balance = Votre solde : { part_points }.
+balance_expiring = { $points ->
+    [one] Parmi eux, { part_points } expire le { DATE($year, $month, $day) }.
+   *[other] Parmi eux, { part_points } expirent le { DATE($year, $month, $day) }.
+}
+no_movements = Il n'y a pas encore d'opération sur votre compte.
+movement_earned = Le { DATE($year, $month, $day) } : vous avez gagné { part_points }.
+movement_redeemed = Le { DATE($year, $month, $day) } : vous avez utilisé { part_points }.
+movement_expired = Le { DATE($year, $month, $day) } : vous avez perdu { part_points }, arrivés à expiration.
+movement_reversed = Le { DATE($year, $month, $day) } : annulation de { part_points }.
+movement_other = Le { DATE($year, $month, $day) } : une autre opération de { part_points }.
+
+## Le compte de points : bloquer la carte
+
+lock_confirm = Vous allez bloquer votre carte de fidélité. Avec une carte bloquée, personne ne peut utiliser vos points. Seule notre équipe peut la débloquer.
+card_locked = Votre carte de fidélité est maintenant bloquée. Vos points sont conservés.
+card_already_locked = Votre carte de fidélité était déjà bloquée. Vos points sont conservés.
+confirm_or_back = Pour confirmer, appuyez sur un. Pour revenir en arrière, appuyez sur deux.
+
+## Le compte de points : utiliser les points
+
+redeem_intro = { $points ->
+    [one] Vous pouvez utiliser { part_points }.
+   *[other] Vous pouvez utiliser jusqu'à { part_points }.
+}
+reward_voucher = Pour le bon : { $reward }, pour { part_points }, appuyez sur { KEY($digit) }.
+reward_donation = Pour le don : { $reward }, pour { part_points }, appuyez sur { KEY($digit) }.
+redeem_confirm = Vous avez choisi : { $reward }. Cela coûte { part_points }.
+redeemed_donation = Merci. Votre don : { $reward }, pour { part_points }. Votre numéro de reçu est : { CODE($receipt) }. Je répète : { CODE($receipt) }.
+redeemed_voucher = Merci. Votre bon : { $reward }, pour { part_points }.
+voucher_code = Le code de votre bon est : { CODE($code) }. Je répète : { CODE($code) }.
+voucher_sent = Nous vous enverrons aussi le code de votre bon.
+redeem_insufficient = Nous sommes désolés, vous n'avez pas assez de points. Votre solde : { part_points }.
+redeem_limit = Nous sommes désolés, vous ne pouvez pas en utiliser davantage aujourd'hui. Essayez à nouveau demain.
+redeem_out_of_stock = Nous sommes désolés, ce cadeau n'est pas disponible pour le moment. Aucun point n'a été retiré.
+redeem_later = Cela prend un peu plus de temps que prévu. Vos points sont réservés. Vous recevrez votre cadeau dès que tout sera réglé.
+redeem_card_locked = Nous sommes désolés, une carte bloquée ne permet pas d'utiliser des points. Notre équipe vous aidera volontiers.
+nothing_to_redeem = Il n'y a pas de cadeau pour votre solde en ce moment.
+not_redeemed = Aucun point n'a été utilisé.
+
+## Le compte de points : transfert et fin
+
+to_agent = Je vous mets en relation avec notre équipe. Restez en ligne, s'il vous plaît.
+agents_closed = Notre équipe n'est pas joignable à cette heure. Vous pouvez continuer sans aide.
+agents_busy = Tous nos conseillers sont en ligne. Vous pouvez continuer sans aide.
+invalid_choice = Cette touche n'a pas de fonction ici.
+asked_again = Je n'ai pas reçu de touche. Je répète :
+loyalty_goodbye = Merci de votre appel. Au revoir.
+service_unavailable = Nous sommes désolés. Ce n'est pas possible pour le moment. Essayez un peu plus tard, s'il vous plaît.
 
 ## Ce qui se lit au poste
 

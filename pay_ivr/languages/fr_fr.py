@@ -50,6 +50,13 @@ def _of(whole: int, name: str) -> str:
     return "d'" if name[0] in "aeéiou" else "de "
 
 
+def date(year: int, month: int, day: int) -> str:
+    """`premier mai deux mille vingt-six`; every other day is a plain number, and so is the year."""
+    name = numbers.month_name(LOCALE, year, month, day)
+    said_day = "premier" if day == 1 else numbers.spell(LOCALE, day)
+    return f"{said_day} {name} {numbers.spell(LOCALE, year)}"
+
+
 LANGUAGE = Language(
     tag="fr-FR",
     name="Français",
@@ -57,4 +64,7 @@ LANGUAGE = Language(
     money=money,
     code=lambda code: numbers.spell_code(LOCALE, code, LETTERS),
     ending=lambda code: numbers.spell_ending(LOCALE, code, LETTERS),
+    date=date,
+    key=lambda digit: numbers.key_name(LOCALE, digit),
+    birth_order="dmy",
 )

@@ -13,6 +13,7 @@ from fluent.syntax.visitor import Visitor
 from pay_ivr.catalogue import (
     DESK,
     LABEL_PREFIXES,
+    PART,
     VALUES,
     Catalogue,
     Key,
@@ -33,6 +34,13 @@ SAMPLES: dict[str, tuple[str | int, ...]] = {
     "seconds": (1, 2, 21, 60),
     "receipt": ("48213007", "R-1042"),
     "reference": ("BK-2026-0012345", "é", "7"),
+    "digit": (0, 1, 9),
+    "points": (0, 1, 2, 21, 101, 1234, 1_000_000, 2_000_000),
+    "year": (1987, 2026),
+    "month": (1, 8),
+    "day": (1, 31),
+    "reward": ("Wald & Wiese", "Una sesión de cine"),
+    "code": ("K7P-4QX-9A", "48213007"),
 }
 """Values a sentence may meet."""
 
@@ -47,10 +55,14 @@ def samples(key: Key) -> Iterator[dict[str, str | int]]:
 
 
 class _Variables(Visitor):
-    """Collects the `$variables` below a syntax node."""
+    """Collects the `$variables` below a syntax node, also those of the parts it is put together from."""
 
-    def __init__(self) -> None:
+    def __init__(self, parts: dict[str, ast.Message]) -> None:
+        self.parts = parts
         self.names: set[str] = set()
+
+    def visit_MessageReference(self, node: ast.MessageReference) -> None:  # noqa: N802 - the library's name
+        self.visit(self.parts[node.id.name])
 
     def visit_VariableReference(self, node: ast.VariableReference) -> None:  # noqa: N802 - the library's name
         self.names.add(node.id.name)
@@ -58,12 +70,16 @@ class _Variables(Visitor):
 
 def variables(tag: str) -> dict[str, set[str]]:
     """Per key, the variables its message uses, read from the syntax tree."""
+    messages = {
+        entry.id.name: entry
+        for entry in FluentResource(sentences(tag)).body
+        if isinstance(entry, ast.Message)
+    }
     found = {}
-    for entry in FluentResource(sentences(tag)).body:
-        if isinstance(entry, ast.Message):
-            collector = _Variables()
-            collector.visit(entry)
-            found[entry.id.name] = collector.names
+    for name, entry in messages.items():
+        collector = _Variables({name: part for name, part in messages.items() if name.startswith(PART)})
+        collector.visit(entry)
+        found[name] = collector.names
     return found
 
 
@@ -80,7 +96,7 @@ def test_the_four_first_languages_are_there():
 @tongue
 def test_every_language_has_the_same_keys(language: Language):
     """The spoken keys are exactly the table's; the console labels are those of every other language."""
-    spoken = {key for key in message_keys(language.tag) if not key.startswith(DESK)}
+    spoken = {key for key in message_keys(language.tag) if not key.startswith((DESK, PART))}
     labels = {key for key in message_keys(language.tag) if key.startswith(DESK)}
     others = [{key for key in message_keys(tag) if key.startswith(DESK)} for tag in languages()]
     assert {key.value for key in Key} == spoken

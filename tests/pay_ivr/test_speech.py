@@ -34,6 +34,13 @@ SAID = {
     "seconds": 60,
     "receipt": "48213007",
     "reference": "BK-2026-0012345",
+    "digit": 4,
+    "points": 1234,
+    "year": 2026,
+    "month": 12,
+    "day": 31,
+    "reward": "Cinema",
+    "code": "K7P-4QX-9A",
 }
 
 
