@@ -15,7 +15,20 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Integer, MetaData, String, Table, Text, delete, event, func, insert, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -38,6 +51,7 @@ __all__ = [
     "holds_pan",
     "masked",
     "open_database",
+    "put",
     "stamp",
 ]
 
@@ -98,10 +112,18 @@ async def create_tables(engine: AsyncEngine, *metadata: MetaData) -> None:
             await conn.run_sync(each.create_all)
 
 
+def put(conn: Connection, *entries: Entry) -> None:
+    """Puts entries into the outbox, in their order, inside the caller's transaction."""
+    conn.execute(insert(OUTBOX), [{"key": secrets.token_hex(16), "body": _body(one)} for one in entries])
+
+
 async def add(conn: AsyncConnection, entry: Entry) -> None:
-    """Puts one entry into the outbox, inside the caller's transaction."""
-    body = json.dumps(entry.as_json(), separators=(",", ":"), ensure_ascii=False)
-    await conn.execute(insert(OUTBOX).values(key=secrets.token_hex(16), body=body))
+    """`put` for an owner with an event loop."""
+    await conn.run_sync(put, entry)
+
+
+def _body(entry: Entry) -> str:
+    return json.dumps(entry.as_json(), separators=(",", ":"), ensure_ascii=False)
 
 
 class OutboxDoor:
