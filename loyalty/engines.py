@@ -92,7 +92,8 @@ def _private_file(url: URL) -> None:
 
 
 def _sqlite_writer(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-    _set_up(connection, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+    # secure_delete: what is deleted is overwritten, so that an erased member's key is gone from the file
+    _set_up(connection, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
 
 
 def _sqlite_reader(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

@@ -51,6 +51,15 @@ class CardState(StrEnum):
     """Its number opens nothing any more."""
 
 
+class Role(StrEnum):
+    """For what personal data are asked."""
+
+    SERVICE = "service"
+    """Calls, web, the tenant's systems: a closed member does not exist for them."""
+    LEGAL = "legal"
+    """Access, erasure, a court: closed members as well (GDPR articles 15, 17, 18)."""
+
+
 class Reason(StrEnum):
     """Why something was done with a member or a card; a closed list, because the log tells it."""
 
@@ -65,7 +74,7 @@ class Reason(StrEnum):
     ASKED = "asked"
     """The member wanted it."""
     MOVED = "moved"
-    """The person's data have changed."""
+    """To another address, to another name."""
     CORRECTED = "corrected"
     """They had been wrong."""
 
@@ -135,7 +144,7 @@ def normalised(person: Person, digits_min: int = 1, digits_max: int = NUMBER_DIG
     told = {name: _trimmed(name, getattr(person, name)) for name in FIELDS if name != "born"}
     told["number"] = re.sub(r"[ \-]", "", told["number"])
     told["phone"] = re.sub(r"[ \-/()]", "", told["phone"])
-    person = replace(person, **told)
+    person = Person(**told, born=person.born)
     _check(person, digits_min, digits_max)
     return person
 
@@ -193,7 +202,7 @@ def _check(person: Person, digits_min: int, digits_max: int) -> None:
         raise PersonError("number", f"takes {digits_min} to {digits_max} digits")
     if not person.family_name:
         raise PersonError("family_name", "is missing")
-    if not isinstance(person.born, date) or person.born < BORN_MIN:
+    if person.born < BORN_MIN:
         raise PersonError("born", "a date since 1900 is needed")
     if person.email and not _EMAIL.fullmatch(person.email):
         raise PersonError("email", "is no address")

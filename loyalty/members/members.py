@@ -1,0 +1,314 @@
+"""Members as flows, the desk, the API and the command line use them: short database transactions, one each.
+
+Every change writes its audit entry in its own database transaction, ids and closed words only. A claim costs
+the same for a member as for nobody: two keyed hashes, one database transaction with the same statements.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Protocol, TypeVar
+
+from audit.outbox import Entry, stamp
+from loyalty.database import Database
+from loyalty.errors import LoyaltyError
+from loyalty.keys import Keys, Purpose
+from loyalty.members.person import (
+    Ambiguous,
+    CardState,
+    Claim,
+    Member,
+    Person,
+    Reason,
+    Role,
+    Status,
+    keyed_digits,
+    plain_postcode,
+)
+from loyalty.members.register import (
+    Change,
+    Newcomer,
+    Register,
+    birth_index,
+    number_index,
+)
+from loyalty.members.sealing import derived_id
+from loyalty.programme import Programme
+from loyalty.tenancy import TenantConn
+
+T = TypeVar("T")
+Clock = Callable[[], datetime]
+
+
+class Pins(Protocol):
+    """What the vault is asked about members' PINs; `vault.Door` is one."""
+
+    async def forget_pin(self, tenant: str, member_id: str) -> None:
+        """Nothing is stored of the member's PIN any more."""
+
+
+@dataclass(frozen=True, repr=False)
+class NewCard:
+    """A card that replaces another."""
+
+    member: Member
+    number: str
+    """To be printed; it is stored sealed."""
+
+
+def utc() -> datetime:
+    """This moment."""
+    return datetime.now(UTC)
+
+
+class Members:
+    """Every tenant's members. All methods may raise LoyaltyError; `no_programme` for a tenant without one."""
+
+    def __init__(
+        self, database: Database, keys: Keys, programmes: Mapping[str, Programme], clock: Clock = utc
+    ) -> None:
+        self.database = database
+        self.keys = keys
+        self.programmes = programmes
+        self.clock = clock
+
+    # Who is calling
+
+    async def claim_by_number(self, tenant: str, number: str) -> Claim:
+        """Whom a customer or card number belongs to; nobody's number gets a decoy."""
+        digits = keyed_digits(number)
+        index = number_index(self.keys, tenant, digits)
+        decoy = self._decoy(tenant, "number", digits)
+        found = await self.read(tenant, lambda register: register.by_number(index))
+        return _claim(found, decoy)
+
+    async def claim_by_birth(
+        self, tenant: str, postcode: str, born: date, house_number: str = ""
+    ) -> Claim | Ambiguous:
+        """Whom postcode and date of birth belong to, with the house number when several fit.
+
+        Nobody's facts get a decoy, and so do facts that still fit several: an agent has to help.
+        """
+        place, house = plain_postcode(postcode), keyed_digits(house_number)
+        index = birth_index(self.keys, tenant, place, born.isoformat(), house)
+        decoy = self._decoy(tenant, "birth", place, born.isoformat(), house)
+        found = await self.read(tenant, lambda register: register.by_birth(index, with_house=bool(house)))
+        if len(found) > 1 and not house:
+            return Ambiguous()
+        return _claim(found, decoy)
+
+    def _decoy(self, tenant: str, *facts: str) -> str:
+        return derived_id(self.keys, tenant, Purpose.DECOY, "mem", *facts)
+
+    # Who they are
+
+    async def get(self, tenant: str, member_id: str, *, role: Role = Role.SERVICE) -> Member:
+        """The member with account and card of now; LoyaltyError("member_unknown")."""
+        return await self.read(tenant, lambda register: register.member(member_id, role))
+
+    async def person(self, tenant: str, member_id: str, *, role: Role = Role.SERVICE) -> Person:
+        """The personal data; LoyaltyError("member_unknown"), also for a closed member and SERVICE."""
+        return await self.read(tenant, lambda register: register.person(member_id, role))
+
+    async def changes(self, tenant: str, member_id: str) -> tuple[Change, ...]:
+        """What was changed of the personal data, with before and after, oldest first."""
+        return await self.read(tenant, lambda register: register.changes(member_id))
+
+    # Coming and going
+
+    async def enrol(
+        self, tenant: str, person: Person, *, by: str, card_number: str = "", key: str = ""
+    ) -> Member:
+        """A new member with account and card; the same one when the same `key` asks again.
+
+        LoyaltyError: `person_invalid`, `number_taken`, `key_reused`, `numbers_used_up`.
+        """
+        newcomer = Newcomer(person, card_number, key)
+
+        def work(register: Register) -> Member:
+            if (known := register.replayed(newcomer)) is not None:
+                return known
+            (member,) = register.enrol([newcomer], self.now())
+            self.note(register, "member.profile.enrolled", member.member_id, by)
+            return member
+
+        return await self.write(tenant, work)
+
+    async def change(
+        self,
+        tenant: str,
+        member_id: str,
+        changes: Mapping[str, object],
+        *,
+        by: str,
+        reason: Reason | str = Reason.CORRECTED,
+    ) -> Member:
+        """Other personal data: field name to value; the number is for life. Before and after are kept."""
+        why = reason_of(reason)
+
+        def work(register: Register) -> Member:
+            register.member(member_id)
+            names = register.change(member_id, changes, self.now(), by, why)
+            if names:
+                data = {"fields": ",".join(names), "reason": why.value}
+                self.note(register, "member.profile.changed", member_id, by, data=data)
+            return register.member(member_id)
+
+        return await self.write(tenant, work)
+
+    async def lock(
+        self, tenant: str, member_id: str, *, by: str, reason: Reason | str, call_id: str = ""
+    ) -> Member:
+        """Nothing is redeemed by this member any more; asking and earning go on."""
+        return await self._status(tenant, member_id, Status.LOCKED, by, reason, call_id)
+
+    async def unlock(
+        self, tenant: str, member_id: str, *, by: str, reason: Reason | str, call_id: str = ""
+    ) -> Member:
+        """Everything is allowed again."""
+        return await self._status(tenant, member_id, Status.ACTIVE, by, reason, call_id)
+
+    async def close_member(
+        self, tenant: str, member_id: str, *, by: str, reason: Reason | str = Reason.ASKED
+    ) -> None:
+        """Out of the programme: found by no search from now on, kept sealed until he is erased."""
+        await self._status(tenant, member_id, Status.CLOSED, by, reason, "")
+
+    async def _status(
+        self, tenant: str, member_id: str, status: Status, by: str, reason: Reason | str, call_id: str
+    ) -> Member:
+        why = reason_of(reason)
+
+        def work(register: Register) -> Member:
+            member = register.member(member_id)
+            if member.status is not status:
+                register.set_status(member, status, self.now())
+                data = {"reason": why.value}
+                self.note(register, _OF_STATUS[status], member_id, by, call_id=call_id, data=data)
+            return register.member(member_id, Role.LEGAL)
+
+        return await self.write(tenant, work)
+
+    # Cards
+
+    async def lock_card(
+        self, tenant: str, member_id: str, *, by: str, reason: Reason | str, call_id: str = ""
+    ) -> Member:
+        """The card of now redeems nothing any more; quiet when it is locked already."""
+        return await self._card(tenant, member_id, CardState.LOCKED, by, reason, call_id)
+
+    async def unlock_card(
+        self, tenant: str, member_id: str, *, by: str, reason: Reason | str, call_id: str = ""
+    ) -> Member:
+        """The card of now redeems again; whoever asks has identified the member better than by his PIN."""
+        return await self._card(tenant, member_id, CardState.ACTIVE, by, reason, call_id)
+
+    async def replace_card(
+        self,
+        tenant: str,
+        member_id: str,
+        *,
+        by: str,
+        reason: Reason | str,
+        number: str = "",
+        call_id: str = "",
+    ) -> NewCard:
+        """A new card, active, with that number or a random one; the old one opens nothing any more."""
+        why = reason_of(reason)
+
+        def work(register: Register) -> NewCard:
+            new_number = register.replace_card(register.member(member_id), number, why, self.now())
+            member = register.member(member_id)
+            data = {"card": member.card_id, "reason": why.value}
+            self.note(register, "card.member.replaced", member_id, by, call_id=call_id, data=data)
+            return NewCard(member, new_number)
+
+        return await self.write(tenant, work)
+
+    async def _card(
+        self, tenant: str, member_id: str, state: CardState, by: str, reason: Reason | str, call_id: str
+    ) -> Member:
+        why = reason_of(reason)
+
+        def work(register: Register) -> Member:
+            member = register.member(member_id)
+            if member.card_state is not state:
+                register.set_card(member, state, why, self.now())
+                data = {"card": member.card_id, "reason": why.value}
+                self.note(register, _OF_CARD[state], member_id, by, call_id=call_id, data=data)
+            return register.member(member_id)
+
+        return await self.write(tenant, work)
+
+    # For others who keep something personal of a member
+
+    def seal(self, conn: TenantConn, member_id: str, name: str, octets: bytes) -> bytes:
+        """The octets under the member's own key, in the caller's database transaction.
+
+        `name` says which row it is, e.g. a delivery's id; unreadable for ever once the member is erased.
+        """
+        return self.register(conn).seal(member_id, name, octets)
+
+    def open(self, conn: TenantConn, member_id: str, name: str, octets: bytes) -> bytes:
+        """What `seal` has sealed; LoyaltyError("member_unknown") once the member is erased."""
+        return self.register(conn).open(member_id, name, octets)
+
+    # Our own tools
+
+    def register(self, conn: TenantConn) -> Register:
+        """The register in a database transaction; LoyaltyError("no_programme")."""
+        programme = self.programmes.get(conn.tenant)
+        if programme is None:
+            raise LoyaltyError("no_programme", "This tenant has no loyalty programme.")
+        return Register(conn, self.keys, programme)
+
+    async def read(self, tenant: str, work: Callable[[Register], T]) -> T:
+        """What `work` reads of the register."""
+        return await self.database.read(tenant, lambda conn: work(self.register(conn)))
+
+    async def write(self, tenant: str, work: Callable[[Register], T]) -> T:
+        """What `work` does with the register, committed."""
+        return await self.database.write(tenant, lambda conn: work(self.register(conn)))
+
+    def now(self) -> str:
+        """The moment, as the database keeps it."""
+        return stamp(self.clock())
+
+    def note(
+        self,
+        register: Register,
+        name: str,
+        member_id: str,
+        by: str,
+        *,
+        call_id: str = "",
+        data: Mapping[str, int | str] | None = None,
+    ) -> None:
+        """An audit entry in the database transaction of `register`."""
+        entry = Entry(name, self.now(), by, member_id, register.tenant, call_id=call_id, data=data or {})
+        register.conn.audit(entry)
+
+
+_OF_STATUS: Mapping[Status, str] = {
+    Status.ACTIVE: "member.profile.unlocked",
+    Status.LOCKED: "member.profile.locked",
+    Status.CLOSED: "member.profile.closed",
+}
+_OF_CARD: Mapping[CardState, str] = {
+    CardState.ACTIVE: "card.member.unlocked",
+    CardState.LOCKED: "card.member.locked",
+}
+
+
+def reason_of(word: Reason | str) -> Reason:
+    """The reason of that word; LoyaltyError("reason_unknown") for any other."""
+    try:
+        return Reason(word)
+    except ValueError:
+        raise LoyaltyError("reason_unknown", "Give a reason of the list.") from None
+
+
+def _claim(found: Sequence[str], decoy: str) -> Claim:
+    if len(found) == 1:
+        return Claim(found[0], known=True)
+    return Claim(decoy, known=False)

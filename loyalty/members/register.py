@@ -1,0 +1,467 @@
+"""The register of one tenant's members within one database transaction: every statement about a person.
+
+Pure database work: it gets a transaction, the keys, the programme and the moment, and knows neither clock
+nor network. `Members` gives it its transactions. Every statement names the tenant.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, insert, select, update
+
+from loyalty.errors import LoyaltyError
+from loyalty.keys import Keys, Purpose, Secret
+from loyalty.members.person import (
+    FIELDS,
+    CardState,
+    Member,
+    Person,
+    Reason,
+    Role,
+    Status,
+    changed,
+    keyed_digits,
+    normalised,
+    person_from_octets,
+    person_json,
+    person_octets,
+    plain_postcode,
+)
+from loyalty.members.sealing import blind_index, derived_id, new_data_key, opened, sealed, unwrapped, wrapped
+from loyalty.programme import Programme
+from loyalty.tables import ACCOUNT, CARD, DATA_KEY, MEMBER, MEMBER_ACCOUNT, MEMBER_CHANGE
+from loyalty.tenancy import TenantConn
+from pay_ivr.ids import new_id
+
+NUMBER_TRIES = 20
+"""Random numbers tried before we say that the programme's numbers are used up: with nine of ten taken, one
+in eight would still fail after these."""
+LAST4 = 4
+
+
+@dataclass(frozen=True, repr=False)
+class Newcomer:
+    """Somebody to be enrolled."""
+
+    person: Person
+    card_number: str = ""
+    """Of a card that exists already; empty: one is made."""
+    key: str = ""
+    """Idempotency key: the same newcomer under the same key is the same member."""
+
+
+@dataclass(frozen=True, repr=False)
+class Change:
+    """One change of personal data: what it was and what it became."""
+
+    change_id: str
+    at: str
+    by: str
+    reason: str
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The indexes of a person."""
+
+    number: str
+    birth: str | None
+    house: str | None
+
+
+class Register:
+    """Members of one tenant, in one database transaction."""
+
+    def __init__(self, conn: TenantConn, keys: Keys, programme: Programme) -> None:
+        self.conn = conn
+        self.tenant = conn.tenant
+        self.programme = programme.programme
+        self._digits = programme.number_digits
+        self._keys = keys
+
+    # Finding
+
+    def by_number(self, index: str) -> tuple[str, ...]:
+        """Members with that customer number or that card; two statements, whatever they find."""
+        mine = (MEMBER.c.tenant == self.tenant, MEMBER.c.number_index == index)
+        card = (CARD.c.tenant == self.tenant, CARD.c.number_index == index)
+        live = CARD.c.state != CardState.REPLACED.value
+        found = self._ids(select(MEMBER.c.member_id).where(*mine))
+        carded = self._ids(select(CARD.c.member_id).where(*card, live))
+        return found or carded
+
+    def by_birth(self, index: str, *, with_house: bool) -> tuple[str, ...]:
+        """At most two members with that postcode and date of birth, or also that house number."""
+        column = MEMBER.c.house_index if with_house else MEMBER.c.birth_index
+        wanted = (MEMBER.c.tenant == self.tenant, column == index)
+        return self._ids(select(MEMBER.c.member_id).where(*wanted).order_by(MEMBER.c.member_id).limit(2))
+
+    def _ids(self, query: Select[Any]) -> tuple[str, ...]:
+        return tuple(self.conn.execute(query).scalars())
+
+    def member(self, member_id: str, role: Role = Role.SERVICE) -> Member:
+        """The member as the programme knows him; LoyaltyError("member_unknown")."""
+        row = self.conn.execute(_member(self.tenant, MEMBER.c.member_id == member_id)).one_or_none()
+        if row is None or (row.status == Status.CLOSED and role is Role.SERVICE):
+            raise unknown()
+        return _member_of(row, self.tenant)
+
+    def page(self, after: str, count: int) -> list[tuple[Member, Person, str]]:
+        """The next members that are not closed, by id: member, person, card number."""
+        query = (
+            _member(self.tenant, MEMBER.c.member_id > after)
+            .where(MEMBER.c.status != Status.CLOSED.value)
+            .join(
+                DATA_KEY, and_(DATA_KEY.c.tenant == self.tenant, DATA_KEY.c.member_id == MEMBER.c.member_id)
+            )
+            .add_columns(DATA_KEY.c.wrapped, MEMBER.c.sealed, CARD.c.sealed.label("card_sealed"))
+            .order_by(MEMBER.c.member_id)
+            .limit(count)
+        )
+        return [self._opened_row(row) for row in self.conn.execute(query)]
+
+    def _opened_row(self, row: Any) -> tuple[Member, Person, str]:
+        member = _member_of(row, self.tenant)
+        key = unwrapped(self._keys, self.tenant, member.member_id, row.wrapped)
+        person = person_from_octets(opened(key, self._bound(member.member_id, "person"), row.sealed))
+        card = opened(key, self._bound(member.member_id, member.card_id), row.card_sealed).decode()
+        return member, person, card
+
+    # Sealed data
+
+    def person(self, member_id: str, role: Role = Role.SERVICE) -> Person:
+        """The personal data; LoyaltyError("member_unknown")."""
+        wanted = (MEMBER.c.tenant == self.tenant, MEMBER.c.member_id == member_id)
+        row = self.conn.execute(select(MEMBER.c.sealed, MEMBER.c.status).where(*wanted)).one_or_none()
+        if row is None or (row.status == Status.CLOSED and role is Role.SERVICE):
+            raise unknown()
+        return person_from_octets(self.open(member_id, "person", row.sealed))
+
+    def seal(self, member_id: str, name: str, octets: bytes) -> bytes:
+        """The octets under the member's own key, for a row of that name: unreadable once he is erased."""
+        return sealed(self._data_key(member_id), self._bound(member_id, name), octets)
+
+    def open(self, member_id: str, name: str, octets: bytes) -> bytes:
+        """What `seal` has sealed under the same name; LoyaltyError("member_unknown") for an erased one."""
+        return opened(self._data_key(member_id), self._bound(member_id, name), octets)
+
+    def _data_key(self, member_id: str) -> Secret:
+        wanted = (DATA_KEY.c.tenant == self.tenant, DATA_KEY.c.member_id == member_id)
+        octets = self.conn.execute(select(DATA_KEY.c.wrapped).where(*wanted)).scalar_one_or_none()
+        if octets is None:
+            raise unknown()
+        return unwrapped(self._keys, self.tenant, member_id, octets)
+
+    def _bound(self, member_id: str, name: str) -> tuple[str, ...]:
+        return (self.tenant, self.programme, member_id, name)
+
+    # Enrolling
+
+    def enrol(self, newcomers: Sequence[Newcomer], at: str) -> list[Member]:
+        """New members with account and card, all of them or none, in their order.
+
+        LoyaltyError: `number_taken`, `numbers_used_up`. Replays by key are the caller's to sort out.
+        """
+        checked = [replace(one, person=normalised(one.person, *self._digits)) for one in newcomers]
+        numbers = self._free_numbers([(one.person.number, one.card_number) for one in checked])
+        members = []
+        for one, (number, card_number) in zip(checked, numbers, strict=True):
+            person = replace(one.person, number=number)
+            members.append(self._insert(person, card_number, self.id_for(one.key), at))
+        return members
+
+    def id_for(self, key: str) -> str:
+        """The member id under that idempotency key; a random one without a key."""
+        if not key:
+            return new_id("mem")
+        return derived_id(self._keys, self.tenant, Purpose.IDENTITY, "mem", key)
+
+    def replayed(self, newcomer: Newcomer) -> Member | None:
+        """The member that this key has enrolled before; LoyaltyError("key_reused") for somebody else's."""
+        if not newcomer.key:
+            return None
+        member_id = self.id_for(newcomer.key)
+        wanted = (MEMBER.c.tenant == self.tenant, MEMBER.c.member_id == member_id)
+        if self.conn.execute(select(MEMBER.c.member_id).where(*wanted)).one_or_none() is None:
+            return None
+        asked = normalised(newcomer.person, *self._digits)
+        person = self.person(member_id)
+        if replace(asked, number=asked.number or person.number) != person:
+            raise LoyaltyError("key_reused", "Another member was enrolled under this key.")
+        return self.member(member_id)
+
+    def _insert(self, person: Person, card_number: str, member_id: str, at: str) -> Member:
+        account_id, card_id, key = new_id("acc"), new_id("card"), new_data_key()
+        row = {"tenant": self.tenant, "programme": self.programme, "member_id": member_id}
+        self.conn.execute(
+            insert(ACCOUNT).values(
+                tenant=self.tenant, programme=self.programme, id=account_id, kind="member", floor=0
+            )
+        )
+        self.conn.execute(
+            insert(MEMBER).values(
+                **row,
+                **self._indexed(person),
+                sealed=sealed(key, self._bound(member_id, "person"), person_octets(person)),
+                language=person.language,
+                created_at=at,
+                updated_at=at,
+            )
+        )
+        self.conn.execute(
+            insert(DATA_KEY).values(
+                tenant=self.tenant,
+                member_id=member_id,
+                wrapped=wrapped(self._keys, self.tenant, member_id, key),
+            )
+        )
+        self.conn.execute(insert(MEMBER_ACCOUNT).values(**row, account_id=account_id))
+        self._insert_card(member_id, card_id, card_number, key, at)
+        return Member(
+            member_id=member_id,
+            tenant=self.tenant,
+            programme=self.programme,
+            account_id=account_id,
+            language=person.language,
+            status=Status.ACTIVE,
+            card_id=card_id,
+            card_last4=card_number[-LAST4:],
+            card_state=CardState.ACTIVE,
+        )
+
+    def _insert_card(self, member_id: str, card_id: str, number: str, key: Secret, at: str) -> None:
+        self.conn.execute(
+            insert(CARD).values(
+                tenant=self.tenant,
+                programme=self.programme,
+                card_id=card_id,
+                member_id=member_id,
+                number_index=number_index(self._keys, self.tenant, number),
+                sealed=sealed(key, self._bound(member_id, card_id), number.encode()),
+                last4=number[-LAST4:],
+                changed_at=at,
+            )
+        )
+
+    def _indexed(self, person: Person) -> dict[str, str | None]:
+        facts = facts_of(self._keys, self.tenant, person)
+        return {"number_index": facts.number, "birth_index": facts.birth, "house_index": facts.house}
+
+    def _free_numbers(self, wanted: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Customer and card number for each; given ones as they are, the others random and free."""
+        numbers = [number for pair in wanted for number in pair]
+        given = [bool(number) for number in numbers]
+        for _ in range(NUMBER_TRIES):
+            numbers = [number or self._random_number() for number in numbers]
+            clash = self._clashes(numbers)
+            if any(clash[place] and given[place] for place in range(len(numbers))):
+                raise LoyaltyError("number_taken", "A member or a card has this number already.")
+            if not any(clash):
+                return list(zip(numbers[::2], numbers[1::2], strict=True))
+            numbers = ["" if clash[place] else number for place, number in enumerate(numbers)]
+        raise LoyaltyError(
+            "numbers_used_up", "The programme has hardly a free number left. Allow more digits."
+        )
+
+    def _clashes(self, numbers: Sequence[str]) -> list[bool]:
+        """For each number: a member, a card or a number before it in the list has it."""
+        indexes = [number_index(self._keys, self.tenant, number) for number in numbers]
+        taken = self.taken(indexes)
+        return [index in taken or index in indexes[:place] for place, index in enumerate(indexes)]
+
+    def taken(self, indexes: Sequence[str]) -> dict[str, str]:
+        """Index -> member id, of those numbers that somebody has; a replaced card keeps its number."""
+        found: dict[str, str] = {}
+        for table in (CARD, MEMBER):
+            wanted = (table.c.tenant == self.tenant, table.c.number_index.in_(indexes))
+            rows = self.conn.execute(select(table.c.number_index, table.c.member_id).where(*wanted))
+            found |= {row.number_index: row.member_id for row in rows}
+        return found
+
+    def _random_number(self) -> str:
+        digits = self._digits[1]
+        return str(secrets.randbelow(9 * 10 ** (digits - 1)) + 10 ** (digits - 1))
+
+    # Changing
+
+    def change(
+        self, member_id: str, changes: Mapping[str, object], at: str, by: str, reason: Reason
+    ) -> tuple[str, ...]:
+        """The names of the fields that are different now; before and after are kept, sealed."""
+        before = self.person(member_id)
+        after = changed(before, changes)
+        names = tuple(name for name in FIELDS if getattr(before, name) != getattr(after, name))
+        if names:
+            self._note_change(member_id, (before, after), names, at=at, by=by, reason=reason)
+            self._update(
+                member_id,
+                **self._indexed(after),
+                sealed=self.seal(member_id, "person", person_octets(after)),
+                language=after.language,
+                updated_at=at,
+                version=MEMBER.c.version + 1,
+            )
+        return names
+
+    def _note_change(
+        self,
+        member_id: str,
+        persons: tuple[Person, Person],
+        names: Sequence[str],
+        *,
+        at: str,
+        by: str,
+        reason: Reason,
+    ) -> None:
+        change_id = new_id("chg")
+        before, after = ({name: person_json(one)[name] for name in names} for one in persons)
+        body = json.dumps({"before": before, "after": after}, ensure_ascii=False).encode()
+        self.conn.execute(
+            insert(MEMBER_CHANGE).values(
+                tenant=self.tenant,
+                programme=self.programme,
+                change_id=change_id,
+                member_id=member_id,
+                sealed=self.seal(member_id, change_id, body),
+                changed_by=by,
+                reason=reason.value,
+                at=at,
+            )
+        )
+
+    def changes(self, member_id: str) -> tuple[Change, ...]:
+        """Every change of personal data, oldest first."""
+        table = MEMBER_CHANGE.c
+        wanted = (table.tenant == self.tenant, table.member_id == member_id)
+        rows = self.conn.execute(
+            select(MEMBER_CHANGE).where(*wanted).order_by(table.at, table.change_id)
+        ).all()
+        found = []
+        for row in rows:
+            body = json.loads(self.open(member_id, row.change_id, row.sealed))
+            found.append(Change(row.change_id, row.at, row.changed_by, row.reason, **body))
+        return tuple(found)
+
+    def set_status(self, member: Member, status: Status, at: str) -> None:
+        """Another status; a closed member loses every index he could be found by."""
+        values: dict[str, Any] = {"status": status.value, "updated_at": at}
+        if status is Status.CLOSED:
+            values |= {"number_index": None, "birth_index": None, "house_index": None}
+            mine = (CARD.c.tenant == self.tenant, CARD.c.member_id == member.member_id)
+            self.conn.execute(update(CARD).where(*mine).values(number_index=None))
+        self._update(member.member_id, **values)
+
+    def _update(self, member_id: str, **values: Any) -> None:
+        mine = (MEMBER.c.tenant == self.tenant, MEMBER.c.member_id == member_id)
+        self.conn.execute(update(MEMBER).where(*mine).values(**values))
+
+    # Cards
+
+    def set_card(self, member: Member, state: CardState, reason: Reason, at: str) -> None:
+        """The card of now in another state."""
+        mine = (CARD.c.tenant == self.tenant, CARD.c.card_id == member.card_id)
+        values = {"state": state.value, "reason": reason.value, "changed_at": at}
+        self.conn.execute(update(CARD).where(*mine).values(values))
+
+    def replace_card(self, member: Member, number: str, reason: Reason, at: str) -> str:
+        """The old card is over, a new one active; the number of the new one."""
+        if number and not self._fits(number):
+            raise LoyaltyError("card_invalid", "A card's number has as many digits as the programme says.")
+        ((_, number),) = self._free_numbers([("", number)])
+        self.set_card(member, CardState.REPLACED, reason, at)
+        self._insert_card(member.member_id, new_id("card"), number, self._data_key(member.member_id), at)
+        return number
+
+    def _fits(self, number: str) -> bool:
+        return number == keyed_digits(number) and self._digits[0] <= len(number) <= self._digits[1]
+
+    def cards(self, member_id: str) -> list[dict[str, str]]:
+        """Every card of a member with its number, as plain values."""
+        mine = (CARD.c.tenant == self.tenant, CARD.c.member_id == member_id)
+        rows = self.conn.execute(select(CARD).where(*mine).order_by(CARD.c.changed_at, CARD.c.card_id)).all()
+        return [
+            {
+                "card_id": row.card_id,
+                "number": self.open(member_id, row.card_id, row.sealed).decode(),
+                "state": row.state,
+                "changed_at": row.changed_at,
+                "reason": row.reason,
+            }
+            for row in rows
+        ]
+
+
+def unknown() -> LoyaltyError:
+    """What is raised for a member who is not there."""
+    return LoyaltyError("member_unknown", "There is no such member.")
+
+
+def number_index(keys: Keys, tenant: str, number: str) -> str:
+    """The index of a customer's or a card's number: one keypad, one kind of index."""
+    return blind_index(keys, tenant, "number", keyed_digits(number))
+
+
+def birth_index(keys: Keys, tenant: str, postcode: str, born: str, house_number: str = "") -> str:
+    """The index of postcode and date of birth, or of these and the house number's digits."""
+    kind = ("house", keyed_digits(house_number)) if house_number else ("birth",)
+    return blind_index(keys, tenant, *kind, plain_postcode(postcode), born)
+
+
+def facts_of(keys: Keys, tenant: str, person: Person) -> Facts:
+    """By what a person is found; None where he has told too little."""
+    place = (person.postcode, person.born.isoformat())
+    return Facts(
+        number=number_index(keys, tenant, person.number),
+        birth=birth_index(keys, tenant, *place) if plain_postcode(person.postcode) else None,
+        house=birth_index(keys, tenant, *place, person.house_number)
+        if plain_postcode(person.postcode) and keyed_digits(person.house_number)
+        else None,
+    )
+
+
+def _member(tenant: str, which: ColumnElement[bool]) -> Select[Any]:
+    """Members with account and card of now."""
+    return (
+        select(
+            MEMBER.c.member_id,
+            MEMBER.c.programme,
+            MEMBER.c.language,
+            MEMBER.c.status,
+            MEMBER_ACCOUNT.c.account_id,
+            CARD.c.card_id,
+            CARD.c.last4,
+            CARD.c.state,
+        )
+        .join(
+            MEMBER_ACCOUNT,
+            and_(MEMBER_ACCOUNT.c.tenant == tenant, MEMBER_ACCOUNT.c.member_id == MEMBER.c.member_id),
+        )
+        .join(
+            CARD,
+            and_(
+                CARD.c.tenant == tenant,
+                CARD.c.member_id == MEMBER.c.member_id,
+                CARD.c.state != CardState.REPLACED.value,
+            ),
+        )
+        .where(MEMBER.c.tenant == tenant, which)
+    )
+
+
+def _member_of(row: Any, tenant: str) -> Member:
+    return Member(
+        member_id=row.member_id,
+        tenant=tenant,
+        programme=row.programme,
+        account_id=row.account_id,
+        language=row.language,
+        status=Status(row.status),
+        card_id=row.card_id,
+        card_last4=row.last4,
+        card_state=CardState(row.state),
+    )
