@@ -84,9 +84,9 @@ class Offer:
     """In the language asked for."""
     points: int
     affordable: bool
-    """The member has the points, and may have it now; true for nobody in particular."""
+    """The member has the points; true when asked for nobody in particular."""
     left_today: int | None
-    """How often the member may still have it today; None: no limit."""
+    """How often the member may still have it today, by every limit; 0 also without stock; None: no limit."""
 
 
 @dataclass(frozen=True)

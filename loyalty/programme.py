@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
@@ -25,6 +26,8 @@ REWARDS_MAX = 200
 """A caller cannot choose among more, and nobody's web page shows more without a search."""
 SPOKEN_MAX = 300
 """Characters of an announcement: half a minute, then a caller hangs up."""
+STOCK = "stock"
+"""The voucher source that every programme has: codes of our own."""
 FLOWS = "loyalty."
 """Flows of this package are found under this name."""
 
@@ -79,8 +82,9 @@ class Reward(_Section):
     """What it costs."""
     charity: str = Field(default="", pattern=r"^([a-z][a-z0-9_-]{0,39})?$")
     """Whom a donation goes to; the ledger has an account of that name."""
-    provider: str = Field(default="stock", pattern=r"^[a-z][a-z0-9_]{0,39}$")
-    """Who gives the code of a voucher: `stock` (`pay-ivr voucher import`) or a file of loyalty/providers."""
+    source: str = Field(default=STOCK, pattern=r"^[a-z][a-z0-9_-]{0,39}$")
+    """Where the code of a voucher comes from: `stock` (`pay-ivr voucher import`), or the id of a
+    `[[loyalty.voucher_source]]`."""
     per_day_max: int = Field(default=0, ge=0, le=10_000)
     """How often one member may have it on one day of the tenant's clock; 0: no limit."""
     per_member_max: int = Field(default=0, ge=0, le=10_000)
@@ -117,6 +121,29 @@ class Hours(_Section):
     model_config = ConfigDict(
         extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True
     )
+
+
+class VoucherSource(_Section):
+    """`[[loyalty.voucher_source]]`: a shop's own service that issues codes while the caller waits."""
+
+    id: Slug
+    """As a reward's `source` names it. The service's token is the file `keys/voucher-<tenant>-<id>`."""
+    url: Annotated[str, Field(max_length=300)]
+    """`https://shop.example/vouchers`; `http://` only on loopback. Below it every order has its own name."""
+    ca_file: str = ""
+    """As of `[messages.smtp]`."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_ours_to_call(cls, value: str) -> str:
+        url = urlsplit(value)
+        if not url.hostname or url.username or url.query or url.fragment:
+            raise ValueError("url must be like https://shop.example/vouchers")
+        if url.scheme != "https" and not (
+            url.scheme == "http" and url.hostname in {"127.0.0.1", "localhost"}
+        ):
+            raise ValueError("https only; http is for a host on loopback")
+        return value
 
 
 class Announcement(_Section):
@@ -157,19 +184,25 @@ class Programme(_Section):
     timezone: str = Field(default="Europe/Berlin", max_length=60)
     """The tenant's clock: days of limits, of expiry and of the agents' hours."""
     payout_four_eyes_points: int = Field(default=0, ge=0, le=POINTS_MAX)
-    """A payout or an adjustment of more points needs a second agent; 0: every one does."""
+    """A payout of more points is released by a second agent; 0: every one is."""
+    adjust_points_max: int = Field(default=5_000, ge=0, le=POINTS_MAX)
+    """How many points one person may give or take at a time, for a complaint or a mistake."""
     payout_currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")
     """Of payouts, ISO 4217."""
     payout_minor_per_100_points: int = Field(default=0, ge=0, le=1_000_000)
     """What a hundred points are worth in minor units of that currency; 0: no payouts."""
     reset_by: tuple[Medium, ...] = Field(default=(), max_length=2)
     """How a reset code of a PIN may travel, the preferred way first; none: only a letter of your own."""
+    deliver_by: tuple[Medium, ...] = Field(default=(Medium.EMAIL, Medium.SMS), max_length=2)
+    """How vouchers and receipts are sent: the first way for which the member has an address; none: not."""
     hours: Hours = Hours()
     """When agents are there; see `[loyalty.hours]`."""
     menu: tuple[MenuItem, ...] = Field(default=STANDARD_MENU, min_length=1, max_length=10)
     """See `[[loyalty.menu]]`; default: all but `agent`, on the keys 1 to 6."""
     reward: tuple[Reward, ...] = Field(default=(), max_length=REWARDS_MAX)
     """See `[[loyalty.reward]]`."""
+    voucher_source: tuple[VoucherSource, ...] = Field(default=(), max_length=20)
+    """See `[[loyalty.voucher_source]]`."""
     announcement: Announcement | None = None
     """See `[loyalty.announcement]`."""
 
@@ -200,6 +233,10 @@ class Programme(_Section):
     def reward_of(self, reward_id: str) -> Reward | None:
         """The reward of that name."""
         return next((one for one in self.reward if one.id == reward_id), None)
+
+    def source_of(self, reward: Reward) -> VoucherSource | None:
+        """Who issues the reward's codes; None for our own stock."""
+        return next((one for one in self.voucher_source if one.id == reward.source), None)
 
     def local(self, at: datetime) -> datetime:
         """A moment on the tenant's clock."""
@@ -292,8 +329,9 @@ def _problems(programme: Programme, tenant: Tenant) -> Iterator[_Problem]:
         lacking = _lacking(programme.announcement.texts, _languages(tenant))
         if lacking:
             yield _Problem(("loyalty", "announcement", "texts"), f"{lacking} is missing")
-    if len(set(programme.reset_by)) < len(programme.reset_by):
-        yield _Problem(("loyalty", "reset_by"), "one of them stands there twice")
+    for field in ("reset_by", "deliver_by"):
+        if len(set(getattr(programme, field))) < len(getattr(programme, field)):
+            yield _Problem(("loyalty", field), "one of them stands there twice")
 
 
 def _of_menu(programme: Programme, tenant: Tenant) -> Iterator[_Problem]:
@@ -314,6 +352,11 @@ def _of_menu(programme: Programme, tenant: Tenant) -> Iterator[_Problem]:
 
 
 def _of_rewards(programme: Programme, languages: tuple[str, ...]) -> Iterator[_Problem]:
+    sources = {STOCK}
+    for number, source in enumerate(programme.voucher_source):
+        if source.id in sources:
+            yield _Problem(("loyalty", "voucher_source", number, "id"), "this id is taken")
+        sources.add(source.id)
     seen: set[str] = set()
     for number, reward in enumerate(programme.reward):
         place = ("loyalty", "reward", number)
@@ -322,6 +365,8 @@ def _of_rewards(programme: Programme, languages: tuple[str, ...]) -> Iterator[_P
         seen.add(reward.id)
         if (reward.kind is RewardKind.DONATION) != bool(reward.charity):
             yield _Problem((*place, "charity"), "a donation names its charity, a voucher has none")
+        if reward.source not in (sources if reward.kind is RewardKind.VOUCHER else {STOCK}):
+            yield _Problem((*place, "source"), "there is no such [[loyalty.voucher_source]]")
         if lacking := _lacking(reward.names, languages):
             yield _Problem((*place, "names"), f"{lacking} is missing")
 

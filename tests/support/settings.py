@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from loyalty.programme import Announcement, Hours, MenuItem, Programme, Reward
+from loyalty.programme import Announcement, Hours, MenuItem, Programme, Reward, VoucherSource
 from pay_ivr.senders import MessagesSection, SmsSection, SmtpSection
 from pay_ivr.settings import FILE_VARIABLE, PREFIX, Settings
 from pay_ivr.tenants import Did, Telephony
@@ -47,10 +47,11 @@ def document() -> str:
         "### `[messages.smtp]`\n\n" + _table(SmtpSection),
         "### `[messages.sms]`\n\n" + _table(SmsSection),
         "### `[loyalty]`, when the tenant has members\n\n"
-        + _table(Programme, leave_out=("hours", "menu", "reward", "announcement")),
+        + _table(Programme, leave_out=("hours", "menu", "reward", "voucher_source", "announcement")),
         "### `[loyalty.hours]`\n\n" + _table(Hours),
         "### `[[loyalty.menu]]`, one per key\n\n" + _table(MenuItem),
         "### `[[loyalty.reward]]`, one per reward\n\n" + _table(Reward),
+        "### `[[loyalty.voucher_source]]`, when a shop issues codes itself\n\n" + _table(VoucherSource),
         "### `[loyalty.announcement]`\n\n" + _table(Announcement),
         "### `[payment]`\n\n" + _table(PaymentSection, leave_out=("options",)),
         "### `[payment.limits]`\n\n" + _table(LimitsSection),

@@ -1,0 +1,1 @@
+"""Points become something: rewards, their limits, voucher codes, the steps of a redemption, its message."""
