@@ -100,7 +100,7 @@ class Redeem:
 
 @dataclass(frozen=True)
 class Reverse:
-    """Takes a posting back, in whole or in part: opposite entries, the same lots, never more than it moved."""
+    """Takes a posting back, whole or in part: opposite entries, the same lots, never more than it moved."""
 
     key: Key
     journal_id: str
@@ -202,13 +202,12 @@ _CLOCK = frozenset({"key", "at", "until", "expires"})
 
 
 def check(command: Command, actor: str, call_id: str, reason: str) -> Rejected | None:
-    """None for what may queue; a value for points outside 1 … POINTS_MAX; LoyaltyError for a mistake of ours."""
+    """None: it may queue. A value for points outside 1 … POINTS_MAX; LoyaltyError for a mistake of ours."""
     key = command.key
     shapes = [(key.tenant, NAME), (key.programme, NAME), (key.idem, IDEM), (actor, ACTOR), (call_id, CALL)]
     shapes += [(getattr(command, name), shape) for name, shape in _NAMED.items() if hasattr(command, name)]
-    if not all(
-        isinstance(text, str) and shape.fullmatch(text) for text, shape in (*shapes, (reason, REASON))
-    ):
+    shapes.append((reason, REASON))
+    if not all(shape.fullmatch(text) for text, shape in shapes):
         raise LoyaltyError("command_malformed", "A name, key, reason or account has not its shape.")
     for moment in (getattr(command, "at", None), getattr(command, "until", None)):
         if moment is not None and moment.tzinfo is None:

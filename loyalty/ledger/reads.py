@@ -1,8 +1,8 @@
 """What the books say: balance, movements, as of a moment, and the month's roll-forward.
 
-Every figure is a sum over entries, except the balance, which reads the account's own row and its lots (`verify
-ledger` compares the two). Points past their date are nobody's to spend from midnight on, swept or not: the
-balance leaves them out, as the arithmetic does.
+Every figure is a sum over entries, except the balance, which reads the account's own row and its lots
+(`verify ledger` compares the two). Points past their date are nobody's to spend from midnight on, swept or
+not: the balance leaves them out, as the arithmetic does.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from loyalty.tenancy import TenantConn
 
 MOVEMENTS_MAX = 200
 """Movements of one page: a year of a busy member."""
-HAS_POINTS = literal_column("lot.remaining > 0")
+HAS_POINTS: ColumnElement[bool] = literal_column("lot.remaining > 0")
 """Written out and not bound: SQLite takes a partial index only for a condition that it can read."""
 
 
@@ -52,7 +52,7 @@ class Movement:
     at: str
     """When it was booked: UTC, ISO 8601 with milliseconds."""
     on: date
-    """The day it is told by: of the purchase with an earn, otherwise of the booking, by the tenant's clock."""
+    """The day it is told by, of the tenant's clock: with an earn that of the purchase, else of the booking."""
     reason: str
     reverses: str
     """The journal that it takes back; empty for none."""
@@ -157,13 +157,13 @@ def as_of(conn: TenantConn, programme: str, account: str, at: datetime) -> int:
 
 
 def roll_forward(conn: TenantConn, programme: str, year: int, month: int, zone: tzinfo) -> RollForward:
-    """A month of the tenant's clock. A month that is over never changes: the books count the moment of booking."""
+    """A month of the tenant's clock. One that is over never changes: what counts is the moment of booking."""
     first, after = month_bounds(year, month, zone)
     at = JOURNAL.c.at
     liability = _own(ENTRY, conn, programme) & ACCOUNT.c.kind.in_((MEMBER, CLAWBACK))
     sums = _sum_of_entries().join(ACCOUNT, _same_account()).where(liability)
     by_kind = sums.add_columns(JOURNAL.c.kind).where(at >= first, at < after).group_by(JOURNAL.c.kind)
-    moved = {kind: int(points) for points, kind in conn.execute(by_kind)}
+    moved = {row.kind: int(row.points) for row in conn.execute(by_kind)}
     return RollForward(
         opening=_number(conn, sums.where(at < first)),
         earned=moved.get("earn", 0),
@@ -206,7 +206,9 @@ def _same_account() -> ColumnElement[bool]:
 
 def _sum_of_entries() -> Select[Any]:
     return (
-        select(func.coalesce(func.sum(ENTRY.c.amount), 0)).select_from(ENTRY).join(JOURNAL, _same_journal())
+        select(func.coalesce(func.sum(ENTRY.c.amount), 0).label("points"))
+        .select_from(ENTRY)
+        .join(JOURNAL, _same_journal())
     )
 
 
