@@ -1,6 +1,7 @@
 """Members: who takes part, sealed; how callers are found; cards; files in and out; erasure."""
 
-from loyalty.members.members import Members, NewCard, Pins
+from loyalty.members.members import Members, NewCard
+from loyalty.members.office import Pins
 from loyalty.members.person import (
     FIELDS,
     Ambiguous,

@@ -4,15 +4,13 @@ Every change writes its audit entry in its own database transaction, ids and clo
 the same for a member as for nobody: two keyed hashes, one database transaction with the same statements.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import Protocol, TypeVar
+from datetime import date
 
-from audit.outbox import Entry, stamp
-from loyalty.database import Database
 from loyalty.errors import LoyaltyError
-from loyalty.keys import Keys, Purpose
+from loyalty.keys import Purpose
+from loyalty.members.office import Office
 from loyalty.members.person import (
     Ambiguous,
     CardState,
@@ -33,18 +31,7 @@ from loyalty.members.register import (
     number_index,
 )
 from loyalty.members.sealing import derived_id
-from loyalty.programme import Programme
 from loyalty.tenancy import TenantConn
-
-T = TypeVar("T")
-Clock = Callable[[], datetime]
-
-
-class Pins(Protocol):
-    """What the vault is asked about members' PINs; `vault.Door` is one."""
-
-    async def forget_pin(self, tenant: str, member_id: str) -> None:
-        """Nothing is stored of the member's PIN any more."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,21 +43,8 @@ class NewCard:
     """To be printed; it is stored sealed."""
 
 
-def utc() -> datetime:
-    """This moment."""
-    return datetime.now(UTC)
-
-
-class Members:
+class Members(Office):
     """Every tenant's members. All methods may raise LoyaltyError; `no_programme` for a tenant without one."""
-
-    def __init__(
-        self, database: Database, keys: Keys, programmes: Mapping[str, Programme], clock: Clock = utc
-    ) -> None:
-        self.database = database
-        self.keys = keys
-        self.programmes = programmes
-        self.clock = clock
 
     # Who is calling
 
@@ -252,41 +226,6 @@ class Members:
     def open(self, conn: TenantConn, member_id: str, name: str, octets: bytes) -> bytes:
         """What `seal` has sealed; LoyaltyError("member_unknown") once the member is erased."""
         return self.register(conn).open(member_id, name, octets)
-
-    # Our own tools
-
-    def register(self, conn: TenantConn) -> Register:
-        """The register in a database transaction; LoyaltyError("no_programme")."""
-        programme = self.programmes.get(conn.tenant)
-        if programme is None:
-            raise LoyaltyError("no_programme", "This tenant has no loyalty programme.")
-        return Register(conn, self.keys, programme)
-
-    async def read(self, tenant: str, work: Callable[[Register], T]) -> T:
-        """What `work` reads of the register."""
-        return await self.database.read(tenant, lambda conn: work(self.register(conn)))
-
-    async def write(self, tenant: str, work: Callable[[Register], T]) -> T:
-        """What `work` does with the register, committed."""
-        return await self.database.write(tenant, lambda conn: work(self.register(conn)))
-
-    def now(self) -> str:
-        """The moment, as the database keeps it."""
-        return stamp(self.clock())
-
-    def note(
-        self,
-        register: Register,
-        name: str,
-        member_id: str,
-        by: str,
-        *,
-        call_id: str = "",
-        data: Mapping[str, int | str] | None = None,
-    ) -> None:
-        """An audit entry in the database transaction of `register`."""
-        entry = Entry(name, self.now(), by, member_id, register.tenant, call_id=call_id, data=data or {})
-        register.conn.audit(entry)
 
 
 _OF_STATUS: Mapping[Status, str] = {

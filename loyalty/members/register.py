@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, insert, select, update
+from sqlalchemy import ColumnElement, Select, Table, and_, insert, select, update
 
 from loyalty.errors import LoyaltyError
 from loyalty.keys import Keys, Purpose, Secret
+from loyalty.ledger import close_in, open_in
 from loyalty.members.person import (
     FIELDS,
     CardState,
@@ -32,7 +33,7 @@ from loyalty.members.person import (
 )
 from loyalty.members.sealing import blind_index, derived_id, new_data_key, opened, sealed, unwrapped, wrapped
 from loyalty.programme import Programme
-from loyalty.tables import ACCOUNT, CARD, DATA_KEY, MEMBER, MEMBER_ACCOUNT, MEMBER_CHANGE
+from loyalty.tables import CARD, DATA_KEY, MEMBER, MEMBER_ACCOUNT, MEMBER_CHANGE
 from loyalty.tenancy import TenantConn
 from pay_ivr.ids import new_id
 
@@ -196,13 +197,9 @@ class Register:
         return self.member(member_id)
 
     def _insert(self, person: Person, card_number: str, member_id: str, at: str) -> Member:
-        account_id, card_id, key = new_id("acc"), new_id("card"), new_data_key()
+        card_id, key = new_id("card"), new_data_key()
+        account_id = open_in(self.conn, self.programme)
         row = {"tenant": self.tenant, "programme": self.programme, "member_id": member_id}
-        self.conn.execute(
-            insert(ACCOUNT).values(
-                tenant=self.tenant, programme=self.programme, id=account_id, kind="member", floor=0
-            )
-        )
         self.conn.execute(
             insert(MEMBER).values(
                 **row,
@@ -271,17 +268,21 @@ class Register:
     def _clashes(self, numbers: Sequence[str]) -> list[bool]:
         """For each number: a member, a card or a number before it in the list has it."""
         indexes = [number_index(self._keys, self.tenant, number) for number in numbers]
-        taken = self.taken(indexes)
+        taken = self.customers(indexes).keys() | self.holders(indexes).keys()
         return [index in taken or index in indexes[:place] for place, index in enumerate(indexes)]
 
-    def taken(self, indexes: Sequence[str]) -> dict[str, str]:
-        """Index -> member id, of those numbers that somebody has; a replaced card keeps its number."""
-        found: dict[str, str] = {}
-        for table in (CARD, MEMBER):
-            wanted = (table.c.tenant == self.tenant, table.c.number_index.in_(indexes))
-            rows = self.conn.execute(select(table.c.number_index, table.c.member_id).where(*wanted))
-            found |= {row.number_index: row.member_id for row in rows}
-        return found
+    def customers(self, indexes: Sequence[str]) -> dict[str, str]:
+        """Index -> member id, of those that are customers' numbers."""
+        return self._holders(MEMBER, indexes)
+
+    def holders(self, indexes: Sequence[str]) -> dict[str, str]:
+        """Index -> member id, of those that are on cards; a replaced card keeps its number."""
+        return self._holders(CARD, indexes)
+
+    def _holders(self, table: Table, indexes: Sequence[str]) -> dict[str, str]:
+        wanted = (table.c.tenant == self.tenant, table.c.number_index.in_(indexes))
+        rows = self.conn.execute(select(table.c.number_index, table.c.member_id).where(*wanted))
+        return {row.number_index: row.member_id for row in rows}
 
     def _random_number(self) -> str:
         digits = self._digits[1]
@@ -354,6 +355,7 @@ class Register:
             values |= {"number_index": None, "birth_index": None, "house_index": None}
             mine = (CARD.c.tenant == self.tenant, CARD.c.member_id == member.member_id)
             self.conn.execute(update(CARD).where(*mine).values(number_index=None))
+            close_in(self.conn, self.programme, member.account_id)
         self._update(member.member_id, **values)
 
     def _update(self, member_id: str, **values: Any) -> None:

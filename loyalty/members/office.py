@@ -1,0 +1,73 @@
+"""What every part of the member administration stands on: database, keys, programmes, clock."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Protocol, TypeVar
+
+from audit.outbox import Entry, stamp
+from loyalty.database import Database
+from loyalty.errors import LoyaltyError
+from loyalty.keys import Keys
+from loyalty.members.register import Register
+from loyalty.programme import Programme
+from loyalty.tenancy import TenantConn
+
+T = TypeVar("T")
+Clock = Callable[[], datetime]
+
+
+class Pins(Protocol):
+    """What the vault is asked about members' PINs; `vault.Door` is one."""
+
+    async def forget_pin(self, tenant: str, member_id: str) -> None:
+        """Nothing is stored of the member's PIN any more."""
+
+
+def utc() -> datetime:
+    """This moment."""
+    return datetime.now(UTC)
+
+
+class Office:
+    """Gives a `Register` its database transactions, and notes in the log what was done with it."""
+
+    def __init__(
+        self, database: Database, keys: Keys, programmes: Mapping[str, Programme], clock: Clock = utc
+    ) -> None:
+        self.database = database
+        self.keys = keys
+        self.programmes = programmes
+        self.clock = clock
+
+    def register(self, conn: TenantConn) -> Register:
+        """The register in a database transaction; LoyaltyError("no_programme")."""
+        programme = self.programmes.get(conn.tenant)
+        if programme is None:
+            raise LoyaltyError("no_programme", "This tenant has no loyalty programme.")
+        return Register(conn, self.keys, programme)
+
+    async def read(self, tenant: str, work: Callable[[Register], T]) -> T:
+        """What `work` reads of the register."""
+        return await self.database.read(tenant, lambda conn: work(self.register(conn)))
+
+    async def write(self, tenant: str, work: Callable[[Register], T]) -> T:
+        """What `work` does with the register, committed."""
+        return await self.database.write(tenant, lambda conn: work(self.register(conn)))
+
+    def now(self) -> str:
+        """The moment, as the database keeps it."""
+        return stamp(self.clock())
+
+    def note(
+        self,
+        register: Register,
+        name: str,
+        member_id: str,
+        by: str,
+        *,
+        call_id: str = "",
+        data: Mapping[str, int | str] | None = None,
+    ) -> None:
+        """An audit entry in the database transaction of `register`."""
+        entry = Entry(name, self.now(), by, member_id, register.tenant, call_id=call_id, data=data or {})
+        register.conn.audit(entry)
