@@ -1,8 +1,9 @@
 """One caller keying one card: fields, problems and timers, as a machine without sockets and without a clock.
 
 PAN, EXPIRY and CVV are keyed in this order; CONFIRM is a single 1. A field is waiting, open or complete
-(`MOVES`), at most one is open. What a press means stands in `vault/keypad.py`, what a sound entry is in
-`vault/card.py`. Facts (`vault/progress.py`) come out of `next_fact`: counts, brand and last 4, never a digit.
+(`MOVES`), at most one is open. What a press and a silence mean stands in `vault/hands.py`, what a sound entry
+is in `vault/card.py`. Facts (`vault/progress.py`) come out of `next_fact`: counts, brand and last 4, never a
+digit.
 
 Rules that this file owns: keys are never cut while they keep coming; a field whose length is known ends by
 itself, any other by `#` or by the caller's own pause; a refused entry empties its field and no other.
@@ -12,7 +13,6 @@ from collections import deque
 from dataclasses import dataclass, fields
 from datetime import date
 from enum import StrEnum
-from math import inf
 
 from vault.brands import CVV_DIGITS_MAX, CVV_DIGITS_MIN, PAN_DIGITS_MAX, Brand, BrandTable
 from vault.card import (
@@ -25,7 +25,8 @@ from vault.card import (
     pan_problem,
 )
 from vault.door import Field, FieldProblem, FieldState
-from vault.keypad import TAIL_S, Action, Keypad, Pace
+from vault.hands import Hands
+from vault.keypad import Action
 from vault.progress import (
     Cleared,
     Complete,
@@ -50,14 +51,8 @@ CONFIRM_KEY = 1
 CONFIRM_TRIES = 3
 """Keys other than 1 before the answer counts as no."""
 
-SILENCES_ASKED = 2
-"""The caller is asked twice; a third silence is left to the idle limit."""
-
 PAN_DIGITS_USUAL = 16
 """Most brands allow more lengths on paper than they print: here a sound PAN waits for the shortest pause."""
-
-DOUBT_PER_PAUSE = 2.0
-"""How many pauses an entry waits that may be over but is unsound or of a rare length."""
 
 
 @dataclass(frozen=True)
@@ -126,18 +121,10 @@ class Capture:
         self._states = dict.fromkeys(Field, FieldState.WAITING)
         self._open: Field | None = None
         self._facts: deque[Fact] = deque()
-        self._keypad = Keypad()
-        self._pace = Pace()
+        self._hands = Hands(limits.silence_s, limits.idle_s, limits.warning_s, now)
         self._problems = 0
         self._confirm_tries = 0
-        self._silences = 0
-        self._entry_at = self._idle_at = now
-        self._digit_at: float | None = None
-        """The last digit of the entry under way."""
-        self._tail_at = -inf
-        """The last key of an entry that was refused at its last digit."""
         self._payment_end = now + limits.payment_s
-        self._idle_warned = limits.warning_s >= limits.idle_s
         self._payment_warned = limits.warning_s >= limits.payment_s
 
     # --- what is asked of it --------------------------------------------------------------------------
@@ -174,7 +161,7 @@ class Capture:
         self._open = field
         self._wipe(field)
         self._confirm_tries = 0
-        self._restart(now)
+        self._hands.restart(now)
         self._facts.append(Opened(field))
 
     def close(self, now: float) -> None:
@@ -183,7 +170,7 @@ class Capture:
             self._move(self._open, Event.CLOSE)
             self._wipe(self._open)
             self._open = None
-            self._restart(now)
+            self._hands.restart(now)
 
     def pause(self) -> None:
         """Ignores keys and silence from now on; only the payment's own limit runs on."""
@@ -193,7 +180,7 @@ class Capture:
         """Goes on where the pause began; every timer of the caller's silence starts anew."""
         if self.paused:
             self.paused = False
-            self._restart(now)
+            self._hands.restart(now)
 
     def wipe_cvv(self) -> None:
         """Wipes the CVV (PCI DSS 3.3.1); a complete one has to be keyed again."""
@@ -212,10 +199,9 @@ class Capture:
         """Takes one key 0-15; a key that no open field waits for is gone."""
         if self._open is None or self.paused:
             return
-        action = self._keypad.read(key, now)
-        if action is Action.NOTHING or self._is_tail(action, now):
+        action = self._hands.press(key, now)
+        if action is None:
             return
-        self._heard(action, now)
         if action is Action.HELP:
             self._facts.append(HelpAsked())
         elif self._open is Field.CONFIRM:
@@ -227,22 +213,6 @@ class Capture:
             self._facts.append(Cleared(self._open))
         elif len(self._digits(self._open)) > 0:  # `#` on an empty field belongs to the field before
             self._judge(self._open, now)
-
-    def _is_tail(self, action: Action, now: float) -> bool:
-        """True for a digit that still belongs to the entry just refused."""
-        tail = action is Action.DIGIT and now - self._tail_at < TAIL_S
-        self._tail_at = now if tail else -inf
-        return tail
-
-    def _heard(self, action: Action, now: float) -> None:
-        if action is Action.DIGIT and self._digit_at is not None:
-            self._pace.gap(now - self._digit_at)
-        if self._silences > 0:
-            self._pace.late()
-        self._digit_at = now if action is Action.DIGIT else None
-        self._silences = 0
-        self._entry_at = self._idle_at = now
-        self._warn_again()
 
     def _press_digit(self, key: int, now: float) -> None:
         field = self._open
@@ -275,8 +245,7 @@ class Capture:
             return
         self._move(field, Event.REFUSED)
         self._wipe(field)
-        self._entry_at, self._digit_at = now, None
-        self._tail_at = now if at_once else -inf
+        self._hands.refuse(now, at_once=at_once)
         self._facts.append(Problem(field, problem))
         self._count_problem()
 
@@ -293,7 +262,7 @@ class Capture:
     def _complete(self, field: Field, now: float) -> None:
         self._move(field, Event.FILLED)
         self._open = None
-        self._restart(now)
+        self._hands.restart(now)
         digits = len(self._digits(field))
         if field is Field.PAN:
             self._drop_unfit_cvv()
@@ -361,17 +330,15 @@ class Capture:
             timers[Timer.PAYMENT_WARNING] = self._payment_end - self._limits.warning_s
         if self._open is None or self.paused:
             return timers
-        idle_end = self._idle_at + self._limits.idle_s
-        timers |= {Timer.ENTRY: self._entry_due(), Timer.IDLE: idle_end}
-        if not self._idle_warned:
-            timers[Timer.IDLE_WARNING] = idle_end - self._limits.warning_s
-        return timers
+        hands = self._hands
+        timers |= {Timer.ENTRY: self._entry_due(), Timer.IDLE_WARNING: hands.warning_due()}
+        return timers | {Timer.IDLE: hands.idle_due()}
 
     def _fire(self, timer: Timer, now: float) -> None:
         if timer is Timer.ENTRY:
             self._silent(now)
         elif timer is Timer.IDLE_WARNING:
-            self._idle_warned = True
+            self._hands.warned()
             self._facts.append(TimeWarning(round(self._limits.warning_s)))
         elif timer is Timer.PAYMENT_WARNING:
             self._payment_warned = True
@@ -383,10 +350,8 @@ class Capture:
         """When the caller's silence means something: that the entry is over, or that help is needed."""
         if self._may_be_over():
             certain = len(self.card.pan) == PAN_DIGITS_USUAL and self._problem(Field.PAN) is None
-            return self._entry_at + self._pace.pause_s() * (1.0 if certain else DOUBT_PER_PAUSE)
-        if self._silences == SILENCES_ASKED:
-            return inf
-        return self._entry_at + self._limits.silence_s * self._pace.patience()
+            return self._hands.pause_due(certain=certain)
+        return self._hands.silence_due()
 
     def _may_be_over(self) -> bool:
         """True when the open field is a PAN that is sound so far, or has the length that people expect."""
@@ -400,26 +365,12 @@ class Capture:
         if self._may_be_over():
             self._judge(field, now)
             return
-        self._silences += 1
-        self._entry_at = now
-        if self._silences < SILENCES_ASKED:
+        if self._hands.ask(now):
             self._facts.append(NoInput(field))
         elif field is Field.CONFIRM:
             self._leave_confirm(now, Problem(field, FieldProblem.NO_INPUT))
         else:
             self._judge(field, now)
-
-    def _restart(self, now: float) -> None:
-        """Every timer of the caller's silence starts anew."""
-        self._entry_at = self._idle_at = now
-        self._digit_at = None
-        self._tail_at = -inf
-        self._silences = 0
-        self._warn_again()
-
-    def _warn_again(self) -> None:
-        """A key has moved the idle limit, so its warning is due once more."""
-        self._idle_warned = self._limits.warning_s >= self._limits.idle_s
 
     def _expire(self, limit: str) -> None:
         self.card.wipe()

@@ -6,10 +6,8 @@ carries keys in and facts out, lets the provider see the complete card, and wipe
 only; an exception is reduced to a code and dropped with all it holds; nothing is ever printed.
 """
 
-import fcntl
 import os
 import select
-import signal
 import socket
 import time
 import traceback
@@ -20,10 +18,22 @@ from datetime import datetime, timedelta, timezone
 from math import ceil
 from typing import Any, Never, Protocol, TypeVar
 
-from vault import kernel
 from vault.brands import PAN_DIGITS_MIN, BrandTable
 from vault.capture import Capture, Limits
 from vault.card import Card, last4
+from vault.cell_ends import (
+    EXIT_BAD_COMMAND,
+    EXIT_BROKER_GONE,
+    EXIT_ENDED,
+    EXIT_EXPIRED,
+    EXIT_FAULT,
+    EXIT_LEAK_STOPPED,
+    KeyPipe,
+    arrange_descriptors,
+    arrange_signals,
+    command_waits,
+    report_socket,
+)
 from vault.fingerprint import KEYS_MARK, Fingerprints
 from vault.posture import Needs, harden
 from vault.progress import (
@@ -49,29 +59,11 @@ from vault.report import REPORT_MAX, SECRET_MARK, ReportError, decode_command, e
 CALL_TIMEOUT_S = 30.0
 """How long the provider's host may take before the outcome is unknown; longer than a provider's own limit."""
 
-SEND_TIMEOUT_S = 5.0
-"""A broker that does not read for so long is as good as gone."""
-
-ALARM_GRACE_S = 60
-"""After the payment limit: then the kernel ends even a cell that hangs."""
-
 CODE_MAX = 40
 """Characters of a code; more is a sentence, and a sentence may hold anything."""
 
-EXIT_ENDED = 0
-EXIT_EXPIRED = 3
-EXIT_BROKER_GONE = 4
-EXIT_BAD_COMMAND = 5
-EXIT_LEAK_STOPPED = 6
-"""A message to the broker held the PAN: the provider's file is wrong, and the message was not sent."""
-EXIT_FAULT = 7
-
 LAST_ZONE = timezone(timedelta(hours=-12))
 """A card is good until its month is over everywhere; what is later than that, the issuer decides."""
-
-_NULL, _KEYS, _REPORT, _FIRST_FREE = "/dev/null", 3, 4, 5
-_ABOVE = 16  # where descriptors are parked while 0-4 are put in order
-
 
 _Answer = TypeVar("_Answer")
 
@@ -103,8 +95,8 @@ class Assignment:
 def run(assignment: Assignment, key_pipe: int, report: int) -> Never:
     """The whole life of a cell, in the forked child; takes over both descriptors, closes all others."""
     try:
-        _arrange_signals(assignment.limits)
-        _arrange_descriptors(key_pipe, report)
+        arrange_signals(assignment.limits.payment_s)
+        arrange_descriptors(key_pipe, report)
         provider = assignment.provider.cell_provider(dict(assignment.config))
         needs = getattr(provider, "needs", getattr(assignment.provider, "CELL_NEEDS", Needs()))
         today = datetime.now(LAST_ZONE).date()
@@ -118,29 +110,6 @@ def run(assignment: Assignment, key_pipe: int, report: int) -> Never:
         os._exit(EXIT_FAULT)
 
 
-def _arrange_signals(limits: Limits) -> None:
-    """The broker and the kernel end a cell; a terminal's Ctrl-C is for the supervisor."""
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.alarm(ceil(limits.payment_s) + ALARM_GRACE_S)
-
-
-def _arrange_descriptors(key_pipe: int, report: int) -> None:
-    """Null device on 0-2, so that no fault of the interpreter can print; the two sockets; nothing else."""
-    keys, facts = (fcntl.fcntl(fd, fcntl.F_DUPFD, _ABOVE) for fd in (key_pipe, report))
-    null = fcntl.fcntl(os.open(_NULL, os.O_RDWR), fcntl.F_DUPFD, _ABOVE)
-    for source, target in ((null, 0), (null, 1), (null, 2), (keys, _KEYS), (facts, _REPORT)):
-        os.dup2(source, target, inheritable=False)
-    kernel.close_from(_FIRST_FREE)
-
-
-def _adopt(fd: int) -> socket.socket:
-    """The socket of a descriptor, without asking the kernel what it is: seccomp would not answer."""
-    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=fd)
-
-
 class _Cell:
     """The loop; `key` is one byte of the secret page, into which the kernel writes every key."""
 
@@ -150,12 +119,9 @@ class _Cell:
         self._capture = capture
         self._card = capture.card
         self._provider = provider
-        self._key = key
         self._fingerprints = fingerprints
-        self._report = _adopt(_REPORT)
-        self._report.settimeout(SEND_TIMEOUT_S)
-        self._pipe: socket.socket | None = _adopt(_KEYS)
-        self._pipe.setblocking(False)
+        self._report = report_socket()
+        self._pipe = KeyPipe(key)
         self._commands: deque[tuple[Command, int | None]] = deque()
         self._was_open = False
         """True once a field was open with the present pipe: only then an idle pipe is a finished one."""
@@ -190,31 +156,12 @@ class _Cell:
     # --- in -------------------------------------------------------------------------------------------
 
     def _wait(self, due: float | None) -> None:
-        """Reads one command, else one key, or waits until `due`; a key may need the command before it."""
-        poll = select.poll()
-        poll.register(self._report, select.POLLIN)
-        if self._pipe is not None:
-            poll.register(self._pipe, select.POLLIN)
-        timeout_ms = None if due is None else max(0, ceil((due - time.monotonic()) * 1000))
-        ready = [fd for fd, _ in poll.poll(timeout_ms)]
-        if self._report.fileno() in ready:
-            self._read_command()
-        elif ready:
-            self._read_key()
-
-    def _read_key(self) -> None:
-        assert self._pipe is not None
-        try:
-            size = self._pipe.recv_into(self._key, 1, socket.MSG_TRUNC)
-        except BlockingIOError:
-            return
-        except OSError:
-            size = 0
-        if size == 0:
-            self._close_pipe()
-        elif size == 1:
-            self._capture.press(self._key[0], time.monotonic())
-        self._key[0] = 0
+        """Reads one command, else one key, or waits until `due`."""
+        match command_waits(self._report, self._pipe, due):
+            case True:
+                self._read_command()
+            case False if not self._pipe.read(self._capture.press):
+                self._was_open = False
 
     def _read_command(self) -> None:
         try:
@@ -239,7 +186,8 @@ class _Cell:
     def _obey(self, command: Command, fd: int | None) -> None:
         now = time.monotonic()
         if fd is not None:
-            self._replace_pipe(fd)
+            self._was_open = False
+            self._pipe.replace(fd)
         match command:
             case Open(field):
                 self._used = False
@@ -256,15 +204,8 @@ class _Cell:
             case Authorise(request):
                 self._authorise(dict(request))
 
-    def _replace_pipe(self, fd: int) -> None:
-        self._close_pipe()
-        self._pipe = _adopt(fd)
-        self._pipe.setblocking(False)
-
     def _close_pipe(self) -> None:
-        if self._pipe is not None:
-            self._pipe.close()
-        self._pipe = None
+        self._pipe.close()
         self._was_open = False
 
     # --- out ------------------------------------------------------------------------------------------

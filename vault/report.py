@@ -28,52 +28,49 @@ class ReportError(VaultError):
     """A message that is not one of ours; `code` says how, the message is never quoted."""
 
 
-def encode_fact(fact: Fact) -> bytes:
-    """The message a cell sends to its broker."""
-    return _encode("r", fact)
+_Word = typing.TypeVar("_Word")
 
 
-def encode_command(command: Command) -> bytes:
-    """The message a broker sends to its cell."""
-    return _encode("c", command)
+class Vocabulary(typing.Generic[_Word]):
+    """The words of one direction: frozen types with a `NAME`, and their messages `{marker: name, ...}`."""
+
+    def __init__(self, marker: str, words: object) -> None:
+        """`words`: the union of the types."""
+        self._marker = marker
+        self._words: dict[str, type] = {word.NAME: word for word in typing.get_args(words)}
+        self._hints = {
+            word: {one.name: typing.get_type_hints(word)[one.name] for one in dataclasses.fields(word)}
+            for word in self._words.values()
+        }
+
+    def encode(self, word: _Word) -> bytes:
+        """The message of a word; `ReportError` when it is too long."""
+        one: typing.Any = word
+        values = {each.name: getattr(one, each.name) for each in dataclasses.fields(one)}
+        told = {name: value for name, value in values.items() if value is not None}
+        body = {self._marker: one.NAME, **told}
+        message = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(message) > REPORT_MAX:
+            raise ReportError("report_too_long", "The message does not fit the report socket.")
+        return message
+
+    def decode(self, message: bytes) -> _Word:
+        """The word of a message; `ReportError` when it is none."""
+        if len(message) > REPORT_MAX:
+            raise ReportError("report_too_long", "The message is longer than the report socket allows.")
+        try:
+            values = json.loads(message)
+        except (ValueError, RecursionError):
+            raise ReportError("report_unreadable", "The message is not a JSON object.") from None
+        if not isinstance(values, dict) or not isinstance(values.get(self._marker), str):
+            raise ReportError("report_unreadable", "The message is not a JSON object with a name.")
+        word = self._words.get(values.pop(self._marker))
+        if word is None:
+            raise ReportError("report_unknown", "The message has a name that nobody knows.")
+        return typing.cast("_Word", _build(word, self._hints[word], values))
 
 
-def decode_fact(message: bytes) -> Fact:
-    """The fact in a cell's message; `ReportError` when it is none."""
-    return typing.cast("Fact", _decode("r", _FACTS, message))
-
-
-def decode_command(message: bytes) -> Command:
-    """The command in a broker's message; `ReportError` when it is none."""
-    return typing.cast("Command", _decode("c", _COMMANDS, message))
-
-
-def _encode(marker: str, word: Fact | Command) -> bytes:
-    values = {one.name: getattr(word, one.name) for one in dataclasses.fields(word)}
-    told = {name: value for name, value in values.items() if value is not None}
-    message = json.dumps({marker: word.NAME, **told}, ensure_ascii=False, separators=(",", ":")).encode()
-    if len(message) > REPORT_MAX:
-        raise ReportError("report_too_long", "The message does not fit the report socket.")
-    return message
-
-
-def _decode(marker: str, words: Mapping[str, type], message: bytes) -> object:
-    if len(message) > REPORT_MAX:
-        raise ReportError("report_too_long", "The message is longer than the report socket allows.")
-    try:
-        values = json.loads(message)
-    except (ValueError, RecursionError):
-        raise ReportError("report_unreadable", "The message is not a JSON object.") from None
-    if not isinstance(values, dict) or not isinstance(values.get(marker), str):
-        raise ReportError("report_unreadable", "The message is not a JSON object with a name.")
-    word = words.get(values.pop(marker))
-    if word is None:
-        raise ReportError("report_unknown", "The message has a name that nobody knows.")
-    return _build(word, values)
-
-
-def _build(word: type, values: Mapping[str, object]) -> object:
-    hints = _HINTS[word]
+def _build(word: type, hints: Mapping[str, object], values: Mapping[str, object]) -> object:
     if not values.keys() <= hints.keys():
         raise ReportError("report_misfit", "The message has a field that its name does not have.")
     try:
@@ -100,13 +97,25 @@ def _fitted(hint: object, value: object) -> object:
     raise ReportError("report_misfit", "A field of the message has a value of another type.")
 
 
-def _named(words: object) -> dict[str, type]:
-    return {word.NAME: word for word in typing.get_args(words)}
+_FACTS: Vocabulary[Fact] = Vocabulary("r", Fact)
+_COMMANDS: Vocabulary[Command] = Vocabulary("c", Command)
 
 
-_FACTS = _named(Fact)
-_COMMANDS = _named(Command)
-_HINTS = {
-    word: {one.name: typing.get_type_hints(word)[one.name] for one in dataclasses.fields(word)}
-    for word in (*_FACTS.values(), *_COMMANDS.values())
-}
+def encode_fact(fact: Fact) -> bytes:
+    """The message a cell sends to its broker."""
+    return _FACTS.encode(fact)
+
+
+def encode_command(command: Command) -> bytes:
+    """The message a broker sends to its cell."""
+    return _COMMANDS.encode(command)
+
+
+def decode_fact(message: bytes) -> Fact:
+    """The fact in a cell's message; `ReportError` when it is none."""
+    return _FACTS.decode(message)
+
+
+def decode_command(message: bytes) -> Command:
+    """The command in a broker's message; `ReportError` when it is none."""
+    return _COMMANDS.decode(message)

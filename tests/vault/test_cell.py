@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.cell import MASTERCARD, VISA, CellEnds, SpawnerEnds, spawner
 from tests.support.memory import search
-from vault.cell import EXIT_BAD_COMMAND, EXIT_BROKER_GONE, EXIT_EXPIRED, EXIT_LEAK_STOPPED
+from vault.cell_ends import EXIT_BAD_COMMAND, EXIT_BROKER_GONE, EXIT_EXPIRED, EXIT_LEAK_STOPPED
 from vault.door import Field, FieldProblem
 from vault.posture import CELL_UID, SPAWNER_ENVIRONMENT
 from vault.progress import (
