@@ -82,6 +82,34 @@ class Channel(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Parcel:
+    """One stored message on its way."""
+
+    tenant: str
+    message: Message
+    tries: int
+
+
+class Tray(Protocol):
+    """Where messages are stored until a channel has taken them; `Postman` empties it."""
+
+    noun: str
+    """What its messages are, in the log: `receipt`."""
+
+    async def due(self, now_ms: int) -> tuple[Parcel, ...]:
+        """Parcels whose time has come."""
+
+    async def sent(self, parcel: Parcel) -> None:
+        """The channel has taken it."""
+
+    async def failed(self, parcel: Parcel, now_ms: int, *, retryable: bool) -> bool:
+        """True when it will be tried again."""
+
+    async def tidy(self, now_ms: int) -> None:
+        """Forgets what has been kept long enough."""
+
+
 class Channels:
     """Every tenant's channels."""
 

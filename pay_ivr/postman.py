@@ -1,4 +1,4 @@
-"""Carries what is stored out of the house: webhooks over HTTPS, receipts by the tenant's channels.
+"""Carries what is stored out of the house: webhooks over HTTPS, messages by the tenant's channels.
 
 The URL of a webhook is somebody else's word. So it is https, goes to an address of the internet (looked up
 and judged for every delivery, and that very address is connected to), follows no redirect, and what comes
@@ -10,7 +10,7 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pay_ivr.channels import ChannelError, Channels
+from pay_ivr.channels import ChannelError, Channels, Parcel, Tray
 from pay_ivr.facts import CallError
 from pay_ivr.hooks import (
     EVENT_HEADER,
@@ -32,7 +32,6 @@ from pay_ivr.hooks import (
 )
 from pay_ivr.ids import now_ms
 from pay_ivr.logs import log
-from pay_ivr.receipts import Receipt, Receipts
 from pay_ivr.tenants import Tenant, TenantError, line_of, read_text, sections
 
 SEND_TIMEOUT_S = 10.0
@@ -104,13 +103,13 @@ class Postman:
     def __init__(
         self,
         hooks: Hooks,
-        receipts: Receipts,
+        trays: Sequence[Tray],
         channels: Channels,
         webhooks: Mapping[str, WebhooksSection],
         stored: asyncio.Event,
     ) -> None:
         self._hooks = hooks
-        self._receipts = receipts
+        self._trays = tuple(trays)
         self._channels = channels
         self._webhooks = webhooks
         self._stored = stored
@@ -150,13 +149,14 @@ class Postman:
                 await self._deliver(delivery)
 
         await asyncio.gather(*map(one, due))
-        waiting = await self._receipts.due(now_ms())
-        for receipt in waiting:
-            await self._send(receipt)
+        waiting = [(tray, parcel) for tray in self._trays for parcel in await tray.due(now_ms())]
+        for tray, parcel in waiting:
+            await self._send(tray, parcel)
         if time.monotonic() - self._tidied_s > TIDY_EVERY_S:
             self._tidied_s = time.monotonic()
             await self._hooks.tidy(now_ms())
-            await self._receipts.tidy(now_ms())
+            for tray in self._trays:
+                await tray.tidy(now_ms())
         return len(due) + len(waiting)
 
     async def _wait(self) -> None:
@@ -219,12 +219,13 @@ class Postman:
             )
         return self._sessions[tenant]
 
-    async def _send(self, receipt: Receipt) -> None:
+    async def _send(self, tray: Tray, parcel: Parcel) -> None:
         try:
-            await self._channels.send(receipt.tenant, receipt.message)
+            await self._channels.send(parcel.tenant, parcel.message)
         except ChannelError as error:
-            again = await self._receipts.failed(receipt, now_ms(), retryable=error.retryable)
-            log.warning("receipt.message.failed", tenant=receipt.tenant, code=error.code, again=again)
+            again = await tray.failed(parcel, now_ms(), retryable=error.retryable)
+            who = {"tray": tray.noun, "tenant": parcel.tenant}
+            log.warning("message.parcel.failed", code=error.code, again=again, **who)
         else:
-            await self._receipts.sent(receipt)
-            log.info("receipt.message.sent", tenant=receipt.tenant)
+            await tray.sent(parcel)
+            log.info("message.parcel.sent", tray=tray.noun, tenant=parcel.tenant)

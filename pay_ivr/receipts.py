@@ -16,7 +16,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_once
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit import outbox
-from pay_ivr.channels import Medium, Message
+from pay_ivr.channels import Medium, Message, Parcel
 from pay_ivr.happenings import Happening, What
 from pay_ivr.store import Store
 from vault import Payment, PaymentState
@@ -102,17 +102,11 @@ class Wish:
     """Of the receipt's words; one of WORDS."""
 
 
-@dataclass(frozen=True)
-class Receipt:
-    """One receipt on its way."""
-
-    tenant: str
-    message: Message
-    tries: int
-
-
 class Receipts:
     """Wishes and receipts in app.db."""
+
+    noun = "receipt"
+    """In the log."""
 
     def __init__(self, store: Store) -> None:
         self._engine = store.engine
@@ -163,14 +157,14 @@ class Receipts:
                 }
                 await conn.execute(insert_once(receipts).values(**values).on_conflict_do_nothing())
 
-    async def due(self, now_ms: int) -> tuple[Receipt, ...]:
+    async def due(self, now_ms: int) -> tuple[Parcel, ...]:
         """Receipts whose time has come, oldest first."""
         waiting = receipts.c.state == WAITING, receipts.c.next_at_ms <= now_ms
         query = select(receipts).where(*waiting).order_by(receipts.c.next_at_ms).limit(DUE_MAX)
         async with self._engine.connect() as conn:
             rows = (await conn.execute(query)).all()
         return tuple(
-            Receipt(
+            Parcel(
                 row.tenant,
                 Message(row.receipt_id, Medium(row.medium), row.address, row.subject, row.text),
                 row.tries,
@@ -178,11 +172,11 @@ class Receipts:
             for row in rows
         )
 
-    async def sent(self, receipt: Receipt) -> None:
+    async def sent(self, receipt: Parcel) -> None:
         """The channel has taken it."""
         await self._set(receipt, {"state": SENT, "tries": receipt.tries + 1})
 
-    async def failed(self, receipt: Receipt, now_ms: int, *, retryable: bool) -> bool:
+    async def failed(self, receipt: Parcel, now_ms: int, *, retryable: bool) -> bool:
         """True when it will be tried again."""
         tries = receipt.tries + 1
         again = retryable and tries <= len(WAITS_S)
@@ -205,7 +199,7 @@ class Receipts:
             for table in (wishes, receipts):
                 await conn.execute(delete(table).where(table.c.made_at_ms < before))
 
-    async def _set(self, receipt: Receipt, values: dict[str, Any]) -> None:
+    async def _set(self, receipt: Parcel, values: dict[str, Any]) -> None:
         same = receipts.c.receipt_id == receipt.message.key
         async with self._engine.begin() as conn:
             await conn.execute(update(receipts).where(same).values(**values))

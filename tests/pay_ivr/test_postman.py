@@ -91,7 +91,7 @@ async def running(folder: Path, door: Door, terms: WebhooksSection) -> AsyncIter
     teller = Teller(store, door, hooks, receipts)
     await teller.open()
     channels = Channels({"demo": {Medium.EMAIL: FolderChannel(folder / "messages")}})
-    postman = Postman(hooks, receipts, channels, {"demo": terms}, teller.stored)
+    postman = Postman(hooks, (receipts,), channels, {"demo": terms}, teller.stored)
     tasks = [asyncio.create_task(work) for work in (postman.run(), teller.run(), teller.follow())]
     try:
         yield House(hooks, receipts, teller, postman)
@@ -228,7 +228,7 @@ async def test_a_receipt_that_is_refused_for_good_is_given_up(tmp_path: Path) ->
     channel = Moody(
         ChannelError("message_unsent", "Later.", retryable=True), ChannelError("message_refused", "Never.")
     )
-    postman = Postman(hooks, receipts, Channels({"demo": {Medium.SMS: channel}}), {}, asyncio.Event())
+    postman = Postman(hooks, (receipts,), Channels({"demo": {Medium.SMS: channel}}), {}, asyncio.Event())
     found = Happening("pay_one.attempt_1.authorised", What.AUTHORISED, "2026-01-02T03:04:05.000Z", 1995)
     await receipts.wish(Wish("pay_one", "demo", "Demo", Medium.SMS, "+4915112345678", "de-DE"), now_ms())
     for _ in range(2):
