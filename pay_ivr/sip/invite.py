@@ -8,6 +8,7 @@ protocol's tail is nobody's business but the leg's.
 This file hears keys of SIP INFO: it has no logger.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
@@ -68,7 +69,7 @@ class LegHome(Protocol):
         """The leg has no tail left."""
 
 
-class InviteLeg:
+class InviteLeg(ABC):
     """One dialog of ours made by an INVITE; `IncomingLeg` and `OutgoingLeg` are its two kinds.
 
     Verbs are idempotent where a race can make them late: `hang_up` on an ended leg does nothing.
@@ -138,9 +139,9 @@ class InviteLeg:
             raise LocalSipError("leg_not_up", "The leg is not up.", retryable=self.state in LIVE)
         self._renegotiation.offer(sdp, on_done)
 
+    @abstractmethod
     def hang_up(self, reason: str = "") -> None:
         """CANCEL, BYE or a refusal, whichever is right now; `reason` is text for the BYE's Reason header."""
-        raise NotImplementedError
 
     # -- what the endpoint brings
 

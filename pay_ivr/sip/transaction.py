@@ -5,6 +5,7 @@ that was opened ends, and its entry leaves the table, whatever the network does.
 """
 
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import StrEnum
 from itertools import count
@@ -27,7 +28,7 @@ class Failure(StrEnum):
     """The transport failed; counts as 503."""
 
 
-class Transaction:
+class Transaction(ABC):
     """One walk through one table: state, running timers, last message of ours."""
 
     def __init__(
@@ -106,8 +107,9 @@ class Transaction:
         else:
             self._act_in_role(action, message)
 
+    @abstractmethod
     def _act_in_role(self, action: Do, message: Request | Response | None) -> None:
-        raise NotImplementedError
+        """What this kind of transaction alone does."""
 
 
 class ClientTransaction(Transaction):
