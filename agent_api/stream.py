@@ -109,7 +109,7 @@ class Streams:
         try:
             if isinstance(fact, CallChanged):
                 self._tell_call(fact)
-            else:
+            elif isinstance(fact, PaymentChanged):
                 self._tell_payment(desk, fact)
         except Exception:  # noqa: BLE001 a console that misses a message is bad, a call that dies of it worse
             log.exception("desk.stream.failed")

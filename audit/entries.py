@@ -111,6 +111,8 @@ CATALOGUE: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
         "call.agent.refused": {},
         "call.bridge.opened": {},
         "call.agent.lost": {},
+        "call.flow.resumed": {},
+        "call.language.changed": {},
         "call.keys.noticed": {},
         "call.audio.lost": {},
         "call.audio.returned": {},

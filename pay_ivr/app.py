@@ -23,6 +23,7 @@ from pay_ivr.aftermath import TECHNICAL_PROBLEM, Orphans, settle
 from pay_ivr.catalogue import Catalogue, Key
 from pay_ivr.codes import PaymentCodes
 from pay_ivr.facts import CallError
+from pay_ivr.flow import Flows
 from pay_ivr.hooks import Hooks
 from pay_ivr.ids import now_ms
 from pay_ivr.journal import Journal
@@ -35,7 +36,7 @@ from pay_ivr.settings import Settings
 from pay_ivr.sip.endpoint import SipEndpoint, SipSettings
 from pay_ivr.sip.registrar import Registrar
 from pay_ivr.sip.trace import TraceLine
-from pay_ivr.speaker import Shelf
+from pay_ivr.speaker import HOLD_MUSIC, Shelf
 from pay_ivr.speech import Speech
 from pay_ivr.store import SipSecret, Store
 from pay_ivr.switchboard import ENDED_KEPT_MAX, Switchboard
@@ -90,7 +91,7 @@ class App:
         shelf = Shelf(media, speech)
         journal = Journal(store)
         codes = PaymentCodes(store)
-        board = Switchboard(settings, Numbers(tenants), door, media, shelf, journal, codes)
+        board = Switchboard(settings, Numbers(tenants), door, media, shelf, journal, codes, Flows())
         await self._settle(store, door, media, codes, board)
         self._task(journal.run(), "journal")
         self._on_stop(journal.flush)
@@ -122,7 +123,7 @@ class App:
         await teller.open()
         channels = channels_of(tenants, settings.tenants_dir, settings.data_dir)
         webhooks = {name: webhooks_of(tenant, settings.tenants_dir) for name, tenant in tenants.items()}
-        postman = Postman(hooks, receipts, channels, webhooks, teller.stored)
+        postman = Postman(hooks, (receipts,), channels, webhooks, teller.stored)
         self._task(postman.run(), "outgoing.postman")
         self._on_stop(postman.close)
         self._task(teller.run(), "outgoing.teller")
@@ -187,7 +188,7 @@ class App:
         Runs beside the first calls: a prompt that is asked for before its turn is rendered at once.
         """
         languages = sorted({did.language for tenant in tenants.values() for did in tenant.telephony.did})
-        await shelf.keep("hold_music", hold_music())
+        await shelf.keep(HOLD_MUSIC, hold_music())
         sorry = [await speech.prompt(language, Key.TECHNICAL_PROBLEM) for language in languages]
         await shelf.keep(TECHNICAL_PROBLEM, b"".join(prompt.ulaw for prompt in sorry))
         await speech.warm(languages)

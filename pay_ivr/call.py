@@ -5,7 +5,8 @@ This file owns the states; who drives them is `pay_ivr/switchboard.py`, what is 
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pay_ivr.facts import CallError
@@ -20,10 +21,12 @@ class CallState(StrEnum):
     """An agent's phone rings."""
     SELF_SERVICE = "self_service"
     """Answered; the caller talks to the flow, no agent."""
+    WAITING = "waiting"
+    """Answered; the caller hears music while an agent's phone rings."""
     BRIDGED = "bridged"
     """Caller and agent are connected."""
     AGENT_LOST = "agent_lost"
-    """The agent is gone while a payment is open; the flow finishes it."""
+    """The agent is gone; the flow finishes what is open, or asks what else it may do."""
     ENDED = "ended"
 
 
@@ -51,6 +54,13 @@ TABLE: dict[CallState, dict[CallEvent, CallState]] = {
         CallEvent.END: CallState.ENDED,
     },
     CallState.SELF_SERVICE: {
+        CallEvent.AGENT_RINGS: CallState.WAITING,
+        CallEvent.END: CallState.ENDED,
+    },
+    CallState.WAITING: {
+        CallEvent.AGENT_RINGS: CallState.WAITING,
+        CallEvent.AGENT_REFUSES: CallState.SELF_SERVICE,
+        CallEvent.BRIDGE: CallState.BRIDGED,
         CallEvent.END: CallState.ENDED,
     },
     CallState.BRIDGED: {
@@ -58,6 +68,7 @@ TABLE: dict[CallState, dict[CallEvent, CallState]] = {
         CallEvent.END: CallState.ENDED,
     },
     CallState.AGENT_LOST: {
+        CallEvent.ANSWER: CallState.SELF_SERVICE,
         CallEvent.END: CallState.ENDED,
     },
     CallState.ENDED: {},
@@ -105,6 +116,7 @@ class Call:
     did: str
     caller: str
     language: str
+    """What the caller hears; a flow may change it (`Line.speak_language`)."""
     started_at: str
     """UTC, ISO 8601 with milliseconds."""
     agent_id: str | None = None
@@ -113,6 +125,8 @@ class Call:
     keying_outside_capture: bool = False
     audio_lost: bool = False
     end_reason: EndReason | None = None
+    context: Mapping[str, str] = field(default_factory=dict)
+    """What a flow tells the agent it connects: `language`, `member`, `topic`, `tried`; ids and words only."""
 
     def apply(self, event: CallEvent) -> CallState:
         """The state after `event`; CallError("call_state") when the table has no such move."""

@@ -5,6 +5,7 @@ the desk stand in `pay_ivr/switchboard.py`.
 """
 
 import asyncio
+import time
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from typing import Protocol
@@ -13,10 +14,11 @@ from pay_ivr.call import Call, CallEvent, CallState, EndReason
 from pay_ivr.catalogue import Key
 from pay_ivr.codes import PreparedPayment
 from pay_ivr.facts import CallError
-from pay_ivr.flow import Keyed
+from pay_ivr.flow import FIRST_S, NEXT_S, Keyed
 from pay_ivr.ids import new_id
 from pay_ivr.leg import Leg, Role
 from pay_ivr.payment_voice import Sentence, follows, sentences_for
+from pay_ivr.pin_voice import pin_follows, pin_sentences, result_sentences
 from pay_ivr.sip.errors import SipError
 from pay_ivr.sip.invite import InviteLeg
 from pay_ivr.sip.legstate import EndReason as SipEnd
@@ -27,15 +29,28 @@ from vault import (
     MediaClient,
     MediaFact,
     NewPayment,
+    NewPinEntry,
     Payment,
     PaymentChanged,
     PaymentState,
+    PinChanged,
+    PinPurpose,
+    PinResult,
+    PinWhy,
+    Refused,
     VaultError,
     Why,
 )
 
 ANSWER_TIMEOUT_S = 120.0
 """A question with its prompt is over by then, whatever media says."""
+PIN_TIMEOUT_S = 600.0
+"""Longer than any PIN entry the vault lets go on; whatever becomes of its facts, no flow waits for ever."""
+SECURE_END_S = 5.0
+"""SECURE outlasts a capture by a second after the last key; open digits can be asked for only then."""
+SECURE_POLL_S = 0.05
+AGENTS_WAIT_S = 120.0
+"""A caller who was answered hears music no longer than this before the last phone is rung."""
 CHANGES_KEPT = 200
 """Steps of one payment that wait for a flow; a flow that is this far behind is not reading them at all."""
 NO_AGENT_STATUS = 480
@@ -111,11 +126,19 @@ class Contact:
             lambda: deque(maxlen=CHANGES_KEPT)
         )
         self._change_came = asyncio.Event()
+        self._pins: defaultdict[str, asyncio.Future[PinResult]] = defaultdict(
+            lambda: asyncio.get_running_loop().create_future()
+        )
+        """Results of PIN entries on this call, told or to be told."""
+        self._pin_spoken: PinChanged | None = None
 
     # Line: what a flow may do.
 
-    async def connect_agent(self) -> bool:
+    async def connect_agent(self, context: Mapping[str, str] | None = None) -> bool:
         """Rings the number's agents in order, bridges the first; False when none answered."""
+        self.call.context = dict(context or {})
+        if self.call.state is CallState.SELF_SERVICE:
+            return await self._hand_over()
         self._sip_of_caller().ring()
         for user in self.agents:
             if await self._ring(user):
@@ -125,7 +148,11 @@ class Contact:
         return False
 
     async def answer(self) -> None:
-        """Answers the caller without an agent."""
+        """Answers the caller without an agent, or goes on without the one who has gone."""
+        if self.call.state is CallState.AGENT_LOST:
+            self.agent, self.call.agent_id = None, None
+            self._move(CallEvent.ANSWER, "call.flow.resumed")
+            return
         self._answer_caller()
         self._move(CallEvent.ANSWER, "call.caller.answered")
         await self.caller.settled()
@@ -139,21 +166,73 @@ class Contact:
         await self.speaker.told()
         await self.speaker.say(*sentences)
 
-    async def ask_digits(self, *sentences: Sentence, digits: int) -> Keyed:
+    def speak_language(self, tag: str) -> None:
+        """From the next sentence on, the caller hears this language."""
+        self.call.language = self.speaker.language = tag
+        self._exchange.changed(self, "call.language.changed")
+
+    async def ask_digits(
+        self,
+        *sentences: Sentence,
+        digits: int,
+        digits_min: int = 1,
+        first_s: float = FIRST_S,
+        next_s: float = NEXT_S,
+    ) -> Keyed:
         """Open digits, collected by media while the question is spoken (barge-in)."""
         collect_id = new_id("col")
         answer: asyncio.Future[Mapping[str, object]] = asyncio.get_running_loop().create_future()
         self._answers[collect_id] = answer
+        # The order to collect is on its way before the one to play: no key falls between them.
+        saying = asyncio.create_task(
+            self.speaker.say(*sentences, unless=answer.done), name="contact.question"
+        )
         try:
-            await self._media.collect(self.caller.leg_id, collect_id, digits_max=digits)
-            await self.speaker.say(*sentences)
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await self._collect(collect_id, digits, digits_min, first_s, next_s)
                 values = await answer
         except TimeoutError:
             return Keyed("", "timeout")
+        except BaseException:
+            saying.cancel()
+            raise
         finally:
             self._answers.pop(collect_id, None)
+        if not saying.done():
+            await self.speaker.quiet()  # answered before its first word: the words must not come after it
+        await saying
         return Keyed(str(values.get("digits", "")), str(values.get("outcome", "no_input")))
+
+    async def ask_pin(
+        self, member_id: str, purpose: PinPurpose, born: str = "", *, by: str = ""
+    ) -> PinResult:
+        """Has a PIN keyed into a cell; what is asked, wrong and the outcome has been spoken when it returns.
+
+        `by`: the agent who wants it; none when a flow does.
+        """
+        new = NewPinEntry(
+            tenant=self.call.tenant,
+            member_id=member_id,
+            purpose=purpose,
+            call_id=self.call.call_id,
+            leg_id=self.caller.leg_id,
+            caller_number=self.call.number,
+            born=born,
+            by=by,
+        )
+        entry_id = (await self._door.open_pin(new)).entry_id
+        done = self._pins[entry_id]
+        try:
+            async with asyncio.timeout(PIN_TIMEOUT_S):
+                await asyncio.wait([done])
+        except TimeoutError:
+            await self._door.cancel_pin(entry_id, "system:app")
+            return PinResult.EXPIRED
+        finally:
+            del self._pins[entry_id]
+        result = done.result()
+        await self.say(*result_sentences(purpose, result))
+        return result
 
     def open_payment(self) -> Payment | None:
         """The newest payment that still needs something from the caller; `next_change` goes on from here."""
@@ -214,7 +293,7 @@ class Contact:
     async def give_up(self) -> None:
         """Ends a call whose flow cannot go on; a caller who was answered hears of it first."""
         try:
-            if self.call.state in {CallState.SELF_SERVICE, CallState.AGENT_LOST}:
+            if self.call.state in {CallState.SELF_SERVICE, CallState.WAITING, CallState.AGENT_LOST}:
                 await self.say(Sentence(Key.TECHNICAL_PROBLEM))
         finally:
             if self.call.live:
@@ -283,6 +362,18 @@ class Contact:
         self._changes[payment.payment_id].append(change)
         self._change_came.set()
 
+    def pin_changed(self, change: PinChanged) -> None:
+        """A step of a PIN entry on this call: spoken, and its result handed to the flow."""
+        entry = change.entry
+        if change.why is PinWhy.KEY:
+            self.speaker.hush()
+        sentences = pin_sentences(change)
+        self.speaker.tell(sentences, after=pin_follows(change, self._pin_spoken))
+        self._pin_spoken = change if sentences else self._pin_spoken
+        if entry.result is not None and not self._pins[entry.entry_id].done():
+            self.speaker.hush()
+            self._pins[entry.entry_id].set_result(entry.result)
+
     async def media_back(self) -> None:
         """Takes the endpoints again after a restart of media; SECURE until the broker releases them."""
         self.speaker.media_restarted()
@@ -298,6 +389,44 @@ class Contact:
         self.audio(lost=False)
 
     # Steps.
+
+    async def _hand_over(self) -> bool:
+        """An answered caller to an agent: music while phones ring; False when none answered in time."""
+        music = asyncio.create_task(self.speaker.music(), name="contact.music")
+        until = time.monotonic() + AGENTS_WAIT_S
+        try:
+            for user in self.agents:
+                if time.monotonic() >= until:
+                    break
+                if await self._ring(user):
+                    await self._bridge()
+                    return True
+        finally:
+            music.cancel()
+            await self.speaker.quiet()
+        return False
+
+    async def _collect(
+        self, collect_id: str, digits: int, digits_min: int, first_s: float, next_s: float
+    ) -> None:
+        """Orders the collection, as soon as a capture that is ending has let go of the leg."""
+        until = time.monotonic() + SECURE_END_S
+        while True:
+            try:
+                await self._media.collect(
+                    self.caller.leg_id,
+                    collect_id,
+                    digits_max=digits,
+                    digits_min=digits_min,
+                    first_timeout_ms=int(first_s * 1000),
+                    next_timeout_ms=int(next_s * 1000),
+                )
+            except Refused as refusal:
+                if refusal.code != "leg_secure" or time.monotonic() >= until:
+                    raise
+                await asyncio.sleep(SECURE_POLL_S)
+            else:
+                return
 
     async def _ring(self, user: str) -> bool:
         leg = Leg(Role.AGENT, self._media, self._our_ip, self)
@@ -326,7 +455,9 @@ class Contact:
         agent = self.agent
         if agent is None:
             raise CallError("call_state", "There is no agent to bridge to.")
-        self._answer_caller()
+        if self.call.state is not CallState.WAITING:
+            self._answer_caller()
+        self._agent_gone.clear()
         await agent.settled()
         await self.caller.settled()
         await self._media.bridge(self.caller.leg_id, agent.leg_id)

@@ -1,8 +1,9 @@
 """Frozen facts about calls, as the switchboard tells them to the desk and the flows."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from vault import PaymentChanged
+from vault import PaymentChanged, PinChanged
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class CallView:
     audio_lost: bool = False
     """Nothing is heard of the caller, or media itself is away; the agent should say so or wait."""
     ended_reason: str | None = None
+    context: Mapping[str, str] = field(default_factory=dict)
+    """What the flow knew when it connected the agent: language, member (id), topic, tried; never stored."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class CallChanged:
     call: CallView
 
 
-CallFact = CallChanged | PaymentChanged
+CallFact = CallChanged | PaymentChanged | PinChanged
 """Everything the desk streams to a console."""
 
 

@@ -18,6 +18,8 @@ class Sentence:
 
     key: Key
     values: dict[str, Any] = field(default_factory=dict)
+    language: str = ""
+    """Another language than the caller's, for the offer to change to it."""
 
 
 _Say = Callable[[PaymentChanged, bool], tuple[Sentence, ...]]

@@ -8,7 +8,7 @@ field); a key drops it (barge-in is media's part).
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pay_ivr.ids import new_id
 from pay_ivr.payment_voice import Sentence
@@ -18,6 +18,8 @@ from vault import MediaClient, MediaFact, VaultError
 
 BURST_S = 0.06
 """Steps closer than this belong together: the cell reports a problem and opens the field within one loop."""
+HOLD_MUSIC = "hold_music"
+"""The name under which `Shelf.keep` has it."""
 SPEECH_MAX_S = 60.0
 """No prompt of ours is longer; a lost `play.done` must not hold a flow for ever."""
 
@@ -85,12 +87,19 @@ class Speaker:
         self._teller: asyncio.Task[None] | None = None
         self._collecting = False
 
-    async def say(self, *sentences: Sentence, barge_in: bool = True) -> str:
-        """How it ended: finished | stopped | key | silent (nothing could be said)."""
+    async def say(
+        self, *sentences: Sentence, barge_in: bool = True, unless: Callable[[], bool] = lambda: False
+    ) -> str:
+        """How it ended: finished | stopped | key | silent (nothing could be said).
+
+        `unless`: true when it need not be said any more; asked just before the first word.
+        """
         taken: list[str] = []
         play_id = new_id("play")
         try:
-            taken += [await self._shelf.take(self.language, sentence) for sentence in sentences]
+            taken += [await self._shelf.take(one.language or self.language, one) for one in sentences]
+            if unless():
+                return "key"
             over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             self._playing[play_id] = over
             await self._media.play(self._leg_id, play_id, taken, barge_in=barge_in)
@@ -127,6 +136,17 @@ class Speaker:
         """Returns when the last `tell` is over."""
         while self._teller is not None and not self._teller.done():
             await asyncio.wait([self._teller])
+
+    async def music(self) -> None:
+        """Music for a caller who waits, until `quiet`; nothing when it is not loaded yet."""
+        await self.told()
+        with contextlib.suppress(VaultError):
+            await self._media.play(self._leg_id, new_id("play"), (HOLD_MUSIC,), loop=True, barge_in=False)
+
+    async def quiet(self) -> None:
+        """Ends what is being played."""
+        with contextlib.suppress(VaultError):  # the leg or media is gone, and the sound with it
+            await self._media.stop_play(self._leg_id)
 
     def media_fact(self, fact: MediaFact) -> None:
         """Hands over `play.done`; others are not ours."""

@@ -6,7 +6,7 @@ the public methods; each refuses with a code, a next step, and leaves everything
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from itertools import takewhile
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from pay_ivr.catalogue import Key
 from pay_ivr.codes import PaymentCodes, PreparedPayment, code_after
 from pay_ivr.contact import Contact
 from pay_ivr.facts import CallChanged, CallError, CallFact, CallView
-from pay_ivr.flow import load_flow
+from pay_ivr.flow import Flows
 from pay_ivr.ids import new_id, now_ms, utc_now
 from pay_ivr.journal import Journal
 from pay_ivr.leg import Leg
@@ -38,6 +38,9 @@ from vault import (
     Payment,
     PaymentChanged,
     PaymentState,
+    PinChanged,
+    PinPurpose,
+    PinResult,
     Unreachable,
     VaultError,
     Why,
@@ -47,13 +50,14 @@ ENDED_KEPT_MAX = 200
 """Ended calls the desk can still read: enough for the last hour of a busy team, small in memory."""
 NOT_FOUND_STATUS = 404
 Result = TypeVar("Result")
+Fact = TypeVar("Fact")
 
 
 class Switchboard:
     """What the desk and the flows may do with live calls. Raises `CallError` or the door's `VaultError`."""
 
     def __init__(self, settings: Settings, numbers: Numbers, door: Door, media: MediaClient, shelf: Shelf,
-                 journal: Journal, codes: PaymentCodes) -> None:  # fmt: skip
+                 journal: Journal, codes: PaymentCodes, flows: Flows) -> None:  # fmt: skip
         self._settings = settings
         self._numbers = numbers
         self._door = door
@@ -61,6 +65,7 @@ class Switchboard:
         self._shelf = shelf
         self._journal = journal
         self._codes = codes
+        self._flows = flows
         self._sip: SipEndpoint | None = None
         self._registrar: Registrar | None = None
         self._live: dict[str, Contact] = {}
@@ -176,6 +181,16 @@ class Switchboard:
         """CallError("not_linked") when the payment is not out on a link."""
         if self.payment(payment_id).state is not PaymentState.LINKED:
             raise CallError("not_linked", "No link of this payment is open; read the payment again.")
+
+    async def ask_pin(
+        self, call_id: str, member_id: str, purpose: PinPurpose, agent_id: str, born: str = ""
+    ) -> PinResult:
+        """The caller of a bridged call keys a PIN that the agent neither hears nor sees; how it ended.
+
+        Each step is told by `watch` as `PinChanged`. Raises the door's refusals.
+        """
+        contact = self._bridged(call_id)
+        return await self._whole(contact.ask_pin(member_id, purpose, born, by=f"agent:{agent_id}"))
 
     async def hang_up(self, call_id: str, by: str) -> CallView:
         """Ends a call from the desk."""
@@ -293,10 +308,15 @@ class Switchboard:
     # Facts from media and vault.
 
     async def follow_vault(self) -> None:
-        """Hands every payment step to its call; runs until cancelled."""
-        async for change in self._door.facts():
+        """Hands every step of a payment and of a PIN entry to its call; runs until cancelled."""
+        async with asyncio.TaskGroup() as readers:
+            readers.create_task(self._follow(self._door.facts(), self._payment_changed))
+            readers.create_task(self._follow(self._door.pin_facts(), self._pin_changed))
+
+    async def _follow(self, facts: AsyncIterator[Fact], take: Callable[[Fact], None]) -> None:
+        async for fact in facts:
             try:
-                self._payment_changed(change)
+                take(fact)
             except Exception as error:  # noqa: BLE001 one call's mistake must not make all others deaf
                 log.exception("call.fact.failed", error=type(error).__name__)
 
@@ -305,7 +325,7 @@ class Switchboard:
         async for fact in self._media.facts():
             try:
                 await self._media_told(fact)
-            except Exception as error:  # noqa: BLE001 as above
+            except Exception as error:  # noqa: BLE001 one call's mistake must not make all others deaf
                 log.exception("call.fact.failed", error=type(error).__name__)
 
     async def close(self) -> None:
@@ -342,6 +362,12 @@ class Switchboard:
                 contact.payment_changed(change, news=_is_news(change, known))
         over = contact is None or not contact.call.live
         self._spawn(self._close_code(payment, call_over=over), "code.close")
+        self._tell(change)
+
+    def _pin_changed(self, change: PinChanged) -> None:
+        contact = self._live.get(change.entry.call_id)
+        if contact is not None:
+            contact.pin_changed(change)
         self._tell(change)
 
     def _audio(self, *, lost: bool) -> None:
@@ -386,7 +412,7 @@ class Switchboard:
         call_id = contact.call.call_id
         try:
             await contact.caller.open()
-            await load_flow(contact.call.flow)(contact)
+            await self._flows.load(contact.call.flow)(contact)
         except (VaultError, CallError) as error:
             log.warning("call.flow.failed", call_id=call_id, code=error.code)
             await contact.give_up()
@@ -431,9 +457,10 @@ class Switchboard:
             listener(fact)
 
     async def _whole(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Database work of a flow, carried to its end even when a hang-up cancels the flow.
+        """Work carried to its end even when whoever asked for it is cancelled.
 
-        A statement cancelled half-way would leave its connection, the only one, with an open transaction.
+        A statement cancelled half-way by a hang-up would leave its connection, the only one, with an open
+        transaction; a PIN that an impatient desk gave up would end without a word to the caller.
         """
         task = asyncio.ensure_future(work)
         self._working.add(task)
@@ -497,4 +524,5 @@ def _view(call: Call) -> CallView:
         keying_outside_capture=call.keying_outside_capture,
         audio_lost=call.audio_lost,
         ended_reason=call.end_reason.value if call.end_reason is not None else None,
+        context=call.context,
     )

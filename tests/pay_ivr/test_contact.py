@@ -136,7 +136,7 @@ async def test_a_flow_that_breaks_says_so_and_hangs_up(house: House, monkeypatch
         await line.answer()  # type: ignore[attr-defined]
         raise KeyError
 
-    monkeypatch.setattr("pay_ivr.switchboard.load_flow", lambda _name: broken)
+    monkeypatch.setattr("pay_ivr.flow.load_flow", lambda _name: broken)
 
     caller = house.call(ALONE)
     await house.ended()
@@ -154,7 +154,7 @@ async def test_a_flow_that_forgets_to_hang_up_does_not_keep_the_caller(
     async def forgetful(line: object) -> None:
         await line.answer()  # type: ignore[attr-defined]
 
-    monkeypatch.setattr("pay_ivr.switchboard.load_flow", lambda _name: forgetful)
+    monkeypatch.setattr("pay_ivr.flow.load_flow", lambda _name: forgetful)
 
     house.call(ALONE)
     await house.settle()

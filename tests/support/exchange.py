@@ -11,6 +11,7 @@ from typing import Any
 
 from pay_ivr.call import CallState
 from pay_ivr.catalogue import Catalogue
+from pay_ivr.flow import Flows
 from pay_ivr.settings import Settings
 from pay_ivr.sip.dialog import hop_of
 from pay_ivr.sip.invite import InviteLeg, LegObserver
@@ -125,6 +126,7 @@ class House:
             shelf,
             notes,
             notes,
+            Flows(),
         )
         self.node = Node(self.net, US)
         self.node.core = type(self.node.core)(

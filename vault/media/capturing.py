@@ -26,6 +26,9 @@ KEYING_TOLD_MS: Final = 1000.0
 GUARDED_PORT_MS: Final = 30_000.0
 """So long a port on which a capture was cut off opens SECURE: whoever keyed there may still be keying, and
 must not be heard by a leg that the app has put in the old one's place. The broker lets an innocent one go."""
+TAIL_MS: Final = 700.0
+"""A pause that ends the keys that were under way when a capture began, as `TAIL_S` in `vault/keypad.py` ends
+those that follow a refused field."""
 TALK_SETTLE_MS: Final = REORDER_MS + FRAME_MS + DELAY_FRAMES * FRAME_MS
 """What was heard before a pause began has left the reorder buffer and the gate's delay line by then."""
 
@@ -55,6 +58,7 @@ class Capturing:
         pipe.setblocking(False)
         self._prompting.end_collection(party, Outcome.CAPTURED)
         self._move(party, Turn.ATTACH)
+        self._start_tail(party)
         self._forget_keys(party)
         self._relay.watcher.watch(pipe, lambda _units: self._on_pipe(party, pipe))
 
@@ -132,7 +136,23 @@ class Capturing:
         if agent is not None:
             agent.gated.append(frame if self._relay.now_ms >= party.talk_from_ms else None)
 
+    def _start_tail(self, party: Party) -> None:
+        """Keys under way when the capture began are forgotten, and what follows them is half a number.
+
+        A PIN keyed in one breath with the customer number would else be compared without its first digits.
+        """
+        ear = party.ear
+        under_way = len(party.ahead) > 0 or (ear is not None and ear.merge.waiting)
+        party.tail_ms = self._relay.now_ms if under_way else float("-inf")
+
+    def _in_tail(self, party: Party, now_ms: float) -> bool:
+        if now_ms - party.tail_ms >= TAIL_MS:
+            return False
+        party.tail_ms = now_ms
+        return True
+
     def _forget_keys(self, party: Party) -> None:
+        party.ahead.forget()
         if party.ear is not None:
             party.ear.forget()
 
@@ -192,7 +212,7 @@ class Capturing:
         party.run.spend(now_ms)
         if party.guard is Guard.TALKING and party.ear is not None:
             self._relay.ears.gate.key(party.ear.row)
-        if party.guard is Guard.CAPTURING:
+        if party.guard is Guard.CAPTURING and not self._in_tail(party, now_ms):
             self._prompting.barge_in(party)
             self._deliver(party, key)
 

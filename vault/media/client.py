@@ -263,8 +263,12 @@ class MediaClient:
         digits_min: int = 1,
         first_timeout_ms: int = 8000,
         next_timeout_ms: int = 4000,
+        ahead: bool = True,
     ) -> None:
-        """Open digits for a flow; `collect.done` brings them. Refused while a capture holds the leg."""
+        """Open digits for a flow; `collect.done` brings them. Refused while a capture holds the leg.
+
+        `ahead`: keys pressed since the last collection was answered, without a pause, count for this one.
+        """
         await self._call(
             "collect",
             leg_id=leg_id,
@@ -273,6 +277,7 @@ class MediaClient:
             digits_min=digits_min,
             first_timeout_ms=first_timeout_ms,
             next_timeout_ms=next_timeout_ms,
+            ahead=ahead,
         )
 
     async def stop_collect(self, leg_id: str) -> None:

@@ -294,7 +294,7 @@ class AppDesk(Desk):
             first_timeout_ms=request.number("first_timeout_ms", TIMEOUT_MS_MIN, TIMEOUT_MS_MAX, default=8000),
             next_timeout_ms=request.number("next_timeout_ms", TIMEOUT_MS_MIN, TIMEOUT_MS_MAX, default=4000),
         )
-        self._prompting.collect(party, collection)
+        self._prompting.collect(party, collection, ahead=request.flag("ahead", default=True))
         return {}
 
     def _stop_collect(self, request: Request, _fds: list[int]) -> Reply:

@@ -92,6 +92,11 @@ class KeyMerge:
             released.append(self._let_go(self._waiting.popleft()))
         return tuple(released)
 
+    @property
+    def waiting(self) -> bool:
+        """True while an in-band hit waits for its event."""
+        return bool(self._waiting)
+
     def reset(self) -> None:
         """Forgets keys and presses (mode switch); that the caller's phone sends events stays known."""
         self._waiting.clear()

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from vault.media.collection import Collection, Run
+from vault.media.collection import Ahead, Collection, Run
 from vault.media.ear import Ear
 from vault.media.leg import Leg, Role
 from vault.media.player import Playing
@@ -42,6 +42,9 @@ class Party:
     music: Playing | None = None
     collection: Collection | None = None
     run: Run = field(default_factory=Run, repr=False)
+    ahead: Ahead = field(default_factory=Ahead, repr=False)
+    tail_ms: float = float("-inf")
+    """The last key of those that kept coming while a capture began: nobody's, until there is a pause."""
     keying_count: int = 0
     keying_told_ms: float = float("-inf")
     speaking: bool = False

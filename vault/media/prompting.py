@@ -50,8 +50,11 @@ class Prompting:
         if party.playing is not None and party.playing.barge_in:
             self.stop(party, "key")
 
-    def collect(self, party: Party, collection: Collection) -> None:
-        """Start an open collection, in place of an earlier one; Refused while a capture holds the leg."""
+    def collect(self, party: Party, collection: Collection, *, ahead: bool = True) -> None:
+        """Start an open collection, in place of an earlier one; Refused while a capture holds the leg.
+
+        `ahead`: keys pressed since the last question count; without it they are dropped.
+        """
         if not party.is_caller:
             raise Refused("leg_role", "Keys are heard on a caller's leg only.")
         if party.guard is not Guard.OPEN:
@@ -59,16 +62,26 @@ class Prompting:
         self.end_collection(party, Outcome.STOPPED)
         party.collection = self._collecting[party] = collection
         self._start_clock(party)
+        if not ahead:
+            party.ahead.forget()
+        outcome = party.ahead.pour(collection, self._relay.now_ms)
+        if outcome is not None:
+            self.end_collection(party, outcome)
 
     def press(self, party: Party, key: int, now_ms: float) -> bool:
-        """Give a key to the leg's collection, if it is not too many in a row; False when there is none."""
+        """Give a key to the leg's collection, or keep it for the next; False when none is to be expected.
+
+        A digit that is too many in its run spoils the collection: what is left of it would be misread.
+        """
         fits = party.run.takes(key, now_ms)
         if party.collection is None:
-            return False
+            return party.ahead.keep(key, now_ms, fits=fits)
         if not fits:
+            party.collection.spoil(now_ms)
             return True
         outcome = party.collection.press(key, now_ms)
         if outcome is not None:
+            party.ahead.open(now_ms)
             self.end_collection(party, outcome)
         return True
 
