@@ -7,19 +7,23 @@ the same for a member as for nobody: two keyed hashes, one database transaction 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
+from typing import BinaryIO
 
 from loyalty.errors import LoyaltyError
 from loyalty.keys import Purpose
-from loyalty.members.office import Office
+from loyalty.members import dossier, erasure, exchange
+from loyalty.members.dossier import NOBODY, Others
+from loyalty.members.erasure import Erased
+from loyalty.members.exchange import Imported, OnBad
+from loyalty.members.office import Office, Pins
 from loyalty.members.person import (
     Ambiguous,
-    CardState,
     Claim,
     Member,
     Person,
     Reason,
     Role,
-    Status,
     keyed_digits,
     plain_postcode,
 )
@@ -31,6 +35,7 @@ from loyalty.members.register import (
     number_index,
 )
 from loyalty.members.sealing import derived_id
+from loyalty.members.states import Act, card_after, member_after
 from loyalty.tenancy import TenantConn
 
 
@@ -134,31 +139,32 @@ class Members(Office):
         self, tenant: str, member_id: str, *, by: str, reason: Reason | str, call_id: str = ""
     ) -> Member:
         """Nothing is redeemed by this member any more; asking and earning go on."""
-        return await self._status(tenant, member_id, Status.LOCKED, by, reason, call_id)
+        return await self._status(tenant, member_id, Act.LOCK, by, reason, call_id)
 
     async def unlock(
         self, tenant: str, member_id: str, *, by: str, reason: Reason | str, call_id: str = ""
     ) -> Member:
         """Everything is allowed again."""
-        return await self._status(tenant, member_id, Status.ACTIVE, by, reason, call_id)
+        return await self._status(tenant, member_id, Act.UNLOCK, by, reason, call_id)
 
     async def close_member(
         self, tenant: str, member_id: str, *, by: str, reason: Reason | str = Reason.ASKED
     ) -> None:
         """Out of the programme: found by no search from now on, kept sealed until he is erased."""
-        await self._status(tenant, member_id, Status.CLOSED, by, reason, "")
+        await self._status(tenant, member_id, Act.CLOSE, by, reason, "")
 
     async def _status(
-        self, tenant: str, member_id: str, status: Status, by: str, reason: Reason | str, call_id: str
+        self, tenant: str, member_id: str, act: Act, by: str, reason: Reason | str, call_id: str
     ) -> Member:
         why = reason_of(reason)
 
         def work(register: Register) -> Member:
             member = register.member(member_id)
+            status = member_after(member.status, act)
             if member.status is not status:
                 register.set_status(member, status, self.now())
                 data = {"reason": why.value}
-                self.note(register, _OF_STATUS[status], member_id, by, call_id=call_id, data=data)
+                self.note(register, _OF_MEMBER[act], member_id, by, call_id=call_id, data=data)
             return register.member(member_id, Role.LEGAL)
 
         return await self.write(tenant, work)
@@ -169,13 +175,13 @@ class Members(Office):
         self, tenant: str, member_id: str, *, by: str, reason: Reason | str, call_id: str = ""
     ) -> Member:
         """The card of now redeems nothing any more; quiet when it is locked already."""
-        return await self._card(tenant, member_id, CardState.LOCKED, by, reason, call_id)
+        return await self._card(tenant, member_id, Act.LOCK, by, reason, call_id)
 
     async def unlock_card(
         self, tenant: str, member_id: str, *, by: str, reason: Reason | str, call_id: str = ""
     ) -> Member:
         """The card of now redeems again; whoever asks has identified the member better than by his PIN."""
-        return await self._card(tenant, member_id, CardState.ACTIVE, by, reason, call_id)
+        return await self._card(tenant, member_id, Act.UNLOCK, by, reason, call_id)
 
     async def replace_card(
         self,
@@ -200,19 +206,48 @@ class Members(Office):
         return await self.write(tenant, work)
 
     async def _card(
-        self, tenant: str, member_id: str, state: CardState, by: str, reason: Reason | str, call_id: str
+        self, tenant: str, member_id: str, act: Act, by: str, reason: Reason | str, call_id: str
     ) -> Member:
         why = reason_of(reason)
 
         def work(register: Register) -> Member:
             member = register.member(member_id)
+            state = card_after(member.card_state, act)
             if member.card_state is not state:
                 register.set_card(member, state, why, self.now())
                 data = {"card": member.card_id, "reason": why.value}
-                self.note(register, _OF_CARD[state], member_id, by, call_id=call_id, data=data)
+                self.note(register, _OF_CARD[act], member_id, by, call_id=call_id, data=data)
             return register.member(member_id)
 
         return await self.write(tenant, work)
+
+    # Files, rights of the person
+
+    async def import_csv(
+        self, tenant: str, file: BinaryIO, *, by: str, language: str, on_bad: OnBad
+    ) -> Imported:
+        """Takes a file of members in, see `exchange.import_csv`."""
+        return await exchange.import_csv(self, tenant, file, by=by, language=language, on_bad=on_bad)
+
+    async def export_csv(self, tenant: str, file: BinaryIO, *, by: str) -> int:
+        """Writes every member that is not closed; how many, see `exchange.export_csv`."""
+        return await exchange.export_csv(self, tenant, file, by=by)
+
+    async def gdpr_export(
+        self, tenant: str, member_id: str, folder: Path, *, by: str, others: Others = NOBODY
+    ) -> tuple[Path, Path]:
+        """All that is stored of one member as JSON and as text, see `dossier.gdpr_export`."""
+        return await dossier.gdpr_export(self, tenant, member_id, folder, by=by, others=others)
+
+    async def erase(
+        self, tenant: str, member_id: str, by: str, pins: Pins | None = None, *, whole: bool = False
+    ) -> Erased:
+        """The person is gone, the books stay, see `erasure.erase`."""
+        return await erasure.erase(self, tenant, member_id, by=by, pins=pins, whole=whole)
+
+    async def finish_erasures(self, tenant: str, pins: Pins) -> int:
+        """Forgets the PINs that erasures without the vault have left behind; how many."""
+        return await erasure.finish(self, tenant, pins)
 
     # For others who keep something personal of a member
 
@@ -228,14 +263,14 @@ class Members(Office):
         return self.register(conn).open(member_id, name, octets)
 
 
-_OF_STATUS: Mapping[Status, str] = {
-    Status.ACTIVE: "member.profile.unlocked",
-    Status.LOCKED: "member.profile.locked",
-    Status.CLOSED: "member.profile.closed",
+_OF_MEMBER: Mapping[Act, str] = {
+    Act.LOCK: "member.profile.locked",
+    Act.UNLOCK: "member.profile.unlocked",
+    Act.CLOSE: "member.profile.closed",
 }
-_OF_CARD: Mapping[CardState, str] = {
-    CardState.ACTIVE: "card.member.unlocked",
-    CardState.LOCKED: "card.member.locked",
+_OF_CARD: Mapping[Act, str] = {
+    Act.LOCK: "card.member.locked",
+    Act.UNLOCK: "card.member.unlocked",
 }
 
 

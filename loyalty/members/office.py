@@ -39,12 +39,16 @@ class Office:
         self.programmes = programmes
         self.clock = clock
 
-    def register(self, conn: TenantConn) -> Register:
-        """The register in a database transaction; LoyaltyError("no_programme")."""
-        programme = self.programmes.get(conn.tenant)
+    def programme(self, tenant: str) -> Programme:
+        """The tenant's programme; LoyaltyError("no_programme")."""
+        programme = self.programmes.get(tenant)
         if programme is None:
             raise LoyaltyError("no_programme", "This tenant has no loyalty programme.")
-        return Register(conn, self.keys, programme)
+        return programme
+
+    def register(self, conn: TenantConn) -> Register:
+        """The register in a database transaction; LoyaltyError("no_programme")."""
+        return Register(conn, self.keys, self.programme(conn.tenant))
 
     async def read(self, tenant: str, work: Callable[[Register], T]) -> T:
         """What `work` reads of the register."""

@@ -137,6 +137,7 @@ class PersonError(LoyaltyError):
     def __init__(self, field: str, sentence: str) -> None:
         super().__init__("person_invalid", f"{field}: {sentence}")
         self.field = field
+        self.why = sentence
 
 
 def normalised(person: Person, digits_min: int = 1, digits_max: int = NUMBER_DIGITS_MAX) -> Person:

@@ -166,15 +166,20 @@ class Register:
     def enrol(self, newcomers: Sequence[Newcomer], at: str) -> list[Member]:
         """New members with account and card, all of them or none, in their order.
 
-        LoyaltyError: `number_taken`, `numbers_used_up`. Replays by key are the caller's to sort out.
+        LoyaltyError: `person_invalid`, `card_invalid`, `number_taken`, `numbers_used_up`. Replays by key are
+        the caller's to sort out.
         """
+        for one in newcomers:
+            self._check_card(one.card_number)
         checked = [replace(one, person=normalised(one.person, *self._digits)) for one in newcomers]
         numbers = self._free_numbers([(one.person.number, one.card_number) for one in checked])
-        members = []
-        for one, (number, card_number) in zip(checked, numbers, strict=True):
-            person = replace(one.person, number=number)
-            members.append(self._insert(person, card_number, self.id_for(one.key), at))
-        return members
+        added = [
+            self._added(replace(one.person, number=number), card_number, self.id_for(one.key), at)
+            for one, (number, card_number) in zip(checked, numbers, strict=True)
+        ]
+        for table in (MEMBER, DATA_KEY, MEMBER_ACCOUNT, CARD) if added else ():
+            self.conn.execute(insert(table), [rows[table] for _, rows in added])
+        return [member for member, _ in added]
 
     def id_for(self, key: str) -> str:
         """The member id under that idempotency key; a random one without a key."""
@@ -196,30 +201,28 @@ class Register:
             raise LoyaltyError("key_reused", "Another member was enrolled under this key.")
         return self.member(member_id)
 
-    def _insert(self, person: Person, card_number: str, member_id: str, at: str) -> Member:
-        card_id, key = new_id("card"), new_data_key()
+    def _added(
+        self, person: Person, card_number: str, member_id: str, at: str
+    ) -> tuple[Member, dict[Table, dict[str, Any]]]:
+        """A member whose account is open, and his rows of the other tables, to be inserted."""
+        key, card_id = new_data_key(), new_id("card")
         account_id = open_in(self.conn, self.programme)
-        row = {"tenant": self.tenant, "programme": self.programme, "member_id": member_id}
-        self.conn.execute(
-            insert(MEMBER).values(
+        own = {"tenant": self.tenant, "member_id": member_id}
+        row = {**own, "programme": self.programme}
+        rows: dict[Table, dict[str, Any]] = {
+            MEMBER: {
                 **row,
                 **self._indexed(person),
-                sealed=sealed(key, self._bound(member_id, "person"), person_octets(person)),
-                language=person.language,
-                created_at=at,
-                updated_at=at,
-            )
-        )
-        self.conn.execute(
-            insert(DATA_KEY).values(
-                tenant=self.tenant,
-                member_id=member_id,
-                wrapped=wrapped(self._keys, self.tenant, member_id, key),
-            )
-        )
-        self.conn.execute(insert(MEMBER_ACCOUNT).values(**row, account_id=account_id))
-        self._insert_card(member_id, card_id, card_number, key, at)
-        return Member(
+                "sealed": sealed(key, self._bound(member_id, "person"), person_octets(person)),
+                "language": person.language,
+                "created_at": at,
+                "updated_at": at,
+            },
+            DATA_KEY: {**own, "wrapped": wrapped(self._keys, self.tenant, member_id, key)},
+            MEMBER_ACCOUNT: {**row, "account_id": account_id},
+            CARD: self._card_row(member_id, card_id, card_number, key, at),
+        }
+        member = Member(
             member_id=member_id,
             tenant=self.tenant,
             programme=self.programme,
@@ -230,20 +233,19 @@ class Register:
             card_last4=card_number[-LAST4:],
             card_state=CardState.ACTIVE,
         )
+        return member, rows
 
-    def _insert_card(self, member_id: str, card_id: str, number: str, key: Secret, at: str) -> None:
-        self.conn.execute(
-            insert(CARD).values(
-                tenant=self.tenant,
-                programme=self.programme,
-                card_id=card_id,
-                member_id=member_id,
-                number_index=number_index(self._keys, self.tenant, number),
-                sealed=sealed(key, self._bound(member_id, card_id), number.encode()),
-                last4=number[-LAST4:],
-                changed_at=at,
-            )
-        )
+    def _card_row(self, member_id: str, card_id: str, number: str, key: Secret, at: str) -> dict[str, Any]:
+        return {
+            "tenant": self.tenant,
+            "programme": self.programme,
+            "card_id": card_id,
+            "member_id": member_id,
+            "number_index": number_index(self._keys, self.tenant, number),
+            "sealed": sealed(key, self._bound(member_id, card_id), number.encode()),
+            "last4": number[-LAST4:],
+            "changed_at": at,
+        }
 
     def _indexed(self, person: Person) -> dict[str, str | None]:
         facts = facts_of(self._keys, self.tenant, person)
@@ -372,15 +374,18 @@ class Register:
 
     def replace_card(self, member: Member, number: str, reason: Reason, at: str) -> str:
         """The old card is over, a new one active; the number of the new one."""
-        if number and not self._fits(number):
-            raise LoyaltyError("card_invalid", "A card's number has as many digits as the programme says.")
+        self._check_card(number)
         ((_, number),) = self._free_numbers([("", number)])
         self.set_card(member, CardState.REPLACED, reason, at)
-        self._insert_card(member.member_id, new_id("card"), number, self._data_key(member.member_id), at)
+        key = self._data_key(member.member_id)
+        row = self._card_row(member.member_id, new_id("card"), number, key, at)
+        self.conn.execute(insert(CARD).values(row))
         return number
 
-    def _fits(self, number: str) -> bool:
-        return number == keyed_digits(number) and self._digits[0] <= len(number) <= self._digits[1]
+    def _check_card(self, number: str) -> None:
+        fewest, most = self._digits
+        if number and not (number == keyed_digits(number) and fewest <= len(number) <= most):
+            raise LoyaltyError("card_invalid", f"A card's number takes {fewest} to {most} digits.")
 
     def cards(self, member_id: str) -> list[dict[str, str]]:
         """Every card of a member with its number, as plain values."""
