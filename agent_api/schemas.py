@@ -12,7 +12,8 @@ from pydantic_core import PydanticCustomError
 
 from audit.outbox import holds_pan
 from pay_ivr.channels import Medium
-from pay_ivr.tenants import USER_PATTERN
+from pay_ivr.languages import languages
+from pay_ivr.tenants import USER_PATTERN, Language
 from vault import PaymentState
 
 AMOUNT_MINOR_MAX = 99_999_999_999
@@ -178,7 +179,8 @@ class ReceiptBody(Body):
         AfterValidator(_no_pan_but_a_number),
     ]
     language: Annotated[
-        Literal["de-DE", "en-US", "es-ES", "fr-FR"] | None, Field(description="Left out: the call's.")
+        Language | None,
+        Field(description="Left out: the call's.", json_schema_extra={"enum": [*languages(), None]}),
     ] = None
 
 
@@ -270,6 +272,9 @@ class CallAnswer(Answer):
     audio_lost: bool
     """Nothing is heard of the caller just now: the line has gaps, or media is being restarted."""
     ended_reason: str | None
+    context: dict[str, str]
+    """What the self-service knew before you came: `language`, `member` (id), `topic`, `tried`; only on your
+    own calls."""
 
 
 class CallsAnswer(Answer):

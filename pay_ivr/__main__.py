@@ -8,12 +8,13 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from pay_ivr.facts import CallError
+from pay_ivr.languages import languages
 from pay_ivr.settings import SettingsError, load_settings
 from pay_ivr.supervisor import NodeError
-from pay_ivr.tenants import Language, TenantError
+from pay_ivr.tenants import TenantError
 from vault import VaultError
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from pay_ivr.store import Permission
 
 OK, WRONG, USAGE = 0, 1, 2
-LANGUAGES: tuple[str, ...] = get_args(Language)
+OF_AGENTS = ("settle", "refund", "members", "points", "payout")
+OF_KEYS = ("settle", "refund", "charge", "members", "points")
+"""What an agent and an access key may be given (`Permission`); a payout is decided by a person."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,13 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     add = agent.add_parser("add", help="a new agent: console login and phone password, shown once")
     add.add_argument("agent_id")
     add.add_argument("--tenant", required=True)
-    add.add_argument("--language", default="en-US", choices=LANGUAGES, help="of the console")
-    _add_may(add, "settle", "refund")
+    add.add_argument("--language", default="en-US", choices=tuple(languages()), help="of the console")
+    _add_may(add, *OF_AGENTS)
     add.set_defaults(run=_agent_add)
 
     allow = agent.add_parser("allow", help="what an agent may do with the payments of others; replaces")
     allow.add_argument("agent_id", metavar="USER")
-    _add_may(allow, "settle", "refund")
+    _add_may(allow, *OF_AGENTS)
     allow.set_defaults(run=_agent_allow)
 
     reset = agent.add_parser("reset", help="new passwords, shown once; the agent's logins end at once")
@@ -103,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     issue = key.add_parser("add", help="a new access key, shown once")
     issue.add_argument("label")
     issue.add_argument("--tenant", required=True)
-    _add_may(issue, "settle", "refund", "charge")
+    _add_may(issue, *OF_KEYS)
     issue.set_defaults(run=_key_add)
 
     revoke = key.add_parser("revoke", help="a key that opens nothing any more, at once")

@@ -7,6 +7,7 @@ spoken.
 
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -14,6 +15,7 @@ from fluent.runtime import FluentBundle, FluentResource
 from fluent.syntax import ast
 
 from pay_ivr.languages import Language, languages, sentences
+from pay_ivr.pieces import Piece, cut, fixed_words, mark, unmarked
 from pay_ivr.sentences import FIXED, VALUES, Key
 from vault import DeclineReason, Field, FieldProblem, FieldState, LinkState, NextStep, PaymentState
 
@@ -27,6 +29,7 @@ __all__ = [
     "Catalogue",
     "CatalogueError",
     "Key",
+    "Said",
     "decline_key",
     "label_key",
     "message_keys",
@@ -36,6 +39,8 @@ __all__ = [
 
 NAME_MAX = 80
 """Characters of a free-text value such as a tenant's name; a longer one is no name."""
+TEXT_MAX = 300
+"""Characters of a value called `text`: whole sentences of a tenant's own, such as an announcement."""
 DESK = "desk_"
 """Console labels start so; they take no values and are never spoken."""
 PART = "part_"
@@ -87,12 +92,36 @@ def say_key(reason: DeclineReason) -> str:
     return f"{DESK}say_{reason.value}"
 
 
-class Catalogue:
-    """All sentences in all languages. Reading is pure; build it once at start (it parses every `.ftl`)."""
+@dataclass(frozen=True)
+class Said:
+    """One sentence with its values, in words."""
 
-    def __init__(self) -> None:
+    key: str
+    text: str = field(repr=False)
+    """Ready to be read out or shown."""
+    pieces: tuple[Piece, ...] = field(repr=False)
+    """The same words, cut where a recording begins and ends."""
+    own: bool
+    """The tenant's own wording, not the house's."""
+
+
+OwnSentences = Mapping[tuple[str, str], str]
+"""(tenant, language) → Fluent source that lies over the house's."""
+
+
+class Catalogue:
+    """All sentences in all languages. Reading is pure; build it once at start (it parses every `.ftl`).
+
+    `own` are sentences of tenants (`pay_ivr/wording.py` reads and checks them).
+    """
+
+    def __init__(self, own: OwnSentences | None = None) -> None:
         self._languages = languages()
         self._bundles = {tag: _bundle(language) for tag, language in self._languages.items()}
+        self._own = {
+            (tenant, tag): (_bundle(self._languages[tag], source), frozenset(source_keys(source)))
+            for (tenant, tag), source in (own or {}).items()
+        }
         self._labels = {tag: self._desk(tag) for tag in self._languages}
 
     @property
@@ -100,13 +129,26 @@ class Catalogue:
         """The languages, as BCP 47 tags in order."""
         return tuple(self._languages)
 
-    def text(self, language: str, key: str, **values: str | int) -> str:
-        """The sentence in words, ready to speak or show. CatalogueError when anything is missing or extra."""
+    def own(self, tag: str) -> tuple[str, ...]:
+        """The tenants that have sentences of their own in a language."""
+        return tuple(tenant for tenant, language in self._own if language == tag)
+
+    def said(self, language: str, key: str, *, tenant_id: str = "", **values: str | int) -> Said:
+        """What a caller of that tenant hears. CatalogueError when anything is missing or extra."""
         if language not in self._bundles:
             raise CatalogueError("language_unknown", "There is no such language.")
+        _check(key, values)
+        bundle, keys = self._own.get((tenant_id, language), (self._bundles[language], frozenset[str]()))
+        marked = _format(bundle, key, values)
+        return Said(key, unmarked(marked), cut(marked), key in keys)
+
+    def text(self, language: str, key: str, **values: str | int) -> str:
+        """The house's sentence in words, or a console label. CatalogueError as for `said`."""
         if not key.startswith(DESK):
-            _check(key, values)
-        return _format(self._bundles[language], key, values)
+            return self.said(language, key, tenant_id="", **values).text
+        if language not in self._bundles:
+            raise CatalogueError("language_unknown", "There is no such language.")
+        return unmarked(_format(self._bundles[language], key, values))
 
     def label(self, language: str, word: StrEnum) -> str:
         """The console label of one of the door's words; `LABEL_PREFIXES` lists their kinds."""
@@ -119,38 +161,57 @@ class Catalogue:
         return self._labels[language]
 
     def _desk(self, tag: str) -> Mapping[str, str]:
-        bundle = self._bundles[tag]
-        return {key: _format(bundle, key, {}) for key in message_keys(tag) if key.startswith(DESK)}
+        return {key: self.text(tag, key) for key in message_keys(tag) if key.startswith(DESK)}
 
 
 def message_keys(tag: str) -> tuple[str, ...]:
     """The keys in a language's `.ftl`, in file order; CatalogueError when a line of it is not Fluent."""
-    body = FluentResource(sentences(tag)).body
+    return source_keys(sentences(tag))
+
+
+def source_keys(source: str) -> tuple[str, ...]:
+    """The same for a Fluent source."""
+    return tuple(message.id.name for message in _messages(source))
+
+
+def pieces_of(tag: str, key: str, own: str = "") -> tuple[str, ...]:
+    """The fixed words of a sentence, piece by piece, in every variant it has: what a speaker has to read."""
+    messages = {message.id.name: message for message in (*_messages(sentences(tag)), *_messages(own))}
+    return fixed_words(messages[key], messages)
+
+
+def _messages(source: str) -> tuple[ast.Message, ...]:
+    body = FluentResource(source).body
     if any(isinstance(entry, ast.Junk) for entry in body):
-        raise CatalogueError("sentences_broken", f"The sentences of {tag} hold a line that is not Fluent.")
-    return tuple(entry.id.name for entry in body if isinstance(entry, ast.Message))
+        raise CatalogueError("sentences_broken", "The sentences hold a line that is not Fluent.")
+    return tuple(entry for entry in body if isinstance(entry, ast.Message))
 
 
-def _bundle(language: Language) -> FluentBundle:
+def _bundle(language: Language, own: str = "") -> FluentBundle:
     keys = message_keys(language.tag)
     if len(set(keys)) != len(keys):
         raise CatalogueError("sentences_broken", f"The sentences of {language.tag} hold a key twice.")
     # Isolation marks (U+2068, U+2069) serve bidirectional text on a screen; a voice stumbles over them.
     bundle = FluentBundle([language.tag], functions=_functions(language), use_isolating=False)
     bundle.add_resource(FluentResource(sentences(language.tag)))
+    bundle.add_resource(FluentResource(own), allow_overrides=True)
     return bundle
 
 
 def _functions(language: Language) -> dict[str, Any]:
     """Fluent's functions; an exception inside one lands in Fluent's error list, never in the text."""
     return {
-        "MONEY": language.money,
-        "CARDINAL": lambda number, gender="masculine": language.cardinal(number, gender),
-        "CODE": language.code,
-        "ENDING": language.ending,
-        "DATE": lambda year, month, day: language.date(int(year), int(month), int(day)),
-        "KEY": lambda digit: language.key(int(digit)),
+        "MONEY": lambda amount, currency: mark(language.money(amount, _bare(currency))),
+        "CARDINAL": lambda number, gender="masculine": mark(language.cardinal(number, gender)),
+        "CODE": lambda code: mark(language.code(_bare(code))),
+        "ENDING": lambda code: mark(language.ending(_bare(code))),
+        "DATE": lambda year, month, day: mark(language.date(int(year), int(month), int(day))),
+        "KEY": lambda digit: mark(language.key(int(digit))),
     }
+
+
+def _bare(value: str) -> str:
+    return unmarked(str(value))
 
 
 def _check(key: str, values: Mapping[str, str | int]) -> None:
@@ -167,7 +228,7 @@ def _check(key: str, values: Mapping[str, str | int]) -> None:
 def _format(bundle: FluentBundle, key: str, values: Mapping[str, str | int]) -> str:
     if not bundle.has_message(key):
         raise CatalogueError("key_unknown", "There is no such sentence.")
-    plain = {name: _plain(value) for name, value in values.items()}
+    plain = {name: _plain(value, TEXT_MAX if name == "text" else NAME_MAX) for name, value in values.items()}
     pattern = bundle.get_message(key).value
     if pattern is None:
         raise CatalogueError("sentences_broken", f"{key} has no text.")
@@ -175,10 +236,10 @@ def _format(bundle: FluentBundle, key: str, values: Mapping[str, str | int]) -> 
     if errors:
         # Fluent's own errors quote the value: they end here and are not chained.
         raise CatalogueError("not_speakable", f"{key} cannot be put into words with these values.")
-    return " ".join(str(text).split())
+    return str(text)
 
 
-def _plain(value: str | int) -> str | int:
+def _plain(value: str | int, characters_max: int) -> str | int:
     """A free-text value without control or invisible characters and without `<`, `>`.
 
     Pico, the default voice, obeys markup in its text, even one that writes files (`pay_ivr/voice.py`).
@@ -187,6 +248,6 @@ def _plain(value: str | int) -> str | int:
         return value
     kept = (" " if sign in "<>" or unicodedata.category(sign)[0] in "CZ" else sign for sign in value)
     text = " ".join("".join(kept).split())
-    if not text or len(text) > NAME_MAX:
+    if not text or len(text) > characters_max:
         raise CatalogueError("not_speakable", "A value is empty or too long to be spoken.")
-    return text
+    return mark(text)

@@ -21,7 +21,7 @@ class CallView:
     did: str
     """The number that was dialled."""
     language: str
-    """de-DE, en-US, es-ES or fr-FR."""
+    """The tag of a language of the house, e.g. `de-DE`."""
     started_at: str
     """UTC, ISO 8601 with milliseconds."""
     speaking: bool = False

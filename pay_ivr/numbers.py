@@ -19,7 +19,9 @@ from unicode_rbnf import RbnfEngine
 SPOKEN_MAX = 999_999_999
 """Largest number we say. No payment is larger, and nobody can follow a longer one by ear."""
 CODE_DIGITS_MAX = 11
-"""Longest code spoken sign by sign: the shortest PAN has 12 digits (ISO/IEC 7812-1), so none fits."""
+"""Most digits of a code spoken sign by sign: the shortest PAN has 12 (ISO/IEC 7812-1), so none fits."""
+CODE_SIGNS_MAX = 20
+"""Most letters and digits of it: half a minute, said twice; a longer voucher code is sent and not said."""
 ENDING_SIGNS = 6
 """How much of a reference is read back: enough to tell two bookings apart, short enough to listen to."""
 GROUP_SIGNS = 3
@@ -62,7 +64,12 @@ def spell(locale: str, number: int, ruleset: str = "spellout-numbering") -> str:
     """`number` in words by one named CLDR rule set, without the soft hyphens that CLDR puts between words."""
     if isinstance(number, bool) or not 0 <= number <= SPOKEN_MAX:
         raise UnspeakableError("This number cannot be spoken.")
-    result = _engine(locale).format_number(int(number), ruleset_names=[ruleset])
+    return _words(locale, int(number), ruleset)
+
+
+@lru_cache(maxsize=4096)
+def _words(locale: str, number: int, ruleset: str) -> str:
+    result = _engine(locale).format_number(number, ruleset_names=[ruleset])
     return result.text_by_ruleset[ruleset].replace("\N{SOFT HYPHEN}", "")
 
 
@@ -146,10 +153,11 @@ def spell_code(locale: str, code: str, letters: str) -> str:
     """A code sign by sign, a comma (a pause) between groups: `four two four, eight six`.
 
     `letters` are the names of A to Z with blanks between. Raises UnspeakableError when nothing is left to
-    say or when the code is longer than `CODE_DIGITS_MAX`.
+    say, or for more than `CODE_DIGITS_MAX` digits or `CODE_SIGNS_MAX` signs.
     """
     signs = _signs(code)
-    if not signs or len(signs.replace(" ", "")) > CODE_DIGITS_MAX:
+    count, digits = len(signs.replace(" ", "")), sum(sign.isdigit() for sign in signs)
+    if not signs or count > CODE_SIGNS_MAX or digits > CODE_DIGITS_MAX:
         raise UnspeakableError("This code cannot be spoken.")
     groups = [group for run in signs.split(" ") for group in _groups(run)]
     return ", ".join(" ".join(_sign(locale, sign, letters) for sign in group) for group in groups)

@@ -86,7 +86,12 @@ WORDS = {
         "Reçu {receipt} de {tenant}", "Payé : {amount}", "Remboursé : {amount}", "Reçu : {receipt}",
         "Carte : {brand} se terminant par {last4}",
     ),
+    "hu-HU": Words(
+        "Bizonylat {receipt}, {tenant}", "Kifizetve: {amount}", "Visszatérítve: {amount}",
+        "Bizonylat: {receipt}", "Kártya: {brand}, utolsó négy számjegy: {last4}",
+    ),
 }  # fmt: skip
+FALLBACK = "en-US"
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class Wish:
     medium: Medium
     address: str = field(repr=False)
     language: str
-    """Of the receipt's words; one of WORDS."""
+    """Of the receipt's words; `FALLBACK` when `WORDS` has none in it."""
 
 
 class Receipts:
@@ -218,7 +223,7 @@ def deserves_one(happening: Happening, found: tuple[Happening, ...], payment: Pa
 
 def message_of(happening: Happening, payment: Payment, wish: Wish) -> Message:
     """Tenant, amount, receipt number, brand and last 4; never more."""
-    words = WORDS[wish.language]
+    words = WORDS.get(wish.language, WORDS[FALLBACK])
     amount = written(happening.amount_minor, payment.currency, wish.language)
     moved = words.refunded if happening.what is What.REFUNDED else words.paid
     receipt = payment.receipt or ""

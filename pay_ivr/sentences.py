@@ -64,6 +64,7 @@ class Key(StrEnum):
     TOO_MANY_ATTEMPTS_GOODBYE = "too_many_attempts_goodbye"
 
     PORTAL_WELCOME = "portal_welcome"
+    ANNOUNCEMENT = "announcement"
     LANGUAGE_OFFER = "language_offer"
     IDENTIFY_MENU = "identify_menu"
     ASK_NUMBER = "ask_number"
@@ -96,6 +97,7 @@ class Key(StrEnum):
     MENU_REPEAT = "menu_repeat"
     MENU_GOODBYE = "menu_goodbye"
     MENU_SLOWER = "menu_slower"
+    MENU_BACK = "menu_back"
 
     BALANCE = "balance"
     BALANCE_EXPIRING = "balance_expiring"
@@ -132,6 +134,7 @@ class Key(StrEnum):
     AGENTS_BUSY = "agents_busy"
     INVALID_CHOICE = "invalid_choice"
     ASKED_AGAIN = "asked_again"
+    NOT_UNDERSTOOD = "not_understood"
     LOYALTY_GOODBYE = "loyalty_goodbye"
     SERVICE_UNAVAILABLE = "service_unavailable"
 
@@ -155,6 +158,7 @@ VALUES: Mapping[Key, Mapping[str, type]] = {
     Key.UNATTENDED_WELCOME: {"tenant": str},
     Key.CODE_CONFIRM: {**_MONEY, "reference": str},
     Key.PORTAL_WELCOME: {"tenant": str},
+    Key.ANNOUNCEMENT: {"text": str},
     Key.LANGUAGE_OFFER: _DIGIT,
     Key.MENU_BALANCE: _DIGIT,
     Key.MENU_REDEEM: _DIGIT,
@@ -166,6 +170,7 @@ VALUES: Mapping[Key, Mapping[str, type]] = {
     Key.MENU_REPEAT: _DIGIT,
     Key.MENU_GOODBYE: _DIGIT,
     Key.MENU_SLOWER: _DIGIT,
+    Key.MENU_BACK: _DIGIT,
     Key.BALANCE: _POINTS,
     Key.BALANCE_EXPIRING: {**_POINTS, **_DAY},
     Key.MOVEMENT_EARNED: {**_POINTS, **_DAY},
@@ -186,3 +191,22 @@ VALUES: Mapping[Key, Mapping[str, type]] = {
 
 FIXED = tuple(key for key in Key if key not in VALUES)
 """The prompts that are the same in every call; `Speech.warm` renders them ahead."""
+
+EXAMPLES: Mapping[str, tuple[str | int, ...]] = {
+    "text": ("We are open on Saturday, too.",),
+    "tenant": ("Sunny Miles", "Müller & Söhne"),
+    "amount_minor": (1995, 0, 1, 100, 101, 2100, 123456, 99999999),
+    "currency": ("EUR", "USD", "JPY", "HUF"),
+    "digits": (3, 4),
+    "seconds": (60, 1, 2, 21),
+    "receipt": ("48213007", "R-1042"),
+    "reference": ("BK-2026-0012345", "é", "7"),
+    "digit": (1, 0, 9),
+    "points": (1234, 0, 1, 2, 21, 101, 1_000_000, 2_000_000),
+    "year": (2026, 1987),
+    "month": (8, 1),
+    "day": (31, 1),
+    "reward": ("Wald & Wiese", "Una sesión de cine"),
+    "code": ("K7P-4QX-9A", "48213007"),
+}
+"""Values that a sentence may meet, to try it or to listen to it; the first of each is an ordinary one."""

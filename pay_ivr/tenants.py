@@ -9,17 +9,28 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from pay_ivr.languages import languages
 
 TENANT_FILE_BYTES_MAX = 256 * 1024
 """A tenant file is read whole; this is a hundred times the largest we know."""
 
 USER_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 """An agent, at the console and at the phone."""
+
+
+def _known_language(tag: str) -> str:
+    if tag not in languages():
+        raise ValueError(f"must be one of {', '.join(languages())}")
+    return tag
+
+
 User = Annotated[str, Field(pattern=USER_PATTERN)]
-Language = Literal["de-DE", "en-US", "es-ES", "fr-FR"]
+Language = Annotated[str, AfterValidator(_known_language)]
+"""The tag of a file in `pay_ivr/languages/`."""
 
 
 class TenantError(Exception):

@@ -21,7 +21,7 @@ class Language:
     """What a language knows beside its sentences: how to say numbers."""
 
     tag: str
-    """BCP 47, with region: `de-DE`. Also the name of the voice."""
+    """BCP 47, with region: `de-DE`."""
     name: str
     """What its speakers call it; for a choice on the console."""
     cardinal: Callable[[int, str], str]
@@ -38,6 +38,12 @@ class Language:
     """A digit, 0 to 9, as the object of `press`."""
     birth_order: BirthOrder
     """The order in which people key the parts of their date of birth."""
+    voice: str
+    """Name of the voice that speaks it; empty when there is none, and only recordings speak it well."""
+    stand_in: str = ""
+    """The language that callers hear where there is neither a voice nor a recording; empty with a voice."""
+    joints: tuple[str, ...] = ()
+    """Words inside numbers and amounts that stand in no list: `hundert`, `tausend`; for recordings."""
 
 
 @cache

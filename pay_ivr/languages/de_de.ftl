@@ -71,6 +71,7 @@ part_points = { $points ->
    *[other] { CARDINAL($points) } Punkte
 }
 portal_welcome = Willkommen bei { $tenant }.
+announcement = { $text }
 language_offer = Für Deutsch drücken Sie { KEY($digit) }.
 identify_menu = Um sich mit Ihrer Kundennummer oder Kartennummer anzumelden, drücken Sie die Eins. Um sich mit Postleitzahl und Geburtsdatum anzumelden, drücken Sie die Zwei.
 ask_number = Bitte tippen Sie Ihre Kundennummer oder die Nummer Ihrer Kundenkarte ein. Zum Schluss drücken Sie die Rautetaste.
@@ -105,6 +106,7 @@ menu_agent = Um mit uns zu sprechen, drücken Sie { KEY($digit) }.
 menu_repeat = Um alles noch einmal zu hören, drücken Sie { KEY($digit) }.
 menu_goodbye = Um das Gespräch zu beenden, drücken Sie { KEY($digit) }.
 menu_slower = Um alles langsamer zu hören, drücken Sie { KEY($digit) }.
+menu_back = Um zurückzugehen, drücken Sie { KEY($digit) }.
 
 ## Das Punktekonto: Stand und Buchungen
 
@@ -155,6 +157,7 @@ agents_closed = Unser Team ist gerade nicht im Haus. Sie können alles weiter se
 agents_busy = Alle Plätze sind gerade besetzt. Sie können alles weiter selbst erledigen.
 invalid_choice = Diese Taste ist hier nicht belegt.
 asked_again = Ich habe keine Taste empfangen. Noch einmal:
+not_understood = Das habe ich nicht verstanden. Noch einmal:
 loyalty_goodbye = Vielen Dank für Ihren Anruf. Auf Wiederhören.
 service_unavailable = Es tut mir leid. Das geht im Moment nicht. Bitte versuchen Sie es etwas später noch einmal.
 

@@ -61,5 +61,6 @@ LANGUAGE = Language(
     ending=lambda code: numbers.spell_ending(LOCALE, code, LETTERS),
     date=date,
     key=lambda digit: f"die {numbers.key_name(LOCALE, digit).capitalize()}",
+    voice="de-DE",
     birth_order="dmy",
 )

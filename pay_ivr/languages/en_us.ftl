@@ -71,6 +71,7 @@ part_points = { $points ->
    *[other] { CARDINAL($points) } points
 }
 portal_welcome = Welcome to { $tenant }.
+announcement = { $text }
 language_offer = For English, press { KEY($digit) }.
 identify_menu = To log in with your customer number or membership card number, press one. To log in with your zip code and date of birth, press two.
 ask_number = Please key your customer number, or the number of your membership card. Then press pound.
@@ -105,6 +106,7 @@ menu_agent = To speak to us, press { KEY($digit) }.
 menu_repeat = To hear this again, press { KEY($digit) }.
 menu_goodbye = To end the call, press { KEY($digit) }.
 menu_slower = To hear this more slowly, press { KEY($digit) }.
+menu_back = To go back, press { KEY($digit) }.
 
 ## The points account: balance and activity
 
@@ -155,6 +157,7 @@ agents_closed = Our team is not here at this hour. You can go on by yourself.
 agents_busy = All our agents are on the phone right now. You can go on by yourself.
 invalid_choice = This key has no meaning here.
 asked_again = I have not received a key. Once more:
+not_understood = I did not understand that. Once more:
 loyalty_goodbye = Thank you for your call. Goodbye.
 service_unavailable = I am sorry. This is not possible at the moment. Please try again a little later.
 

@@ -59,5 +59,6 @@ LANGUAGE = Language(
     ending=lambda code: numbers.spell_ending(LOCALE, code, LETTERS),
     date=date,
     key=lambda digit: numbers.key_name(LOCALE, digit),
+    voice="en-US",
     birth_order="mdy",
 )

@@ -72,6 +72,7 @@ part_points = { $points ->
    *[other] { CARDINAL($points) } puntos
 }
 portal_welcome = Le damos la bienvenida a { $tenant }.
+announcement = { $text }
 language_offer = Para español, pulse { KEY($digit) }.
 identify_menu = Para identificarse con su número de cliente o de tarjeta, pulse uno. Para identificarse con su código postal y su fecha de nacimiento, pulse dos.
 ask_number = Por favor, marque su número de cliente o el número de su tarjeta de puntos. Después, pulse almohadilla.
@@ -106,6 +107,7 @@ menu_agent = Para hablar con nosotros, pulse { KEY($digit) }.
 menu_repeat = Para oírlo otra vez, pulse { KEY($digit) }.
 menu_goodbye = Para terminar la llamada, pulse { KEY($digit) }.
 menu_slower = Para oírlo más despacio, pulse { KEY($digit) }.
+menu_back = Para volver atrás, pulse { KEY($digit) }.
 
 ## La cuenta de puntos: saldo y movimientos
 
@@ -156,6 +158,7 @@ agents_closed = Nuestro equipo no atiende a esta hora. Puede continuar sin ayuda
 agents_busy = Todos nuestros agentes están ocupados en este momento. Puede continuar sin ayuda.
 invalid_choice = Esta tecla no tiene función aquí.
 asked_again = No he recibido ninguna tecla. Se lo repito:
+not_understood = No lo he entendido. Se lo repito:
 loyalty_goodbye = Gracias por su llamada. Adiós.
 service_unavailable = Lo siento. Ahora mismo no es posible. Por favor, inténtelo un poco más tarde.
 

@@ -72,6 +72,7 @@ part_points = { $points ->
    *[other] { CARDINAL($points) } points
 }
 portal_welcome = Bienvenue chez { $tenant }.
+announcement = { $text }
 language_offer = Pour le français, appuyez sur { KEY($digit) }.
 identify_menu = Pour vous identifier avec votre numéro de client ou de carte, appuyez sur un. Pour vous identifier avec votre code postal et votre date de naissance, appuyez sur deux.
 ask_number = Tapez votre numéro de client ou le numéro de votre carte de fidélité. Ensuite, appuyez sur dièse.
@@ -106,6 +107,7 @@ menu_agent = Pour nous parler, appuyez sur { KEY($digit) }.
 menu_repeat = Pour réécouter, appuyez sur { KEY($digit) }.
 menu_goodbye = Pour terminer l'appel, appuyez sur { KEY($digit) }.
 menu_slower = Pour réécouter plus lentement, appuyez sur { KEY($digit) }.
+menu_back = Pour revenir en arrière, appuyez sur { KEY($digit) }.
 
 ## Le compte de points : solde et opérations
 
@@ -156,6 +158,7 @@ agents_closed = Notre équipe n'est pas joignable à cette heure. Vous pouvez co
 agents_busy = Tous nos conseillers sont en ligne. Vous pouvez continuer sans aide.
 invalid_choice = Cette touche n'a pas de fonction ici.
 asked_again = Je n'ai pas reçu de touche. Je répète :
+not_understood = Je n'ai pas compris. Je répète :
 loyalty_goodbye = Merci de votre appel. Au revoir.
 service_unavailable = Nous sommes désolés. Ce n'est pas possible pour le moment. Essayez un peu plus tard, s'il vous plaît.
 

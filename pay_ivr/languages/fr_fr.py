@@ -66,5 +66,6 @@ LANGUAGE = Language(
     ending=lambda code: numbers.spell_ending(LOCALE, code, LETTERS),
     date=date,
     key=lambda digit: numbers.key_name(LOCALE, digit),
+    voice="fr-FR",
     birth_order="dmy",
 )

@@ -24,32 +24,15 @@ from pay_ivr.catalogue import (
     say_key,
 )
 from pay_ivr.languages import Language, languages, sentences
+from pay_ivr.sentences import EXAMPLES
 from vault import DeclineReason, FieldProblem
-
-SAMPLES: dict[str, tuple[str | int, ...]] = {
-    "tenant": ("Demo Travel", "Müller & Söhne"),
-    "amount_minor": (0, 1, 100, 101, 1995, 2100, 123456, 99999999),
-    "currency": ("EUR", "USD", "JPY", "HUF"),
-    "digits": (3, 4),
-    "seconds": (1, 2, 21, 60),
-    "receipt": ("48213007", "R-1042"),
-    "reference": ("BK-2026-0012345", "é", "7"),
-    "digit": (0, 1, 9),
-    "points": (0, 1, 2, 21, 101, 1234, 1_000_000, 2_000_000),
-    "year": (1987, 2026),
-    "month": (1, 8),
-    "day": (1, 31),
-    "reward": ("Wald & Wiese", "Una sesión de cine"),
-    "code": ("K7P-4QX-9A", "48213007"),
-}
-"""Values a sentence may meet."""
 
 tongue = pytest.mark.parametrize("language", languages().values(), ids=lambda language: language.tag)
 
 
 def samples(key: Key) -> Iterator[dict[str, str | int]]:
     """Every combination of sample values for a key."""
-    lists = {name: SAMPLES[name] for name in VALUES.get(key, {})}
+    lists = {name: EXAMPLES[name] for name in VALUES.get(key, {})}
     for values in product(*lists.values()):
         yield dict(zip(lists, values, strict=True))
 

@@ -41,6 +41,7 @@ SAID = {
     "day": 31,
     "reward": "Cinema",
     "code": "K7P-4QX-9A",
+    "text": "Am Montag ist geschlossen.",
 }
 
 

@@ -1,0 +1,142 @@
+"""Sentences cut where a recording begins and ends: fixed words, and the values between them. Pure.
+
+A value (a number, an amount, a name) is marked when it enters a sentence, with two characters of Unicode's
+private use area that no sentence and no value can hold. Recordings of values are named by their letters
+alone, `say.funfundneunzig`, so that one German word can be put together from several recordings.
+"""
+
+import re
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from fluent.syntax import ast
+
+OPEN, CLOSE = "\ue000", "\ue001"
+LETTERS_MAX = 200
+"""Letters of one value; the longest number has 90."""
+PAUSE = ""
+"""Stands for a comma among the parts of a value: the groups of a code are told apart by it."""
+_MARKED = re.compile(f"{OPEN}([^{CLOSE}]*){CLOSE}")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Words of a sentence that are spoken in one breath."""
+
+    text: str
+    value: bool
+    """True when it changes from call to call."""
+
+
+def mark(text: str) -> str:
+    """A value as it stands in a sentence until `cut` takes it out again."""
+    return f"{OPEN}{text}{CLOSE}"
+
+
+def cut(marked: str) -> tuple[Piece, ...]:
+    """The pieces of a sentence in order; signs without a letter between two values are no piece."""
+    pieces = []
+    for number, text in enumerate(_MARKED.split(marked)):
+        words = " ".join(text.split()).lstrip(",.:; ")
+        if letters(words):
+            pieces.append(Piece(words, value=bool(number % 2)))
+    return tuple(pieces)
+
+
+def unmarked(marked: str) -> str:
+    """The sentence as it is read out."""
+    return " ".join(marked.replace(OPEN, "").replace(CLOSE, "").split())
+
+
+def letters(text: str) -> str:
+    """Lower-case ASCII letters and digits, accents off: `Fünf und` → `funfund`."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(sign for sign in plain if sign.isascii() and sign.isalnum())
+
+
+def assemble(text: str, known: Collection[str]) -> tuple[str, ...] | None:
+    """The fewest recordings that say a value, by their letters, `PAUSE` for a comma; None if some is missing.
+
+    Any cut through the same letters says the same, so the fewest joints are the best sound.
+    """
+    said: list[str] = []
+    for group in text.split(","):
+        parts = _fewest(letters(group)[: LETTERS_MAX + 1], known)
+        if parts is None:
+            return None
+        said += [PAUSE, *parts] if said and parts else parts
+    return tuple(said)
+
+
+def _fewest(word: str, known: Collection[str]) -> list[str] | None:
+    if len(word) > LETTERS_MAX:
+        return None
+    best: list[list[str] | None] = [[]]
+    for end in range(1, len(word) + 1):
+        ways = [
+            [*before, word[start:end]]
+            for start in range(end)
+            if (before := best[start]) is not None and word[start:end] in known
+        ]
+        best.append(min(ways, key=len, default=None))
+    return best[-1]
+
+
+def fixed_words(message: ast.Message, parts: Mapping[str, ast.Message]) -> tuple[str, ...]:
+    """Every fixed piece that a sentence can have, each once, in the order of the file.
+
+    All variants of all choices are walked; two choices by the same value are made alike.
+    """
+    found: dict[str, None] = {}
+    pattern = message.value
+    for marked, _ in _ways(pattern.elements if pattern else [], parts, {}):
+        found.update(dict.fromkeys(piece.text for piece in cut(marked) if not piece.value))
+    return tuple(found)
+
+
+_Chosen = Mapping[str, str]
+"""Value name → the variant taken, so that `one` here is `one` there."""
+
+
+def _ways(
+    elements: list[ast.TextElement | ast.Placeable], parts: Mapping[str, ast.Message], chosen: _Chosen
+) -> Iterator[tuple[str, _Chosen]]:
+    if not elements:
+        yield "", chosen
+        return
+    for head, then in _element(elements[0], parts, chosen):
+        for tail, last in _ways(elements[1:], parts, then):
+            yield head + tail, last
+
+
+def _element(
+    element: ast.TextElement | ast.Placeable, parts: Mapping[str, ast.Message], chosen: _Chosen
+) -> Iterator[tuple[str, _Chosen]]:
+    if isinstance(element, ast.TextElement):
+        yield element.value, chosen
+        return
+    match element.expression:
+        case ast.SelectExpression() as choice:
+            yield from _choice(choice, parts, chosen)
+        case ast.MessageReference(id=name) if name.name in parts and (value := parts[name.name].value):
+            yield from _ways(value.elements, parts, chosen)
+        case ast.StringLiteral(value=text):
+            yield text, chosen
+        case _:
+            yield mark("x"), chosen
+
+
+def _choice(
+    choice: ast.SelectExpression, parts: Mapping[str, ast.Message], chosen: _Chosen
+) -> Iterator[tuple[str, _Chosen]]:
+    variants = {_key(variant): variant for variant in choice.variants}
+    default = next(_key(variant) for variant in choice.variants if variant.default)
+    name = choice.selector.id.name if isinstance(choice.selector, ast.VariableReference) else ""
+    taken = chosen.get(name)
+    for key in (taken if taken in variants else default,) if taken is not None else variants:
+        yield from _ways(variants[key].value.elements, parts, {**chosen, name: taken or key})
+
+
+def _key(variant: ast.Variant) -> str:
+    return variant.key.name if isinstance(variant.key, ast.Identifier) else str(variant.key.value)
