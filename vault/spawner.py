@@ -7,6 +7,7 @@ broker does, is told `{"fact": "spawner.here"}` and may ask:
 
     fork {capture_id, provider, tenant, limits?, config?} -> {pid} and two descriptors:
                                                      media's key-pipe end, the broker's report end
+    fork_pin {capture_id, purpose, digits_min, digits_max, sealed, limits?} -> as fork; sealed: one descriptor
     kill {pid} -> {}                                 only a cell of ours
     posture -> {grades, weak}                        as a trial cell found it
 
@@ -21,16 +22,20 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Never, TypeVar, cast
 
 from vault.brands import BrandTable
 from vault.capture import Limits
 from vault.cell import Assignment, ProviderModule, run
-from vault.door import Refused
+from vault.door import PinPurpose, Refused
 from vault.hatch import answer, inherited
+from vault.pin_capture import PinForm, PinLimits
+from vault.pin_cell import PinAssignment, run_pin
+from vault.pin_hash import preload
 from vault.posture import WEAK_WITHOUT, die_with_parent, make_private, probe, single_threaded
 from vault.providers.base import provider_names, rehearse
 
@@ -46,6 +51,8 @@ CELLS_MAX = 500
 CONNECTIONS_MAX = 4
 """One broker, and a new one that comes while the old one dies."""
 
+_Limits = TypeVar("_Limits", Limits, PinLimits)
+
 
 class Spawner:
     """Listens, forks, reaps. Everything in it is known to every cell."""
@@ -57,6 +64,7 @@ class Spawner:
         providers: Mapping[str, ProviderModule],
         without: Iterable[str] = (),
     ) -> None:
+        preload()
         self._providers = providers
         self._without = frozenset(without)
         self._brands = BrandTable.read()
@@ -117,6 +125,17 @@ class Spawner:
     def _fork(self, request: Mapping[str, Any]) -> tuple[int, list[int]]:
         """Pid of the new cell, media's end of its key pipe, the broker's end of its report socket."""
         assignment = self._assignment(request)
+        return self._forked(request, partial(run, assignment))
+
+    def _fork_pin(self, request: Mapping[str, Any]) -> tuple[int, list[int]]:
+        """The same for a PIN; nobody can key into the cell of a sealed one."""
+        pid, fds = self._forked(request, partial(run_pin, self._pin_assignment(request)))
+        if request["sealed"]:
+            os.close(fds.pop(0))
+        return pid, fds
+
+    def _forked(self, request: Mapping[str, Any], live: Callable[[int, int], Never]) -> tuple[int, list[int]]:
+        self._check_room()
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
         (media_end, cell_keys), (broker_end, cell_report) = ((a.detach(), b.detach()) for a, b in pairs)
         try:
@@ -126,7 +145,7 @@ class Spawner:
                 os.close(fd)
             raise Refused("fork_failed", "The kernel has no room for a cell.", retryable=True) from None
         if pid == 0:
-            run(assignment, cell_keys, cell_report)
+            live(cell_keys, cell_report)
         os.close(cell_keys)
         os.close(cell_report)
         self._cells[pid] = str(request["capture_id"])
@@ -136,17 +155,13 @@ class Spawner:
         match request:
             case {"capture_id": str(), "provider": str(name), "tenant": str(tenant)}:
                 config = request.get("config", {})
-                limits = _limits(request.get("limits", {}))
+                limits = _limits(Limits, request.get("limits", {}))
             case _:
                 raise Refused("bad_request", "A fork needs capture_id, provider and tenant.")
         if not isinstance(config, dict):
             raise Refused("bad_request", "The config of a provider is a JSON object.")
         if name not in self._providers:
             raise Refused("provider_unknown", "The provider was not loaded at start.")
-        if len(self._cells) >= CELLS_MAX:
-            raise Refused("cells_full", "All cells are taken; one ends soon.", retryable=True)
-        if not single_threaded():
-            raise Refused("not_single_threaded", "A library has started a thread; restart the spawner.")
         return Assignment(
             self._providers[name],
             {**config, "tenant": tenant},
@@ -155,6 +170,31 @@ class Spawner:
             os.getpid(),
             self._without,
         )
+
+    def _pin_assignment(self, request: Mapping[str, Any]) -> PinAssignment:
+        limits = _limits(PinLimits, request.get("limits", {}))
+        match request:
+            case {
+                "capture_id": str(),
+                "purpose": str(purpose),
+                "digits_min": int(digits_min),
+                "digits_max": int(digits_max),
+                "sealed": bool(),
+            }:
+                pass
+            case _:
+                raise Refused("bad_request", "A fork for a PIN needs its purpose, its form and sealed.")
+        try:
+            form = PinForm(digits_min, digits_max)
+            return PinAssignment(PinPurpose(purpose), form, limits, os.getpid(), self._without)
+        except ValueError:
+            raise Refused("bad_request", "There is no such purpose or form of a PIN.") from None
+
+    def _check_room(self) -> None:
+        if len(self._cells) >= CELLS_MAX:
+            raise Refused("cells_full", "All cells are taken; one ends soon.", retryable=True)
+        if not single_threaded():
+            raise Refused("not_single_threaded", "A library has started a thread; restart the spawner.")
 
     def _kill(self, request: Mapping[str, Any]) -> None:
         pid = request.get("pid")
@@ -213,12 +253,15 @@ class Spawner:
             case "fork":
                 pid, fds = self._fork(request)
                 return {"pid": pid}, fds
+            case "fork_pin":
+                pid, fds = self._fork_pin(request)
+                return {"pid": pid}, fds
             case "kill":
                 self._kill(request)
                 return {}, []
             case "posture":
                 return {"grades": self._posture.as_json(), "weak": list(self._posture.weak)}, []
-        raise Refused("bad_request", "The operation is fork, kill or posture.")
+        raise Refused("bad_request", "The operation is fork, fork_pin, kill or posture.")
 
     def _send(self, peer: socket.socket, body: Mapping[str, Any], fds: Iterable[int] = ()) -> None:
         """A peer that does not take it is dropped; a cell whose ends it never got ends by itself."""
@@ -238,10 +281,10 @@ def _request(message: bytes) -> dict[str, Any]:
     return request
 
 
-def _limits(values: object) -> Limits:
+def _limits(kind: type[_Limits], values: object) -> _Limits:
     if isinstance(values, dict) and all(type(value) in {int, float} for value in values.values()):
         try:
-            return Limits(**values)
+            return kind(**values)
         except (TypeError, ValueError):
             pass
     raise Refused("bad_limits", "A limit is unknown, not above zero, or above its default.")

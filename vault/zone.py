@@ -13,11 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from vault.door import Refused, Unreachable, VaultError
+from vault.door import PinPurpose, Refused, Unreachable, VaultError
+from vault.pin_capture import PinForm
 from vault.wire import Dial, Json, Line, close_all
 
 LINE_WAIT_S = 1.0
 """How long a request waits for a line that is being dialled, as right after a start: five tries."""
+NO_PIPE = -1
+"""In place of a key pipe's end, for a cell into which nobody keys."""
 HELLO_PAGES_MAX = 100
 """Pages of legs asked of media at once; 200 legs each, far more than one process carries."""
 
@@ -76,6 +79,12 @@ class Zone:
         reply, _ = await self._spawner.ask("posture")
         return tuple(str(item) for item in reply["weak"])
 
+    async def fork_pin(self, capture_id: str, purpose: PinPurpose, form: PinForm, *, sealed: bool) -> Forked:
+        """A new cell for one PIN; `sealed`: nobody keys into it, and `key_pipe` is -1."""
+        digits = {"digits_min": form.digits_min, "digits_max": form.digits_max}
+        values = {"capture_id": capture_id, "purpose": purpose.value, **digits, "sealed": sealed}
+        return await self._fork("fork_pin", values, pipes=0 if sealed else 1)
+
     async def fork(self, capture_id: str, provider: str, tenant: str, config: dict[str, Any]) -> Forked:
         """A new cell for one capture."""
         values = {
@@ -85,17 +94,21 @@ class Zone:
             "config": config,
             "limits": {},
         }
+        return await self._fork("fork", values, pipes=1)
+
+    async def _fork(self, op: str, values: Json, pipes: int) -> Forked:
         try:
             await self._spawner.wait_up(LINE_WAIT_S)
-            reply, descriptors = await self._spawner.ask("fork", values)
+            reply, descriptors = await self._spawner.ask(op, values)
         except Unreachable:
             raise Unreachable(
                 "spawner_unreachable", "No cell can be started now. Try again.", retryable=True
             ) from None
-        if len(descriptors) != 2:
+        if len(descriptors) != 1 + pipes:
             close_all(descriptors)
             raise Unreachable("spawner_unreachable", "The spawner answered without a cell.", retryable=True)
-        return Forked(reply["pid"], descriptors[0], socket.socket(fileno=descriptors[1]))
+        key_pipe = descriptors[0] if pipes else NO_PIPE
+        return Forked(reply["pid"], key_pipe, socket.socket(fileno=descriptors[-1]))
 
     async def kill(self, pid: int) -> None:
         """Ends a cell whatever it does; quiet when it or the spawner is gone already."""
