@@ -119,6 +119,8 @@ class Call:
     """What the caller hears; a flow may change it (`Line.speak_language`)."""
     started_at: str
     """UTC, ISO 8601 with milliseconds."""
+    languages: tuple[str, ...] = ()
+    """What the tenant's callers may choose from."""
     agent_id: str | None = None
     state: CallState = CallState.OFFERED
     speaking: bool = False

@@ -7,7 +7,7 @@ the desk stand in `pay_ivr/switchboard.py`.
 import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from pay_ivr.call import Call, CallEvent, CallState, EndReason
@@ -178,6 +178,7 @@ class Contact:
         digits_min: int = 1,
         first_s: float = FIRST_S,
         next_s: float = NEXT_S,
+        ahead: bool = True,
     ) -> Keyed:
         """Open digits, collected by media while the question is spoken (barge-in)."""
         collect_id = new_id("col")
@@ -189,7 +190,17 @@ class Contact:
         )
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                await self._collect(collect_id, digits, digits_min, first_s, next_s)
+                await self._when_open(
+                    lambda: self._media.collect(
+                        self.caller.leg_id,
+                        collect_id,
+                        digits_max=digits,
+                        digits_min=digits_min,
+                        first_timeout_ms=int(first_s * 1000),
+                        next_timeout_ms=int(next_s * 1000),
+                        ahead=ahead,
+                    )
+                )
                 values = await answer
         except TimeoutError:
             return Keyed("", "timeout")
@@ -406,21 +417,12 @@ class Contact:
             await self.speaker.quiet()
         return False
 
-    async def _collect(
-        self, collect_id: str, digits: int, digits_min: int, first_s: float, next_s: float
-    ) -> None:
-        """Orders the collection, as soon as a capture that is ending has let go of the leg."""
+    async def _when_open(self, collect: Callable[[], Awaitable[None]]) -> None:
+        """Gives the order as soon as a capture that is ending has let go of the leg."""
         until = time.monotonic() + SECURE_END_S
         while True:
             try:
-                await self._media.collect(
-                    self.caller.leg_id,
-                    collect_id,
-                    digits_max=digits,
-                    digits_min=digits_min,
-                    first_timeout_ms=int(first_s * 1000),
-                    next_timeout_ms=int(next_s * 1000),
-                )
+                await collect()
             except Refused as refusal:
                 if refusal.code != "leg_secure" or time.monotonic() >= until:
                     raise

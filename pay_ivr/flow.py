@@ -39,6 +39,8 @@ class Line(Protocol):
     """Everything a flow may do, and nothing else."""
 
     call: Call
+    agents: tuple[str, ...]
+    """Whom `connect_agent` can ring at all."""
 
     async def connect_agent(self, context: Mapping[str, str] | None = None) -> bool:
         """Rings the number's agents in order, bridges the first; False when none answers.
@@ -66,8 +68,12 @@ class Line(Protocol):
         digits_min: int = 1,
         first_s: float = FIRST_S,
         next_s: float = NEXT_S,
+        ahead: bool = True,
     ) -> Keyed:
-        """Asks for at most 10 open digits: `#` ends, `*` clears, `**` asks for help; any key ends the prompt."""
+        """Asks for at most 10 open digits: `#` ends, `*` clears, `**` asks for help; a key ends the prompt.
+
+        `ahead`: keys that came since the last answer count; without it only those of this question do.
+        """
 
     async def ask_pin(self, member_id: str, purpose: PinPurpose, born: str = "") -> PinResult:
         """Has a PIN keyed into a cell: prompts, problems and the result are spoken, no digit comes here.

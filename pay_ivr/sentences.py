@@ -98,6 +98,7 @@ class Key(StrEnum):
     MENU_GOODBYE = "menu_goodbye"
     MENU_SLOWER = "menu_slower"
     MENU_BACK = "menu_back"
+    MENU_MORE = "menu_more"
 
     BALANCE = "balance"
     BALANCE_EXPIRING = "balance_expiring"
@@ -125,12 +126,14 @@ class Key(StrEnum):
     REDEEM_LIMIT = "redeem_limit"
     REDEEM_OUT_OF_STOCK = "redeem_out_of_stock"
     REDEEM_LATER = "redeem_later"
+    REDEEM_UNKNOWN = "redeem_unknown"
     REDEEM_CARD_LOCKED = "redeem_card_locked"
     NOTHING_TO_REDEEM = "nothing_to_redeem"
     NOT_REDEEMED = "not_redeemed"
 
     TO_AGENT = "to_agent"
     AGENTS_CLOSED = "agents_closed"
+    AGENTS_CLOSED_GOODBYE = "agents_closed_goodbye"
     AGENTS_BUSY = "agents_busy"
     INVALID_CHOICE = "invalid_choice"
     ASKED_AGAIN = "asked_again"
@@ -171,6 +174,7 @@ VALUES: Mapping[Key, Mapping[str, type]] = {
     Key.MENU_GOODBYE: _DIGIT,
     Key.MENU_SLOWER: _DIGIT,
     Key.MENU_BACK: _DIGIT,
+    Key.MENU_MORE: _DIGIT,
     Key.BALANCE: _POINTS,
     Key.BALANCE_EXPIRING: {**_POINTS, **_DAY},
     Key.MOVEMENT_EARNED: {**_POINTS, **_DAY},

@@ -231,6 +231,7 @@ class Switchboard:
             caller=caller_of(sip.caller_user),
             language=route.did.language,
             started_at=utc_now(),
+            languages=route.tenant.telephony.languages,
         )
         contact = Contact(
             call, route.did.agents, self._door, self._media, self._shelf, self._settings.bind_ip, self

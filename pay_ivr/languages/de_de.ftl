@@ -105,8 +105,9 @@ menu_language = Um die Sprache zu wechseln, drücken Sie { KEY($digit) }.
 menu_agent = Um mit uns zu sprechen, drücken Sie { KEY($digit) }.
 menu_repeat = Um alles noch einmal zu hören, drücken Sie { KEY($digit) }.
 menu_goodbye = Um das Gespräch zu beenden, drücken Sie { KEY($digit) }.
-menu_slower = Um alles langsamer zu hören, drücken Sie { KEY($digit) }.
+menu_slower = Wenn Sie mehr Zeit zum Tippen brauchen, drücken Sie { KEY($digit) }.
 menu_back = Um zurückzugehen, drücken Sie { KEY($digit) }.
+menu_more = Um weitere zu hören, drücken Sie { KEY($digit) }.
 
 ## Das Punktekonto: Stand und Buchungen
 
@@ -146,6 +147,7 @@ redeem_insufficient = Dafür reichen Ihre Punkte leider nicht. Ihr Punktestand: 
 redeem_limit = Mehr davon können Sie heute leider nicht einlösen. Bitte versuchen Sie es morgen wieder.
 redeem_out_of_stock = Diese Prämie ist leider gerade vergriffen. Es wurden keine Punkte abgebucht.
 redeem_later = Das dauert gerade länger. Ihre Punkte sind reserviert. Sie bekommen Ihre Prämie, sobald alles geklärt ist.
+redeem_unknown = Ich kann im Moment nicht sagen, ob das gebucht ist. Bitte hören Sie später Ihren Punktestand ab. Nichts wird doppelt gebucht.
 redeem_card_locked = Mit einer gesperrten Kundenkarte können Sie leider keine Punkte einlösen. Unser Team hilft Ihnen gern weiter.
 nothing_to_redeem = Für Ihren Punktestand gibt es gerade keine Prämie.
 not_redeemed = Es wurden keine Punkte eingelöst.
@@ -154,6 +156,7 @@ not_redeemed = Es wurden keine Punkte eingelöst.
 
 to_agent = Ich verbinde Sie mit unserem Team. Bitte bleiben Sie in der Leitung.
 agents_closed = Unser Team ist gerade nicht im Haus. Sie können alles weiter selbst erledigen.
+agents_closed_goodbye = Unser Team ist um diese Zeit nicht da. Bitte rufen Sie während unserer Servicezeiten wieder an. Auf Wiederhören.
 agents_busy = Alle Plätze sind gerade besetzt. Sie können alles weiter selbst erledigen.
 invalid_choice = Diese Taste ist hier nicht belegt.
 asked_again = Ich habe keine Taste empfangen. Noch einmal:

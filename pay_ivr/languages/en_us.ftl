@@ -105,8 +105,9 @@ menu_language = To change the language, press { KEY($digit) }.
 menu_agent = To speak to us, press { KEY($digit) }.
 menu_repeat = To hear this again, press { KEY($digit) }.
 menu_goodbye = To end the call, press { KEY($digit) }.
-menu_slower = To hear this more slowly, press { KEY($digit) }.
+menu_slower = If you need more time for the keys, press { KEY($digit) }.
 menu_back = To go back, press { KEY($digit) }.
+menu_more = To hear more of them, press { KEY($digit) }.
 
 ## The points account: balance and activity
 
@@ -146,6 +147,7 @@ redeem_insufficient = I am sorry, you do not have enough points for this. Your b
 redeem_limit = I am sorry, you cannot redeem more of these today. Please try again tomorrow.
 redeem_out_of_stock = I am sorry, this reward is not available right now. No points have been taken.
 redeem_later = This takes a little longer right now. Your points are reserved. You will get your reward as soon as everything is settled.
+redeem_unknown = I cannot tell right now whether this has been booked. Please check your balance a little later. Nothing is ever booked twice.
 redeem_card_locked = I am sorry, you cannot redeem points with a locked card. Our team will be glad to help you.
 nothing_to_redeem = There is no reward for your balance at the moment.
 not_redeemed = No points have been redeemed.
@@ -154,6 +156,7 @@ not_redeemed = No points have been redeemed.
 
 to_agent = I am connecting you to our team. Please stay on the line.
 agents_closed = Our team is not here at this hour. You can go on by yourself.
+agents_closed_goodbye = Our team is not here at this hour. Please call again during our service hours. Goodbye.
 agents_busy = All our agents are on the phone right now. You can go on by yourself.
 invalid_choice = This key has no meaning here.
 asked_again = I have not received a key. Once more:

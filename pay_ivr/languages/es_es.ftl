@@ -106,8 +106,9 @@ menu_language = Para cambiar de idioma, pulse { KEY($digit) }.
 menu_agent = Para hablar con nosotros, pulse { KEY($digit) }.
 menu_repeat = Para oírlo otra vez, pulse { KEY($digit) }.
 menu_goodbye = Para terminar la llamada, pulse { KEY($digit) }.
-menu_slower = Para oírlo más despacio, pulse { KEY($digit) }.
+menu_slower = Si necesita más tiempo para las teclas, pulse { KEY($digit) }.
 menu_back = Para volver atrás, pulse { KEY($digit) }.
+menu_more = Para oír más, pulse { KEY($digit) }.
 
 ## La cuenta de puntos: saldo y movimientos
 
@@ -147,6 +148,7 @@ redeem_insufficient = Lo siento, no tiene puntos suficientes. Su saldo: { part_p
 redeem_limit = Lo siento, hoy no puede canjear más. Por favor, inténtelo de nuevo mañana.
 redeem_out_of_stock = Lo siento, este premio está agotado en este momento. No se ha descontado ningún punto.
 redeem_later = Esto tarda un poco más de lo normal. Sus puntos están reservados. Recibirá su premio en cuanto todo esté resuelto.
+redeem_unknown = En este momento no puedo decirle si ha quedado registrado. Consulte su saldo un poco más tarde. Nada se registra dos veces.
 redeem_card_locked = Lo siento, con una tarjeta bloqueada no puede canjear puntos. Nuestro equipo le ayudará con mucho gusto.
 nothing_to_redeem = En este momento no hay ningún premio para su saldo.
 not_redeemed = No se ha canjeado ningún punto.
@@ -155,6 +157,7 @@ not_redeemed = No se ha canjeado ningún punto.
 
 to_agent = Le paso con nuestro equipo. Por favor, no cuelgue.
 agents_closed = Nuestro equipo no atiende a esta hora. Puede continuar sin ayuda.
+agents_closed_goodbye = Nuestro equipo no está disponible a esta hora. Vuelva a llamar en nuestro horario de atención. Adiós.
 agents_busy = Todos nuestros agentes están ocupados en este momento. Puede continuar sin ayuda.
 invalid_choice = Esta tecla no tiene función aquí.
 asked_again = No he recibido ninguna tecla. Se lo repito:

@@ -106,8 +106,9 @@ menu_language = Pour changer de langue, appuyez sur { KEY($digit) }.
 menu_agent = Pour nous parler, appuyez sur { KEY($digit) }.
 menu_repeat = Pour réécouter, appuyez sur { KEY($digit) }.
 menu_goodbye = Pour terminer l'appel, appuyez sur { KEY($digit) }.
-menu_slower = Pour réécouter plus lentement, appuyez sur { KEY($digit) }.
+menu_slower = S'il vous faut plus de temps pour les touches, appuyez sur { KEY($digit) }.
 menu_back = Pour revenir en arrière, appuyez sur { KEY($digit) }.
+menu_more = Pour en entendre d'autres, appuyez sur { KEY($digit) }.
 
 ## Le compte de points : solde et opérations
 
@@ -147,6 +148,7 @@ redeem_insufficient = Nous sommes désolés, vous n'avez pas assez de points. Vo
 redeem_limit = Nous sommes désolés, vous ne pouvez pas en utiliser davantage aujourd'hui. Essayez à nouveau demain.
 redeem_out_of_stock = Nous sommes désolés, ce cadeau n'est pas disponible pour le moment. Aucun point n'a été retiré.
 redeem_later = Cela prend un peu plus de temps que prévu. Vos points sont réservés. Vous recevrez votre cadeau dès que tout sera réglé.
+redeem_unknown = Je ne peux pas vous dire pour l'instant si c'est enregistré. Veuillez écouter votre solde un peu plus tard. Rien n'est enregistré deux fois.
 redeem_card_locked = Nous sommes désolés, une carte bloquée ne permet pas d'utiliser des points. Notre équipe vous aidera volontiers.
 nothing_to_redeem = Il n'y a pas de cadeau pour votre solde en ce moment.
 not_redeemed = Aucun point n'a été utilisé.
@@ -155,6 +157,7 @@ not_redeemed = Aucun point n'a été utilisé.
 
 to_agent = Je vous mets en relation avec notre équipe. Restez en ligne, s'il vous plaît.
 agents_closed = Notre équipe n'est pas joignable à cette heure. Vous pouvez continuer sans aide.
+agents_closed_goodbye = Notre équipe n'est pas là à cette heure. Veuillez rappeler pendant nos heures de service. Au revoir.
 agents_busy = Tous nos conseillers sont en ligne. Vous pouvez continuer sans aide.
 invalid_choice = Cette touche n'a pas de fonction ici.
 asked_again = Je n'ai pas reçu de touche. Je répète :

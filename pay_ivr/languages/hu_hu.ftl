@@ -100,7 +100,8 @@ menu_agent = Ha beszélni szeretne velünk, nyomja meg { KEY($digit) }.
 menu_repeat = Ha újra szeretné hallani, nyomja meg { KEY($digit) }.
 menu_goodbye = Ha be szeretné fejezni a hívást, nyomja meg { KEY($digit) }.
 menu_back = Ha vissza szeretne lépni, nyomja meg { KEY($digit) }.
-menu_slower = Ha lassabban szeretné hallani, nyomja meg { KEY($digit) }.
+menu_more = Ha többet szeretne hallani, nyomja meg { KEY($digit) }.
+menu_slower = Ha több időre van szüksége a gombokhoz, nyomja meg { KEY($digit) }.
 
 ## A pontszámla: egyenleg és tételek
 
@@ -134,6 +135,7 @@ redeem_insufficient = Sajnálom, ehhez nincs elég pontja. A pontegyenlege: { pa
 redeem_limit = Sajnálom, ma ebből többet nem válthat be. Kérem, próbálja meg holnap.
 redeem_out_of_stock = Sajnálom, ez az ajándék most nem kapható. Pontokat nem vontunk le.
 redeem_later = Ez most kicsit tovább tart. A pontjait félretettük. Az ajándékát megkapja, amint minden rendeződött.
+redeem_unknown = Most nem tudom megmondani, hogy ez le lett-e könyvelve. Kérjük, kicsit később hallgassa meg a pontegyenlegét. Semmit sem könyvelünk kétszer.
 redeem_card_locked = Sajnálom, zárolt kártyával nem válthat be pontokat. Munkatársaink szívesen segítenek.
 nothing_to_redeem = Az Ön pontegyenlegéhez most nincs ajándék.
 not_redeemed = Pontokat nem váltottunk be.
@@ -142,6 +144,7 @@ not_redeemed = Pontokat nem váltottunk be.
 
 to_agent = Kapcsolom munkatársunkat. Kérem, maradjon vonalban.
 agents_closed = Munkatársaink ebben az időben nem érhetők el. Önállóan folytathatja.
+agents_closed_goodbye = Munkatársaink ebben az időben nem érhetők el. Kérjük, hívjon újra ügyfélfogadási időben. Viszonthallásra.
 agents_busy = Jelenleg minden munkatársunk foglalt. Önállóan folytathatja.
 invalid_choice = Ennek a gombnak itt nincs szerepe.
 asked_again = Nem érkezett gombnyomás. Még egyszer:
