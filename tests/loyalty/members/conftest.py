@@ -1,5 +1,7 @@
 """Members on a real database, for two tenants, with keys of their own."""
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import date
@@ -42,9 +44,18 @@ class House:
     data_dir: Path
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a database without rows: migrating it anew for each test would take most of its time."""
+    path = tmp_path_factory.mktemp("loyalty") / "loyalty.db"
+    asyncio.run(Database.open(path).close())
+    return path
+
+
 @pytest.fixture
-async def house(short_dir: Path) -> AsyncIterator[House]:
+async def house(short_dir: Path, empty_database: Path) -> AsyncIterator[House]:
     """A fresh data directory with an empty database."""
+    shutil.copy(empty_database, short_dir / "loyalty.db")
     database = Database.open(short_dir / "loyalty.db")
     yield House(Members(database, Keys.open(short_dir, {}), PROGRAMMES), short_dir)
     await database.close()
