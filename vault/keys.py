@@ -6,6 +6,7 @@ systemd's credentials (`LoadCredential=`, systemd.exec(5)), which is only read. 
 | name | holds | made by |
 |---|---|---|
 | `vault-hmac` | 32 random bytes, root of every keyed hash (RFC 5869 per purpose and tenant) | the broker |
+| `pin-seal` | an RSA key for PINs sealed in a browser, as PEM | the broker, at first need |
 | `PROVIDER.ROLE` | a provider's secret for every tenant of the node, as text | the operator |
 | `PROVIDER.TENANT.ROLE` | the same for one tenant; it comes before the one for all | the operator |
 
@@ -32,6 +33,7 @@ from vault.door import VaultError
 from vault.fingerprint import VERSIONS_MAX, letters
 
 HMAC_NAME = "vault-hmac"
+SEAL_NAME = "pin-seal"
 HMAC_BYTES = 32
 """As long as the hash itself (RFC 2104 §3): longer adds nothing."""
 SECRET_BYTES_MAX = 4096
@@ -62,6 +64,16 @@ class Purpose(StrEnum):
     """Of a PAN's first digits: the same issuer's range again."""
     CALLER = "caller"
     """Of a caller's number: the same telephone again."""
+    PIN = "pin"
+    """The pepper of PINs: without it no stored hash can be tried."""
+    PIN_SALT = "pin_salt"
+    """Salts of members who have no PIN, so that they cost what others cost."""
+    PIN_VALUE = "pin_value"
+    """Root of the daily keys under which one PIN tried on many members is noticed."""
+    PIN_CALLER = "pin_caller"
+    """Of a caller's number where PINs are counted; no count of payments can be laid beside it."""
+    PIN_CODE = "pin_code"
+    """Of reset codes."""
 
 
 class Secret:
@@ -331,6 +343,10 @@ class Keys:
         info = f"pay-ivr/{purpose.value}/{tenant}".encode()
         roots = sorted(self._held[HMAC_NAME].items(), reverse=True)
         return tuple((version, _expanded(root, info)) for version, root in roots)
+
+    def seals(self) -> tuple[tuple[int, Secret], ...]:
+        """(version, PEM) of every key for sealed PINs, newest first; none before one was needed."""
+        return tuple(sorted(self._held.get(SEAL_NAME, {}).items(), reverse=True))
 
     def secret(self, provider: str, tenant: str, role: str) -> Secret:
         """The newest version of a provider's secret; `KeyFault("key_missing")` names the missing file."""

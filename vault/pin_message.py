@@ -26,8 +26,9 @@ Json = dict[str, Any]
 
 TEXT_MAX = 200
 """Characters of any text of a request; ids of ours have 24."""
-_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,80}")
-"""A member's id is also part of what is hashed: no separator may stand in it."""
+_ID = re.compile(r"[a-z]{2,8}_[A-Za-z0-9_\-]{1,64}")
+_CALL = re.compile(r"(?:call_[A-Za-z0-9_\-]{1,64})?")
+_BY = re.compile(r"(?:(?:agent|user|key):[A-Za-z0-9_.@\-]{1,64}|caller|system:[a-z_]{1,32})?")
 
 
 def new_pin_entry_from_json(body: object) -> NewPinEntry:
@@ -41,15 +42,25 @@ def new_pin_entry_from_json(body: object) -> NewPinEntry:
     if any(len(value) > TEXT_MAX for value in vars(new).values()):
         raise Refused("bad_request", "A text of the request is too long.")
     check_member_id(new.member_id)
+    check_by(new.by)
     check_born(new.born)
+    if not _CALL.fullmatch(new.call_id):
+        raise Refused("bad_request", "The call's id is none of ours.")
     return new
 
 
 def check_member_id(member_id: str) -> str:
-    """The id itself; `Refused` when it has not the form of one."""
+    """The id itself; `Refused` when it has not the form of one, `mem_...`."""
     if not _ID.fullmatch(member_id):
-        raise Refused("bad_request", "A member's id has 1 to 80 letters, digits and _ . : -")
+        raise Refused("bad_request", "The member's id is none of ours.")
     return member_id
+
+
+def check_by(by: str) -> str:
+    """Who asks, itself; `Refused` when the log could not name him so."""
+    if not _BY.fullmatch(by):
+        raise Refused("bad_request", "Say who asks: agent:anna, user:name, key:shop, caller or system:name.")
+    return by
 
 
 def check_born(born: str) -> None:

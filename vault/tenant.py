@@ -1,4 +1,4 @@
-"""The `[payment]` section of a tenant's file: what may be paid, through which provider, on which terms.
+"""The sections `[payment]`, `[links]` and `[pin]` of a tenant's file: what may be paid and keyed, and how.
 
 The only place where pydantic reads something in the vault. An error names the file and the line or the
 field, never the value that stood there. A tenant marked live is held to more: no sandbox, no weak posture
@@ -9,6 +9,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,9 @@ from vault.books.fees import BASIS_POINTS, Fees, FeeTerms
 from vault.currency import MINOR_DIGITS
 from vault.door import Refused, VaultError
 from vault.payment import AMOUNT_MAX_MINOR, Terms
+from vault.pin_capture import PinForm
+from vault.pin_rules import PIN_DIGITS_MAX, PIN_DIGITS_MIN
+from vault.pin_velocity import PinVelocity
 from vault.providers.base import options_of, problem_of, provider_names
 from vault.velocity import DO_NOT_TRY_AGAIN_DAYS_MAX, Velocity
 
@@ -35,6 +39,7 @@ Purpose = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,31}$")]
 
 
 _USUAL = Velocity()
+_USUAL_PIN = PinVelocity()
 _Most = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
@@ -92,6 +97,54 @@ class LinksSection(BaseModel):
 
     expiry_minutes: Annotated[int, Field(ge=5, le=1_440)] = 30
     """How long a link can be paid: long enough for a mail to arrive, short enough for the call to matter."""
+
+
+class PinSection(BaseModel):
+    """`[pin]` of a tenant's file: what a member's PIN looks like, and how often is too often; 0: no limit.
+
+    Limits count misses only (`vault/pin_velocity.py`); every tenant has the defaults without this section.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+    digits_min: Annotated[int, Field(ge=PIN_DIGITS_MIN, le=PIN_DIGITS_MAX)] = 4
+    """Fewest digits of a new PIN."""
+    digits_max: Annotated[int, Field(ge=PIN_DIGITS_MIN, le=PIN_DIGITS_MAX)] = 6
+    """Most digits; with this many keyed the caller need not press `#`."""
+    tries: Annotated[int, Field(ge=1, le=10)] = 3
+    """Misses in a row before a member's PIN is locked; there is no way to switch this off."""
+    caller_misses_per_hour: _Most = _USUAL_PIN.caller_misses_per_hour
+    """Misses from one caller's number."""
+    caller_misses_per_day: _Most = _USUAL_PIN.caller_misses_per_day
+    """The same in a day."""
+    withheld_misses_per_hour: _Most = _USUAL_PIN.withheld_misses_per_hour
+    """Misses of everybody who withholds the number, together."""
+    withheld_misses_per_day: _Most = _USUAL_PIN.withheld_misses_per_day
+    """The same in a day."""
+    value_misses_per_hour: _Most = _USUAL_PIN.value_misses_per_hour
+    """Misses with one and the same PIN, whoever's it was meant to be."""
+    value_misses_per_day: _Most = _USUAL_PIN.value_misses_per_day
+    """The same in a day."""
+    tenant_misses_per_hour: _Most = _USUAL_PIN.tenant_misses_per_hour
+    """Misses of the whole tenant."""
+    tenant_misses_per_day: _Most = _USUAL_PIN.tenant_misses_per_day
+    """The same in a day."""
+
+    @model_validator(mode="after")
+    def _there_is_a_length(self) -> "PinSection":
+        if self.digits_min > self.digits_max:
+            raise ValueError("digits_min is above digits_max")
+        return self
+
+    @property
+    def form(self) -> PinForm:
+        """How long a PIN is."""
+        return PinForm(self.digits_min, self.digits_max)
+
+    @property
+    def velocity(self) -> PinVelocity:
+        """The limits on misses."""
+        return PinVelocity(**{each.name: getattr(self, each.name) for each in fields(PinVelocity)})
 
 
 class PaymentSection(BaseModel):
@@ -196,6 +249,7 @@ class _File(BaseModel):
     live: bool = False
     payment: PaymentSection
     links: LinksSection | None = None
+    pin: PinSection = PinSection()
 
     @model_validator(mode="after")
     def _live_is_strict(self) -> "_File":
@@ -211,9 +265,15 @@ class Tenant:
     """One tenant, as the vault knows it; its name is the file's name without `.toml`."""
 
     def __init__(
-        self, name: str, live: bool, section: PaymentSection, links: LinksSection | None = None
+        self,
+        name: str,
+        live: bool,
+        section: PaymentSection,
+        links: LinksSection | None = None,
+        pin: PinSection | None = None,
     ) -> None:
         self.name = name
+        self.pin = pin or PinSection()
         self.live = live
         self.section = section
         self.links = links
@@ -276,7 +336,7 @@ def read_tenant(path: Path) -> Tenant:
         problem = first["msg"].removeprefix("Value error, ")
         raise TenantError("tenant_invalid", _sentence(path.name, text, names, problem)) from None
     _check_options(path.name, text, file.payment)
-    return Tenant(path.stem, file.live, file.payment, file.links)
+    return Tenant(path.stem, file.live, file.payment, file.links, file.pin)
 
 
 def _check_options(file: str, text: str, section: PaymentSection) -> None:
@@ -315,7 +375,8 @@ def _text_of(path: Path) -> str:
 
 def _sentence(file: str, text: str, names: list[str], problem: str) -> str:
     line = _line_of(text, names)
-    place = f"line {line}" if line else "section [payment]"
+    section = names[0] if names[:1] in (["links"], ["pin"]) else "payment"
+    place = f"line {line}" if line else f"section [{section}]"
     field = ".".join(names) or "the whole"
     return f"{file}, {place}, field {field}: {problem}."
 
