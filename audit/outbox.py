@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Connection,
     Integer,
@@ -70,7 +71,7 @@ METADATA = MetaData()
 OUTBOX = Table(
     "outbox",
     METADATA,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("key", String(32), nullable=False, unique=True),
     Column("body", Text, nullable=False),
     sqlite_autoincrement=True,  # a number is never given twice, so a gap in the log is a lost row

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from audit import outbox
-from loyalty import engines, guards
-from loyalty.tables import METADATA
+from loyalty import engines, guards, migrations, roles
+from loyalty.scrub import scrub
 from loyalty.tenancy import TenantConn
 from loyalty.writer import Writer
 
@@ -41,20 +40,21 @@ class Database:
         self._writing = writing
         self._reading = reading
         self._readers = ThreadPoolExecutor(engines.READERS, "loyalty-reader")
-        self.writer: Writer[Any, Any] = Writer(writing, _book)
+        self.writer: Writer[Any, Any] = Writer(writing, _book, roles.begin_writing)
 
     @classmethod
     def open(cls, url_or_path: str | Path) -> "Database":
         """The database with today's tables, its guards checked; LoyaltyError says why it is unusable."""
         url = engines.url_of(url_or_path)
+        migrations.bring_forward(url)
         writing = engines.writing(url)
-        with writing.begin() as connection:
-            if not outbox.METADATA.tables.keys() <= set(connection.dialect.get_table_names(connection)):
-                outbox.METADATA.create_all(connection)
-                METADATA.create_all(connection)
-                for statement in guards.statements(writing.dialect.name):
-                    connection.exec_driver_sql(statement)
-            guards.check(connection)
+        try:
+            with writing.begin() as connection:
+                guards.check(connection)
+                roles.check(connection)
+        except BaseException:
+            writing.dispose()
+            raise
         return cls(writing, engines.reading(url))
 
     @cached_property
@@ -62,7 +62,7 @@ class Database:
         """The points ledger; its commands share the writer thread."""
         from loyalty.ledger import Ledger
 
-        return Ledger(self.writer, self.read)
+        return Ledger(self)
 
     async def read(self, tenant: str, work: Callable[[TenantConn], T]) -> T:
         """What `work` returns; it sees one moment of the database and can change nothing."""
@@ -70,7 +70,16 @@ class Database:
 
     async def write(self, tenant: str, work: Callable[[TenantConn], T]) -> T:
         """What `work` returns, in one database transaction in the writer thread; committed by then."""
-        return await self.writer.work(lambda connection: work(TenantConn(connection, tenant)))
+
+        def alone(connection: Connection) -> T:
+            roles.begin_writing(connection, tenant)
+            return work(TenantConn(connection, tenant))
+
+        return await self.writer.work(alone)
+
+    async def scrub(self, *, whole: bool = False) -> bool:
+        """True when no older copy of a deleted row is left in the database's files (`loyalty/scrub.py`)."""
+        return await asyncio.to_thread(scrub, self._writing.url, whole=whole)
 
     async def close(self) -> None:
         """Does what is queued, then closes every connection."""
@@ -81,4 +90,5 @@ class Database:
 
     def _read(self, tenant: str, work: Callable[[TenantConn], T]) -> T:
         with self._reading.begin() as connection:
+            roles.begin_reading(connection, tenant)
             return work(TenantConn(connection, tenant))

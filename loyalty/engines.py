@@ -13,15 +13,28 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
+from loyalty import roles
 from loyalty.errors import LoyaltyError
 
 READERS = 4
 """Connections and threads that read: a balance takes a millisecond; a report must not keep it waiting."""
 BUSY_TIMEOUT_MS = 5_000
 """How long SQLite waits for another process that holds the file."""
+MIGRATION_WAIT_S = 120
+"""How long a node that starts waits for another that is migrating."""
 POSTGRES = "postgresql+psycopg"
+LINE_WAIT_S = 5
+"""How long a group waits for the other node's writer; then its callers hear `database_away`."""
+IDLE_S = 10
+"""A node that stands still in mid-transaction (SIGSTOP, a dying machine) loses its turn after this."""
+READ_MAX_S = 30
+"""The longest report; a reader's snapshot keeps the server from tidying up."""
+_DURABLE = """
+SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
+"""
+"""An answer given to a caller survives a crash of the server; a stronger setting of the server stays."""
 CONNECT_TIMEOUT_S = 5
 KEEPALIVES = {
     "keepalives_idle": 10,
@@ -54,9 +67,10 @@ def url_of(url_or_path: str | Path) -> URL:
 def writing(url: URL) -> Engine:
     """The engine of the writer thread: one connection."""
     if url.drivername == POSTGRES:
-        return create_engine(
-            url, hide_parameters=True, pool_size=1, max_overflow=0, connect_args=_wire("writer")
-        )
+        wire = _wire("writer")
+        engine = create_engine(url, hide_parameters=True, pool_size=1, max_overflow=0, connect_args=wire)
+        event.listen(engine, "connect", _postgres_writer)
+        return engine
     _private_file(url)
     engine = create_engine(url, hide_parameters=True, pool_size=1, max_overflow=0)
     event.listen(engine, "connect", _sqlite_writer)
@@ -67,7 +81,7 @@ def writing(url: URL) -> Engine:
 def reading(url: URL) -> Engine:
     """The engine of the readers: every transaction sees one moment and can change nothing."""
     if url.drivername == POSTGRES:
-        return create_engine(
+        engine = create_engine(
             url,
             hide_parameters=True,
             pool_size=READERS,
@@ -75,9 +89,22 @@ def reading(url: URL) -> Engine:
             isolation_level="REPEATABLE READ",
             connect_args=_wire("reader"),
         )
+        event.listen(engine, "connect", _postgres_reader)
+        return engine
     engine = create_engine(url, hide_parameters=True, pool_size=READERS, max_overflow=0)
     event.listen(engine, "connect", _sqlite_reader)
     event.listen(engine, "begin", _begin)
+    return engine
+
+
+def migrating(url: URL) -> Engine:
+    """The engine of a migration: references are looked at when all is done, so that tables can be remade."""
+    if url.drivername == POSTGRES:
+        return create_engine(url, hide_parameters=True, poolclass=NullPool, connect_args=_wire("migration"))
+    _private_file(url)
+    engine = create_engine(url, hide_parameters=True, poolclass=NullPool)
+    event.listen(engine, "connect", _sqlite_migration)
+    event.listen(engine, "begin", _begin_immediate)
     return engine
 
 
@@ -91,9 +118,30 @@ def _private_file(url: URL) -> None:
         os.close(os.open(url.database, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
 
 
+def _postgres_writer(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    _say(connection, f"SET ROLE {roles.WRITER}", f"SET lock_timeout = '{LINE_WAIT_S}s'",
+         f"SET idle_in_transaction_session_timeout = '{IDLE_S}s'", _DURABLE)  # fmt: skip
+
+
+def _postgres_reader(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    _say(connection, f"SET ROLE {roles.RUNTIME}", f"SET statement_timeout = '{READ_MAX_S}s'")
+
+
+def _say(connection: DBAPIConnection, *statements: str) -> None:
+    cursor = connection.cursor()
+    for statement in statements:
+        cursor.execute(statement)
+    cursor.close()
+    connection.commit()
+
+
 def _sqlite_writer(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
     # secure_delete: what is deleted is overwritten, so that an erased member's key is gone from the file
     _set_up(connection, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
+
+
+def _sqlite_migration(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    _set_up(connection, "journal_mode=WAL", "foreign_keys=OFF", f"busy_timeout={MIGRATION_WAIT_S * 1000}")
 
 
 def _sqlite_reader(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

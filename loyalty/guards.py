@@ -5,14 +5,13 @@ a table anew must run them again (SQLite drops a table's triggers with the table
 at each start whether they are there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sqlalchemy import Connection, text
 
 from loyalty.errors import LoyaltyError
 from loyalty.tables import APPEND_ONLY
 
-ACTS = ("update", "delete")
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -21,42 +20,39 @@ BEGIN
 END
 $$
 """
+_TRIGGER = {
+    "postgresql": "CREATE TRIGGER {table}_refuses_{act} BEFORE {upper} ON {table} "
+    "FOR EACH {each} EXECUTE FUNCTION refuse_change()",
+    "sqlite": "CREATE TRIGGER {table}_refuses_{act} BEFORE {upper} ON {table} "
+    "BEGIN SELECT RAISE(ABORT, 'rows of {table} are never changed'); END",
+}
+_FOUND = {
+    "postgresql": "SELECT tgname FROM pg_trigger WHERE tgenabled IN ('O', 'A')",
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger'",
+}
+_EACH = {"truncate": "STATEMENT"}
 
 
-def trigger_names() -> frozenset[str]:
-    """The names of all triggers, the same on both engines."""
-    triggers = {f"{table}_refuses_{act}" for table in APPEND_ONLY for act in ACTS}
-    return frozenset(triggers | {f"{table}_refuses_truncate" for table in APPEND_ONLY})
-
-
-def statements(dialect: str) -> Iterator[str]:
-    """What makes the triggers, on a database that has none of them."""
+def triggers(dialect: str, tables: Iterable[str]) -> Iterator[str]:
+    """The statements that make the triggers of `tables`, which have none so far."""
     if dialect == "postgresql":
         yield _FUNCTION
-        for table in APPEND_ONLY:
-            for act in (*ACTS, "truncate"):
-                each = "STATEMENT" if act == "truncate" else "ROW"
-                yield (
-                    f"CREATE TRIGGER {table}_refuses_{act} BEFORE {act.upper()} ON {table} "
-                    f"FOR EACH {each} EXECUTE FUNCTION refuse_change()"
-                )
-        return
-    for table in APPEND_ONLY:
-        for act in ACTS:
-            yield (
-                f"CREATE TRIGGER {table}_refuses_{act} BEFORE {act.upper()} ON {table} "
-                f"BEGIN SELECT RAISE(ABORT, 'rows of {table} are never changed'); END"
+    for table in tables:
+        for act in _acts(dialect):
+            yield _TRIGGER[dialect].format(
+                table=table, act=act, upper=act.upper(), each=_EACH.get(act, "ROW")
             )
+
+
+def _acts(dialect: str) -> tuple[str, ...]:
+    return ("update", "delete", "truncate") if dialect == "postgresql" else ("update", "delete")
 
 
 def check(connection: Connection) -> None:
     """Raises LoyaltyError when a trigger is missing or off: a ledger that can be rewritten is none."""
-    wanted = trigger_names()
-    if connection.dialect.name == "postgresql":
-        found = connection.execute(text("SELECT tgname FROM pg_trigger WHERE tgenabled IN ('O', 'A')"))
-    else:
-        wanted = frozenset(name for name in wanted if not name.endswith("truncate"))
-        found = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'"))
+    dialect = connection.dialect.name
+    wanted = {f"{table}_refuses_{act}" for table in APPEND_ONLY for act in _acts(dialect)}
+    found = connection.execute(text(_FOUND[dialect]))
     if not wanted <= {row[0] for row in found}:
         raise LoyaltyError(
             "database_unguarded",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.support.postgres", "tests.support.tenancy"]
+
 
 @pytest.fixture(autouse=True)
 def _foreign_programs(request: pytest.FixtureRequest) -> None:
