@@ -55,6 +55,7 @@ _MONEY = {"amount_minor": Kind.COUNT, "currency": Kind.CODE}
 _ATTEMPT = {"attempt": Kind.COUNT, **_MONEY}
 _REASON = {"reason": Kind.WORD}
 _STEP = {"step": Kind.WORD, "number": Kind.COUNT, "reason": Kind.WORD, **_MONEY}
+_POINTS = {"account": Kind.ID, "points": Kind.COUNT}
 
 CATALOGUE: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
     {
@@ -153,6 +154,15 @@ CATALOGUE: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
         "card.member.locked": {"card": Kind.ID, **_REASON},
         "card.member.unlocked": {"card": Kind.ID, **_REASON},
         "card.member.replaced": {"card": Kind.ID, **_REASON},
+        # The points ledger: each booked command in the transaction of its journal, which is the subject.
+        "ledger.points.earned": _POINTS,
+        "ledger.points.held": {**_POINTS, "hold": Kind.ID},
+        "ledger.points.released": {**_POINTS, "hold": Kind.ID},
+        "ledger.points.redeemed": {**_POINTS, "contra": Kind.WORD},
+        "ledger.points.reversed": {**_POINTS, "journal": Kind.ID, **_REASON},
+        "ledger.points.expired": _POINTS,
+        "ledger.points.adjusted": {**_POINTS, "direction": Kind.WORD, **_REASON},
+        "ledger.points.moved": {**_POINTS, "target": Kind.ID, **_REASON},
         # The money books.
         "books.day.closed": {"items": Kind.COUNT},
         "books.item.explained": {"reason": Kind.WORD, "match": Kind.WORD},

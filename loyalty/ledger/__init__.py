@@ -1,6 +1,7 @@
 """The points ledger: double entry, append-only, one write path; see docs/ledger.md."""
 
 from loyalty.ledger.accounts import clawback_of, close_in, open_in
+from loyalty.ledger.booking import book
 from loyalty.ledger.commands import (
     Adjust,
     Command,
@@ -18,6 +19,8 @@ from loyalty.ledger.commands import (
     Reverse,
     Void,
 )
+from loyalty.ledger.jobs import DueHold, Reaped
+from loyalty.ledger.ledger import Ledger
 from loyalty.ledger.reads import Balance, Movement, RollForward
 
 __all__ = [
@@ -25,20 +28,24 @@ __all__ = [
     "Balance",
     "Command",
     "Done",
+    "DueHold",
     "Earn",
     "Expire",
     "Hold",
     "Key",
+    "Ledger",
     "Move",
     "Movement",
     "Outcome",
     "Post",
+    "Reaped",
     "Redeem",
     "Refusal",
     "Rejected",
     "Reverse",
     "RollForward",
     "Void",
+    "book",
     "clawback_of",
     "close_in",
     "open_in",

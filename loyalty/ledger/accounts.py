@@ -6,13 +6,13 @@ Everything else is the programme's: one account of each kind, named by its kind.
 """
 
 import re
-import secrets
 
 from sqlalchemy import insert, update
 
 from loyalty.errors import LoyaltyError
 from loyalty.tables import ACCOUNT
 from loyalty.tenancy import TenantConn
+from pay_ivr.ids import new_id
 
 MEMBER = "member"
 CLAWBACK = "clawback"
@@ -30,14 +30,14 @@ _PREFIX = "acc_"
 _DEBT = "_clawback"
 
 
-def new_account_id() -> str:
-    """A member account's id: 128 random bits."""
-    return _PREFIX + secrets.token_hex(16)
-
-
 def system_account(kind: str) -> str:
     """The id of the programme's account of that kind."""
     return _PREFIX + kind
+
+
+def kind_of(system_account: str) -> str:
+    """The kind of one of the programme's own accounts."""
+    return system_account.removeprefix(_PREFIX)
 
 
 def clawback_of(account: str) -> str:
@@ -50,16 +50,11 @@ def member_of(clawback: str) -> str:
     return clawback.removesuffix(_DEBT)
 
 
-def is_clawback(account: str) -> bool:
-    """True for the id of an account of debts."""
-    return account.endswith(_DEBT)
-
-
 def open_in(conn: TenantConn, programme: str, kind: str = MEMBER) -> str:
-    """A new member account's id, opened in the caller's transaction; those of the programme open themselves."""
+    """A new member account's id, opened in the caller's transaction; the programme's open themselves."""
     if kind != MEMBER:
         raise LoyaltyError("account_kind", "Only a member's account is opened; all others are there already.")
-    account = new_account_id()
+    account = new_id("acc")
     row = {"tenant": conn.tenant, "programme": programme, "id": account, "kind": kind, "floor": 0}
     conn.execute(insert(ACCOUNT).values(row))
     return account

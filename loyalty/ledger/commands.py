@@ -25,7 +25,7 @@ POINTS_MAX = 10**9
 """Of one command. Nine billion of the largest ones fit into the 64 bits of an account."""
 IDEM = re.compile(r"[A-Za-z0-9_.:\-]{1,100}")
 """Keys and receipts: what travels in headers, file names and logs without quoting."""
-REASON = re.compile(r"[a-z][a-z_]{0,47}|")
+REASON = re.compile(r"[a-z][a-z_]{0,47}")
 """A word of the tenant's own list, as the audit log takes them; never free text."""
 CONTRA = re.compile(r"redeemed_donation:[a-z][a-z0-9_\-]{0,39}|redeemed_voucher|payout")
 """Where redeemed points may go; each is a system account of the programme."""
@@ -206,7 +206,7 @@ def check(command: Command, actor: str, call_id: str, reason: str) -> Rejected |
     key = command.key
     shapes = [(key.tenant, NAME), (key.programme, NAME), (key.idem, IDEM), (actor, ACTOR), (call_id, CALL)]
     shapes += [(getattr(command, name), shape) for name, shape in _NAMED.items() if hasattr(command, name)]
-    shapes.append((reason, REASON))
+    shapes += [(reason, REASON)] if reason else []
     if not all(shape.fullmatch(text) for text, shape in shapes):
         raise LoyaltyError("command_malformed", "A name, key, reason or account has not its shape.")
     for moment in (getattr(command, "at", None), getattr(command, "until", None)):

@@ -52,10 +52,19 @@ class Movement:
     at: str
     """When it was booked: UTC, ISO 8601 with milliseconds."""
     on: date
-    """The day it is told by, of the tenant's clock: with an earn that of the purchase, else of the booking."""
+    """The day it is told by, of the tenant's clock: of the purchase with an earn, else of the booking."""
     reason: str
     reverses: str
     """The journal that it takes back; empty for none."""
+
+
+@dataclass(frozen=True)
+class LotRow:
+    """Points of an account that end on one day."""
+
+    id: str
+    expires: date | None
+    remaining: int
 
 
 @dataclass(frozen=True)
@@ -173,6 +182,16 @@ def roll_forward(conn: TenantConn, programme: str, year: int, month: int, zone: 
         reversed=moved.get("reverse", 0),
         closing=_number(conn, sums.where(at < after)),
     )
+
+
+def lots(conn: TenantConn, programme: str, account: str, today: date) -> tuple[LotRow, ...]:
+    """The lots of an account that are worth something on a day, in the order in which they are spent."""
+    column = LOT.c
+    own = _own(LOT, conn, programme) & (column.account_id == account) & HAS_POINTS
+    valued = own & (column.expires.is_(None) | (column.expires > today))
+    rows = conn.execute(select(column.id, column.expires, column.remaining).where(valued))
+    found = (LotRow(row.id, row.expires, row.remaining) for row in rows)
+    return tuple(sorted(found, key=lambda lot: (lot.expires or date.max, lot.id)))
 
 
 def month_bounds(year: int, month: int, zone: tzinfo) -> tuple[str, str]:

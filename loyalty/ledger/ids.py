@@ -1,0 +1,43 @@
+"""Ids of journals, in the order in which they were asked for, and the ids named after them.
+
+`jrn_`, twelve letters of time, eight of chance. Later ids sort after earlier ones (on one node exactly, on
+two within the difference of their clocks), so that a page of movements is a range of the index. Letters only,
+as everywhere (pay_ivr/ids.py): no id holds a run of digits.
+"""
+
+import secrets
+import threading
+import time
+
+from pay_ivr.ids import ALPHABET
+
+TIME_LETTERS = 12
+"""22^12 microseconds are 407 years after 1970."""
+CHANCE_LETTERS = 8
+"""22^8 is 35 bits, for two nodes that ask within the same microsecond."""
+PREFIX = "jrn_"
+
+_lock = threading.Lock()
+_last = 0
+
+
+def new_journal_id() -> str:
+    """An id that sorts after every one that this process has given before."""
+    moment, letters = _next_moment(), ""
+    for _ in range(TIME_LETTERS):
+        moment, digit = divmod(moment, len(ALPHABET))
+        letters = ALPHABET[digit] + letters
+    return PREFIX + letters + "".join(secrets.choice(ALPHABET) for _ in range(CHANCE_LETTERS))
+
+
+def named_after(prefix: str, journal: str, number: int = 0) -> str:
+    """The id of a lot or hold that a journal makes; the first of them has no number."""
+    return prefix + journal.removeprefix(PREFIX) + (f"_{number}" if number else "")
+
+
+def _next_moment() -> int:
+    """Microseconds since 1970, never the same twice: clocks are set back, ids are not."""
+    global _last  # noqa: PLW0603 - one row of ids for the whole process
+    with _lock:
+        _last = max(_last + 1, time.time_ns() // 1000)
+        return _last
