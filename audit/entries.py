@@ -56,6 +56,14 @@ _ATTEMPT = {"attempt": Kind.COUNT, **_MONEY}
 _REASON = {"reason": Kind.WORD}
 _STEP = {"step": Kind.WORD, "number": Kind.COUNT, "reason": Kind.WORD, **_MONEY}
 _POINTS = {"account": Kind.ID, "points": Kind.COUNT}
+_REDEMPTION = {
+    "member": Kind.ID,
+    "reward": Kind.ID,
+    "kind": Kind.WORD,
+    "points": Kind.COUNT,
+    "channel": Kind.WORD,
+}
+_PAYOUT = {"member": Kind.ID, "points": Kind.COUNT, **_MONEY}
 
 CATALOGUE: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
     {
@@ -154,6 +162,29 @@ CATALOGUE: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
         "card.member.locked": {"card": Kind.ID, **_REASON},
         "card.member.unlocked": {"card": Kind.ID, **_REASON},
         "card.member.replaced": {"card": Kind.ID, **_REASON},
+        # Points for rewards and for money: who moved how many is told by ledger.points.* in the same transaction.
+        "redemption.reward.reserved": _REDEMPTION,
+        "redemption.reward.done": _REDEMPTION,
+        "redemption.reward.refused": _REDEMPTION,
+        "redemption.reward.released": _REDEMPTION,
+        "redemption.reward.reversed": _REDEMPTION,
+        "voucher.stock.added": {"reward": Kind.ID, "count": Kind.COUNT},
+        "payout.request.asked": _PAYOUT,
+        "payout.request.released": _PAYOUT,
+        "payout.request.refused": _PAYOUT,
+        # A member's PIN: that it was tried and what came of it; how often stands in no entry.
+        "pin.entry.opened": {"purpose": Kind.WORD},
+        "pin.entry.accepted": {},
+        "pin.entry.refused": {"purpose": Kind.WORD},
+        "pin.entry.limited": {"purpose": Kind.WORD, **_REASON},
+        "pin.entry.locked": {},
+        "pin.entry.unlocked": {},
+        "pin.entry.set": {},
+        "pin.entry.changed": {},
+        "pin.entry.reset": {},
+        "pin.entry.code_issued": {},
+        "pin.entry.ended": {"purpose": Kind.WORD, **_REASON},
+        "pin.entry.forgotten": {},
         # The points ledger: each booked command in the transaction of its journal, which is the subject.
         "ledger.points.earned": _POINTS,
         "ledger.points.held": {**_POINTS, "hold": Kind.ID},

@@ -7,6 +7,8 @@ code is in no repr.
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from loyalty.errors import LoyaltyError
+from loyalty.ledger import commands
 from loyalty.programme import RewardKind
 from pay_ivr.channels import Medium
 
@@ -47,6 +49,8 @@ class Refusal(StrEnum):
     UNKNOWN = "unknown"
     """There is no such posting, redemption or payout of this tenant."""
     ALREADY_REVERSED = "already_reversed"
+    NOT_REVERSIBLE = "not_reversible"
+    """A posting that no person took back or can: a hold, an expiry, a reversal."""
     ALREADY_DECIDED = "already_decided"
     SAME_PERSON = "same_person"
     """Whoever asked for a payout does not release it."""
@@ -177,3 +181,31 @@ class CodeNotSent:
     """No reset code is on its way; an earlier one is good no more."""
 
     code: Refusal
+
+
+_OF_LEDGER = {
+    commands.Refusal.INSUFFICIENT: Refusal.INSUFFICIENT,
+    commands.Refusal.UNKNOWN_ACCOUNT: Refusal.MEMBER_UNKNOWN,
+    commands.Refusal.UNKNOWN_HOLD: Refusal.UNKNOWN,
+    commands.Refusal.UNKNOWN_JOURNAL: Refusal.UNKNOWN,
+    commands.Refusal.HOLD_OVER: Refusal.ALREADY_DECIDED,
+    commands.Refusal.ALREADY_REVERSED: Refusal.ALREADY_REVERSED,
+    commands.Refusal.NOT_REVERSIBLE: Refusal.NOT_REVERSIBLE,
+    commands.Refusal.RECEIPT_USED: Refusal.RECEIPT_USED,
+    commands.Refusal.AMOUNT_WRONG: Refusal.AMOUNT_WRONG,
+    commands.Refusal.ACCOUNT_CLOSED: Refusal.MEMBER_LOCKED,
+}
+
+
+def refusal_of(rejected: commands.Rejected) -> Refusal:
+    """The ledger's refusal in the façade's words; LoyaltyError("key_reused") for another wish's key."""
+    if rejected.code is commands.Refusal.KEY_REUSED:
+        raise LoyaltyError("key_reused", "This key was used for something else.")
+    return _OF_LEDGER[rejected.code]
+
+
+def answer_of(outcome: commands.Outcome, points: int) -> Booked | NotBooked:
+    """The ledger's outcome of a command about so many points."""
+    if isinstance(outcome, commands.Rejected):
+        return NotBooked(refusal_of(outcome))
+    return Booked(outcome.journal_id, abs(points), outcome.available, outcome.replayed)

@@ -96,6 +96,11 @@ class Reward(_Section):
     names: Mapping[Tag, Name]
     """As spoken and written, in every language of the tenant."""
 
+    @property
+    def from_stock(self) -> bool:
+        """A voucher whose codes are ours."""
+        return self.kind is RewardKind.VOUCHER and self.source == STOCK
+
     def name(self, language: str) -> str:
         """Its name in that language, or in the first one that it has."""
         return self.names.get(language) or next(iter(self.names.values()))
@@ -177,9 +182,14 @@ class Programme(_Section):
         Annotated[int, Field(ge=4, le=10)],
     ] = (6, 10)
     """Fewest and most digits of a customer or card number."""
+    postcode_digits: tuple[
+        Annotated[int, Field(ge=3, le=10)],
+        Annotated[int, Field(ge=3, le=10)],
+    ] = (5, 5)
+    """Fewest and most digits of a postcode; when they are the same, nobody has to wait or to press `#`."""
     expiry_months: int = Field(default=36, ge=0, le=240)
     """How long earned points live; 0: for ever."""
-    hold_minutes: int = Field(default=15, ge=1, le=1_440)
+    hold_minutes: int = Field(default=15, ge=2, le=1_440)
     """How long points of an unfinished redemption are kept before it is looked into."""
     timezone: str = Field(default="Europe/Berlin", max_length=60)
     """The tenant's clock: days of limits, of expiry and of the agents' hours."""
@@ -215,7 +225,7 @@ class Programme(_Section):
             raise ValueError("there is no such time zone") from None
         return value
 
-    @field_validator("number_digits")
+    @field_validator("number_digits", "postcode_digits")
     @classmethod
     def _in_order(cls, value: tuple[int, int]) -> tuple[int, int]:
         if value[0] > value[1]:

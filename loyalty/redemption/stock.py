@@ -1,0 +1,195 @@
+"""Our own stock of voucher codes: sealed, each issued once, duplicates refused by line.
+
+A code is worth money until somebody uses it, so it lies sealed under the tenant's own key and is known by a
+keyed hash. A file is taken in whole or not at all: whoever imports it can correct the lines that were named
+and give the whole file again.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import func, insert, select, update
+
+from audit.outbox import Entry
+from loyalty.errors import LoyaltyError
+from loyalty.keys import Keys, Purpose
+from loyalty.members.sealing import blind_index, opened, sealed
+from loyalty.tables import VOUCHER_CODE
+from loyalty.tenancy import TenantConn
+from pay_ivr.ids import new_id
+
+CODE = re.compile(r"[A-Z0-9](?:[A-Z0-9\-]{0,30}[A-Z0-9])?")
+"""What can be spoken sign by sign and keyed in a shop: capitals, digits, hyphens between them."""
+CODES_MAX = 100_000
+"""Of one file: all of them are one database transaction of a few seconds."""
+WRONG_MAX = 20
+"""Wrong lines that are named; whoever has more has taken the wrong file."""
+CHUNK = 500
+"""Codes of one statement: SQLite takes 32,766 parameters."""
+FREE, ISSUED = "free", "issued"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class WrongLine:
+    """A line of a stock file that cannot be taken; what stands there is not quoted."""
+
+    number: int
+    problem: str
+    """`malformed`, `twice` (in the file) or `known` (in the programme's stock, issued or not)."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """What became of a file."""
+
+    added: int
+    wrong: tuple[WrongLine, ...]
+    """When there is one, nothing was added."""
+
+
+class Stock:
+    """The codes of all tenants, in their callers' database transactions."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    def add(
+        self,
+        conn: TenantConn,
+        programme: str,
+        reward_id: str,
+        lines: Sequence[tuple[int, str]],
+        at: str,
+        by: str,
+    ) -> Import:
+        """Takes numbered lines, all or none."""
+        indexes = [(number, self._index(conn, programme, code)) for number, code in lines]
+        wrong = _misshapen(lines) or _repeated(indexes) or self._known(conn, programme, indexes)
+        if wrong:
+            return Import(0, tuple(wrong[:WRONG_MAX]))
+        rows = [
+            self._row(conn, programme, reward_id, code, at) | {"code_index": index}
+            for (_, code), (_, index) in zip(lines, indexes, strict=True)
+        ]
+        for chunk in _chunks(rows):
+            conn.execute(insert(VOUCHER_CODE), chunk)
+        if rows:
+            data: dict[str, int | str] = {"reward": f"rew_{reward_id}", "count": len(rows)}
+            conn.audit(Entry("voucher.stock.added", at, by, f"rew_{reward_id}", conn.tenant, data=data))
+        return Import(len(rows), ())
+
+    def issue(
+        self, conn: TenantConn, programme: str, reward_id: str, redemption_id: str, at: str
+    ) -> tuple[str, str] | None:
+        """Id and text of the next free code, issued to this redemption; None when there is none.
+
+        The caller's database transaction has the reward to itself, so nobody else sees the same code free.
+        """
+        table = VOUCHER_CODE.c
+        mine = (table.tenant == conn.tenant, table.programme == programme)
+        free = select(table.code_id, table.sealed).where(
+            *mine, table.reward_id == reward_id, table.state == FREE
+        )
+        row = conn.execute(free.order_by(table.code_id).limit(1)).one_or_none()
+        if row is None:
+            return None
+        taken = update(VOUCHER_CODE).where(*mine, table.code_id == row.code_id, table.state == FREE)
+        values = {"state": ISSUED, "redemption_id": redemption_id, "issued_at": at}
+        if conn.execute(taken.values(**values)).rowcount != 1:
+            raise LoyaltyError("code_taken", "A code was issued twice at once.", retryable=True)
+        return row.code_id, self._opened(conn, programme, row.code_id, row.sealed)
+
+    def keep(
+        self, conn: TenantConn, programme: str, reward_id: str, redemption_id: str, code: str, at: str
+    ) -> str | None:
+        """The id of a code that somebody else has issued to this redemption; None when we know the code."""
+        index = self._index(conn, programme, code)
+        if self._known(conn, programme, [(1, index)]):
+            return None
+        row = self._row(conn, programme, reward_id, code, at) | {"code_index": index}
+        row |= {"state": ISSUED, "redemption_id": redemption_id, "issued_at": at}
+        conn.execute(insert(VOUCHER_CODE).values(**row))
+        return str(row["code_id"])
+
+    def code(self, conn: TenantConn, programme: str, code_id: str) -> str:
+        """The text of a code."""
+        table = VOUCHER_CODE.c
+        mine = (table.tenant == conn.tenant, table.programme == programme, table.code_id == code_id)
+        octets = conn.execute(select(table.sealed).where(*mine)).scalar_one()
+        return self._opened(conn, programme, code_id, octets)
+
+    def count(self, conn: TenantConn, programme: str) -> dict[str, int]:
+        """Reward → how many codes are free."""
+        table = VOUCHER_CODE.c
+        mine = (table.tenant == conn.tenant, table.programme == programme, table.state == FREE)
+        query = select(table.reward_id, func.count().label("free")).where(*mine).group_by(table.reward_id)
+        return {row.reward_id: row.free for row in conn.execute(query)}
+
+    def _row(
+        self, conn: TenantConn, programme: str, reward_id: str, code: str, at: str
+    ) -> dict[str, str | bytes]:
+        code_id = new_id("code")
+        key = self._keys.derived(Purpose.STOCK, conn.tenant)
+        return {
+            "tenant": conn.tenant,
+            "programme": programme,
+            "code_id": code_id,
+            "reward_id": reward_id,
+            "sealed": sealed(key, _place(conn, programme, code_id), code.encode()),
+            "added_at": at,
+        }
+
+    def _opened(self, conn: TenantConn, programme: str, code_id: str, octets: bytes) -> str:
+        key = self._keys.derived(Purpose.STOCK, conn.tenant)
+        return opened(key, _place(conn, programme, code_id), octets).decode()
+
+    def _index(self, conn: TenantConn, programme: str, code: str) -> str:
+        """Hyphens and case make no other code: a shop's till does not tell them apart either."""
+        return blind_index(self._keys, conn.tenant, "voucher", programme, code.replace("-", ""))
+
+    def _known(self, conn: TenantConn, programme: str, indexes: Sequence[tuple[int, str]]) -> list[WrongLine]:
+        table = VOUCHER_CODE.c
+        mine = (table.tenant == conn.tenant, table.programme == programme)
+        known: set[str] = set()
+        for chunk in _chunks(indexes):
+            query = select(table.code_index).where(*mine, table.code_index.in_([index for _, index in chunk]))
+            known |= set(conn.execute(query).scalars())
+        return [WrongLine(number, "known") for number, index in indexes if index in known]
+
+
+def numbered(text: str) -> list[tuple[int, str]]:
+    """The lines of a stock file with their numbers, blanks and empty lines dropped, capitals made.
+
+    LoyaltyError("stock_too_long") for more than CODES_MAX.
+    """
+    lines = [(number, line.strip().upper()) for number, line in enumerate(text.splitlines(), start=1)]
+    found = [(number, line) for number, line in lines if line]
+    if len(found) > CODES_MAX:
+        raise LoyaltyError("stock_too_long", f"More than {CODES_MAX} codes; split the file.")
+    return found
+
+
+def _misshapen(lines: Iterable[tuple[int, str]]) -> list[WrongLine]:
+    return [WrongLine(number, "malformed") for number, code in lines if not CODE.fullmatch(code)]
+
+
+def _repeated(indexes: Iterable[tuple[int, str]]) -> list[WrongLine]:
+    seen: set[str] = set()
+    wrong = []
+    for number, index in indexes:
+        if index in seen:
+            wrong.append(WrongLine(number, "twice"))
+        seen.add(index)
+    return wrong
+
+
+def _chunks(items: Sequence[T]) -> Iterable[Sequence[T]]:
+    return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
+
+
+def _place(conn: TenantConn, programme: str, code_id: str) -> tuple[str, ...]:
+    return (conn.tenant, programme, code_id, "voucher_code")

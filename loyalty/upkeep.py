@@ -1,0 +1,65 @@
+"""What has to be done with nobody on the line: unfinished redemptions, holds, and points past their date.
+
+Every job may run twice, on two nodes or after a kill: each posting has a key made of the job, the day and
+the account. So there is no leader to elect, and none whose stop would stop the jobs.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import date, datetime
+
+from loyalty.errors import LoyaltyError
+from loyalty.ledger import Ledger
+from loyalty.programme import Programme
+from loyalty.redemption.redemptions import Redemptions
+from pay_ivr.logs import log
+
+LOOK_EVERY_S = 20.0
+"""How long after its time a job starts: midnight, or the end of an order's time."""
+
+
+class Upkeep:
+    """The jobs of every tenant."""
+
+    def __init__(
+        self,
+        redemptions: Redemptions,
+        ledger: Ledger,
+        programmes: Mapping[str, Programme],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._redemptions = redemptions
+        self._ledger = ledger
+        self._programmes = programmes
+        self._clock = clock
+        self._expired: dict[str, date] = {}
+        """Tenant → the day for which its points past their date are ended."""
+
+    async def run(self) -> None:
+        """Works until it is cancelled; a job that fails is tried again in the next round."""
+        while True:
+            await self.round()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def round(self) -> None:
+        """Everything that is due now."""
+        for tenant in self._programmes:
+            await self._try("redemption.settle", tenant, self._redemptions.settle(tenant))
+            await self._try("points.expire", tenant, self._expire(tenant))
+        await self._try("holds.reap", "", self._ledger.reap(self._clock()))
+
+    async def _expire(self, tenant: str) -> None:
+        """Once per day of the tenant's clock, and once after each start."""
+        programme = self._programmes[tenant]
+        today = programme.today(self._clock())
+        if self._expired.get(tenant) == today:
+            return
+        await self._ledger.expire_due(tenant, programme.programme, today)
+        self._expired[tenant] = today
+        log.info("points.day.expired", tenant=tenant, day=today.isoformat())
+
+    async def _try(self, job: str, tenant: str, work: Awaitable[object]) -> None:
+        try:
+            await work
+        except LoyaltyError as error:
+            log.warning("upkeep.job.failed", job=job, tenant=tenant, code=error.code)
