@@ -1,0 +1,25 @@
+"""The member's card, locked by the member; only an agent unlocks it."""
+
+from loyalty.flows._dialogue import Dialogue
+from loyalty.members import CardState, Reason
+from pay_ivr.catalogue import Key
+from pay_ivr.payment_voice import Sentence
+
+
+async def lock_card(dialogue: Dialogue) -> None:
+    """Locks the card after a confirmation."""
+    member = await dialogue.loyalty.members.get(dialogue.tenant, dialogue.member_id)
+    if member.card_state is not CardState.ACTIVE:
+        dialogue.tell(Sentence(Key.CARD_ALREADY_LOCKED))
+        return
+    if not await dialogue.confirm(Sentence(Key.LOCK_CONFIRM)):
+        return
+    by = f"member:{dialogue.member_id}"
+    await dialogue.loyalty.lock_card(
+        dialogue.tenant,
+        dialogue.member_id,
+        by=by,
+        reason=Reason.ASKED,
+        call_id=dialogue.line.call.call_id,
+    )
+    dialogue.inform(Sentence(Key.CARD_LOCKED))
