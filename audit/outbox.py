@@ -13,7 +13,7 @@ import secrets
 import socket
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -40,19 +40,24 @@ from audit.schema import Migration, SchemaError, bring_forward
 
 __all__ = [
     "CATALOGUE",
+    "EngineRows",
     "Entry",
     "EntryError",
     "Kind",
     "Migration",
     "OutboxDoor",
+    "Rows",
     "SchemaError",
     "add",
     "bring_forward",
+    "count",
     "create_tables",
+    "drop",
     "holds_pan",
     "masked",
     "open_database",
     "put",
+    "rows",
     "stamp",
 ]
 
@@ -127,11 +132,69 @@ def _body(entry: Entry) -> str:
     return json.dumps(entry.as_json(), separators=(",", ":"), ensure_ascii=False)
 
 
+def rows(conn: Connection, limit: int) -> list[dict[str, Any]]:
+    """The oldest rows, at most `limit` and at most `PULL_BYTES_MAX`; they stay until `drop`."""
+    found = conn.execute(select(OUTBOX).order_by(OUTBOX.c.seq).limit(limit)).all()
+    told: list[dict[str, Any]] = []
+    size = 0
+    for row in found:
+        size += 2 * len(row.body) + 100  # the body travels as a quoted string; 100 for key and number
+        if told and size > PULL_BYTES_MAX:
+            break
+        told.append({"seq": row.seq, "key": row.key, "body": row.body})
+    return told
+
+
+def drop(conn: Connection, upto: int) -> int:
+    """Deletes the rows up to and including `upto`; safe where rows are committed in their order."""
+    return conn.execute(delete(OUTBOX).where(OUTBOX.c.seq <= upto)).rowcount
+
+
+def count(conn: Connection) -> int:
+    """How many rows wait to be fetched."""
+    return int(conn.execute(select(func.count()).select_from(OUTBOX)).scalar_one())
+
+
+class Rows(Protocol):
+    """An owner's rows, reached in the owner's own way: its one writer stays the only one."""
+
+    async def pull(self, limit: int) -> list[dict[str, Any]]:
+        """See `rows`."""
+
+    async def ack(self, upto: int) -> int:
+        """See `drop`."""
+
+    async def waiting(self) -> int:
+        """See `count`."""
+
+
+class EngineRows:
+    """The rows of an owner with one connection of its own (`open_database`)."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def pull(self, limit: int) -> list[dict[str, Any]]:
+        """See `rows`."""
+        async with self._engine.begin() as conn:
+            return await conn.run_sync(rows, limit)
+
+    async def ack(self, upto: int) -> int:
+        """See `drop`."""
+        async with self._engine.begin() as conn:
+            return await conn.run_sync(drop, upto)
+
+    async def waiting(self) -> int:
+        """See `count`."""
+        async with self._engine.begin() as conn:
+            return await conn.run_sync(count)
+
+
 class OutboxDoor:
     """Serves the rows to the audit process over a Unix SEQPACKET socket; for our own user or root."""
 
-    def __init__(self, engine: AsyncEngine, socket_path: Path) -> None:
-        self._engine = engine
+    def __init__(self, owner: Rows, socket_path: Path) -> None:
+        self._rows = owner
         self._path = socket_path
         self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -176,36 +239,13 @@ class OutboxDoor:
         number = request.get("id")
         match request:
             case {"op": "pull", "limit": int(limit)} if limit > 0:
-                return {"id": number, "ok": True, "rows": await self.pull(min(limit, PULL_ROWS_MAX))}
+                return {"id": number, "ok": True, "rows": await self._rows.pull(min(limit, PULL_ROWS_MAX))}
             case {"op": "ack", "upto": int(upto)}:
-                return {"id": number, "ok": True, "deleted": await self.ack(upto)}
+                return {"id": number, "ok": True, "deleted": await self._rows.ack(upto)}
             case {"op": "ping"}:
-                return {"id": number, "ok": True, "waiting": await self.waiting()}
+                return {"id": number, "ok": True, "waiting": await self._rows.waiting()}
         sentence = "Say pull with a limit, ack with upto, or ping."
         return {"id": number, "ok": False, "code": "bad_request", "sentence": sentence, "retryable": False}
-
-    async def pull(self, limit: int) -> list[dict[str, Any]]:
-        """The oldest rows, at most `limit` and at most `PULL_BYTES_MAX`; they stay until `ack`."""
-        async with self._engine.connect() as conn:
-            found = (await conn.execute(select(OUTBOX).order_by(OUTBOX.c.seq).limit(limit))).all()
-        rows: list[dict[str, Any]] = []
-        size = 0
-        for row in found:
-            size += 2 * len(row.body) + 100  # the body travels as a quoted string; 100 for key and number
-            if rows and size > PULL_BYTES_MAX:
-                break
-            rows.append({"seq": row.seq, "key": row.key, "body": row.body})
-        return rows
-
-    async def ack(self, upto: int) -> int:
-        """Deletes the rows up to and including `upto`; safe because the one writer commits them in order."""
-        async with self._engine.begin() as conn:
-            return (await conn.execute(delete(OUTBOX).where(OUTBOX.c.seq <= upto))).rowcount
-
-    async def waiting(self) -> int:
-        """How many rows wait to be fetched."""
-        async with self._engine.connect() as conn:
-            return int((await conn.execute(select(func.count()).select_from(OUTBOX))).scalar_one())
 
 
 def listen(path: Path) -> socket.socket:

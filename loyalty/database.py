@@ -6,29 +6,21 @@ through the same writer (`database.ledger`).
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 
 from loyalty import engines, guards, migrations, roles
+from loyalty.ledger import Ledger, Outcome, book
+from loyalty.ledger.orders import Order
 from loyalty.scrub import scrub
 from loyalty.tenancy import TenantConn
 from loyalty.writer import Writer
 
-if TYPE_CHECKING:
-    from loyalty.ledger import Ledger
-
 T = TypeVar("T")
-
-
-def _book(connection: Connection, commands: Sequence[Any]) -> Sequence[Any]:
-    from loyalty.ledger import book
-
-    return book(connection, commands)
 
 
 class Database:
@@ -40,7 +32,8 @@ class Database:
         self._writing = writing
         self._reading = reading
         self._readers = ThreadPoolExecutor(engines.READERS, "loyalty-reader")
-        self.writer: Writer[Any, Any] = Writer(writing, _book, roles.begin_writing)
+        self.writer: Writer[Order, Outcome] = Writer(writing, book, roles.begin_writing)
+        self.ledger = Ledger(self)
 
     @classmethod
     def open(cls, url_or_path: str | Path) -> "Database":
@@ -56,13 +49,6 @@ class Database:
             writing.dispose()
             raise
         return cls(writing, engines.reading(url))
-
-    @cached_property
-    def ledger(self) -> "Ledger":
-        """The points ledger; its commands share the writer thread."""
-        from loyalty.ledger import Ledger
-
-        return Ledger(self)
 
     async def read(self, tenant: str, work: Callable[[TenantConn], T]) -> T:
         """What `work` returns; it sees one moment of the database and can change nothing."""

@@ -18,7 +18,10 @@ from aiohttp import web
 from agent_api.application import setup
 from agent_api.desk import DeskSettings, Outgoing, TenantDesk
 from agent_api.runner import DeskRunner
-from audit.outbox import OutboxDoor
+from audit.outbox import EngineRows, OutboxDoor
+from loyalty.database import Database
+from loyalty.drain import LoyaltyRows
+from loyalty.errors import LoyaltyError
 from pay_ivr.aftermath import TECHNICAL_PROBLEM, Orphans, settle
 from pay_ivr.catalogue import Catalogue, Key
 from pay_ivr.codes import PaymentCodes
@@ -76,9 +79,10 @@ class App:
         tenants = load_tenants(settings.tenants_dir)
         store = await Store.open(settings.data_dir / "app.db")
         self._on_stop(store.close)
-        outbox = OutboxDoor(store.engine, run / "outbox-app.sock")
+        outbox = OutboxDoor(EngineRows(store.engine), run / "outbox-app.sock")
         await outbox.start()
         self._on_stop(outbox.stop)
+        await self._open_loyalty()
         door = Door(run / "vault.sock")
         media = MediaClient(run / "media.sock", run / "media-keys.sock")
         await door.connect()
@@ -104,6 +108,16 @@ class App:
         http_port = await self._start_desk(store, door, board, codes, catalogue, tenants, outgoing)
         self._tell(sip, http_port)
         self._on_stop(lambda: self._sum_up(sip, media))
+
+    async def _open_loyalty(self) -> Database:
+        """Members and points, and the door through which the log fetches what happened to them."""
+        settings = self.settings
+        database = await asyncio.to_thread(Database.open, settings.loyalty)
+        self._on_stop(database.close)
+        outbox = OutboxDoor(LoyaltyRows(database.writer), settings.sockets / "outbox-loyalty.sock")
+        await outbox.start()
+        self._on_stop(outbox.stop)
+        return database
 
     async def _settle(
         self, store: Store, door: Door, media: MediaClient, codes: PaymentCodes, board: Switchboard
@@ -313,5 +327,5 @@ def run_app(settings: Settings) -> None:
     start_logging(settings.log_level)
     try:
         asyncio.run(_serve(settings))
-    except CallError as error:  # a database file that this release cannot use
+    except (CallError, LoyaltyError) as error:  # a database that this release cannot use
         raise SystemExit(f"pay-ivr: {error.sentence}") from None

@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 UNIX_PATH_MAX = 107
 """Bytes the kernel allows for a Unix socket's path, without the closing zero (unix(7))."""
-LONGEST_SOCKET = "outbox-vault.sock"
+LONGEST_SOCKET = "outbox-loyalty.sock"
 PREFIX = "PAY_IVR_"
 FILE_VARIABLE = "PAY_IVR_SETTINGS"
 """The one variable with the prefix that is no field."""
@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     """Unix sockets; default `<data_dir>/run`. Its path must leave room for the kernel's 107 bytes."""
     tenants_dir: Path = Path("infra/tenants")
     """One TOML file per tenant."""
+    loyalty_database: str = Field("", pattern=r"^$|^postgresql\+psycopg://[^:/@\s]*@?[^@\s]*$")
+    """Members and points: empty keeps them in `<data_dir>/loyalty.db`. `postgresql+psycopg://payivr@host/name`
+    keeps them on a PostgreSQL server that two nodes may share (decision 0026); the password is in the file
+    that PGPASSFILE names, never here. Needs the extra `postgres`."""
     bind_ip: str = "127.0.0.1"
     """IPv4 address for SIP and RTP; one of the machine's own, because SDP and Contact tell it to peers."""
     http_ip: str = "127.0.0.1"
@@ -108,6 +112,11 @@ class Settings(BaseSettings):
     def sockets(self) -> Path:
         """The directory of the Unix sockets."""
         return self.run_dir if self.run_dir is not None else self.data_dir / "run"
+
+    @property
+    def loyalty(self) -> str | Path:
+        """Where members and points are kept: a URL or a file."""
+        return self.loyalty_database or self.data_dir / "loyalty.db"
 
     @property
     def trunks(self) -> frozenset[str]:

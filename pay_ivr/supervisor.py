@@ -40,7 +40,10 @@ SPAWNER_ENVIRONMENT = {
     "GLIBC_TUNABLES": "glibc.malloc.perturb=165:glibc.malloc.tcache_count=0",
 }
 """Freed blocks are overwritten (reference 04 §4.1); it only works when set before exec."""
-KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "PYTHONPATH", "TMPDIR")
+KEPT_ENVIRONMENT = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "PYTHONPATH", "TMPDIR"),
+    "PGPASSFILE",  # a file's name; the loyalty database's password is in it
+)
 """Nothing else of the operator's environment reaches a process: no token of a shell ends up in one."""
 
 
@@ -72,7 +75,8 @@ def processes_of(settings: Settings) -> tuple[Process, ...]:
     """The node's processes in starting order: who is needed comes first."""
     run, data = settings.sockets, settings.data_dir
     vault = ("--data-dir", str(data), "--run-dir", str(run))
-    sources = ("--source", f"vault={run}/outbox-vault.sock", "--source", f"app={run}/outbox-app.sock")
+    owners = ("vault", "app", "loyalty")
+    sources = [part for name in owners for part in ("--source", f"{name}={run}/outbox-{name}.sock")]
     providers = [f"--provider={name}" for name in provider_names(settings.tenants_dir)]
     ports = ("--port-first", str(settings.rtp_port_first), "--port-last", str(settings.rtp_port_last))
     keys = ("--info-keys",) if settings.info_ips else ()

@@ -20,7 +20,7 @@ from typing import Any
 
 import structlog
 
-from audit.outbox import Entry, OutboxDoor, stamp
+from audit.outbox import EngineRows, Entry, OutboxDoor, stamp
 from vault.book_operations import book_operations
 from vault.books.reconciler import Reconciler
 from vault.books.statement import Feed
@@ -112,7 +112,7 @@ class Broker:
             **book_operations(self._reconciler),
         }
         self._door = DoorServer(run_dir / "vault.sock", till, lambda: self._register.seq, also)
-        self._outbox = OutboxDoor(store.engine, run_dir / "outbox-vault.sock")
+        self._outbox = OutboxDoor(EngineRows(store.engine), run_dir / "outbox-vault.sock")
 
     async def start(self) -> None:
         """Recovers what the run before left, then opens the door."""

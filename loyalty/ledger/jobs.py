@@ -56,6 +56,7 @@ def due_holds(connection: Connection, now: datetime) -> tuple[DueHold, ...]:
         .where(IS_OPEN, column.until <= stamp(now))
         .order_by(column.until, column.tenant, column.programme, column.id)
         .limit(DUE_MAX)
+        .execution_options(all_tenants=True)
     )
     return tuple(DueHold(*row) for row in connection.execute(wanted))
 

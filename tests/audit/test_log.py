@@ -14,7 +14,15 @@ from sqlalchemy.exc import IntegrityError
 
 from audit.entries import Entry, entry_from_json
 from audit.log import Arrival, Log, canonical
-from audit.outbox import PULL_BYTES_MAX, PULL_ROWS_MAX, OutboxDoor, add, create_tables, open_database
+from audit.outbox import (
+    PULL_BYTES_MAX,
+    PULL_ROWS_MAX,
+    EngineRows,
+    OutboxDoor,
+    add,
+    create_tables,
+    open_database,
+)
 
 ROOT = Path(__file__).parents[2]
 AT = "2026-01-02T03:04:05.678Z"
@@ -114,7 +122,7 @@ async def test_rolled_back_row_was_never_there(tmp_path):
         await fail()
     async with engine.begin() as conn:
         await add(conn, ENTRY)
-    door = OutboxDoor(engine, tmp_path / "unused.sock")
+    door = EngineRows(engine)
     assert [1, 2] == [row["seq"] for row in await door.pull(10)]
     await engine.dispose()
 
@@ -122,7 +130,7 @@ async def test_rolled_back_row_was_never_there(tmp_path):
 async def test_rows_stay_until_they_are_acknowledged(tmp_path):
     """Pulled twice is the same; acknowledged is gone, and its number is never given again."""
     engine = await filled(tmp_path / "own.db", 3)
-    door = OutboxDoor(engine, tmp_path / "unused.sock")
+    door = EngineRows(engine)
     assert await door.pull(2) == await door.pull(2)
     assert await door.ack(3) == 3
     async with engine.begin() as conn:
@@ -135,7 +143,7 @@ async def test_rows_stay_until_they_are_acknowledged(tmp_path):
 async def test_reply_fits_a_message_however_many_rows_wait(tmp_path):
     """Bounded by rows and by bytes."""
     engine = await filled(tmp_path / "own.db", PULL_ROWS_MAX + 50)
-    rows = await OutboxDoor(engine, tmp_path / "unused.sock").pull(PULL_ROWS_MAX)
+    rows = await EngineRows(engine).pull(PULL_ROWS_MAX)
     assert 0 < len(rows) <= PULL_ROWS_MAX
     assert len(json.dumps(rows)) <= PULL_BYTES_MAX
     await engine.dispose()
@@ -181,7 +189,9 @@ async def emptied(door: OutboxDoor) -> None:
 async def test_writer_killed_again_and_again_loses_and_doubles_nothing(short_dir):
     """Rows keep coming from two owners while the writer dies at any moment; one owner is down at first."""
     engines = {name: await filled(short_dir / f"{name}.db", 0) for name in ("one", "two")}
-    doors = {name: OutboxDoor(engine, short_dir / f"{name}.sock") for name, engine in engines.items()}
+    doors = {
+        name: OutboxDoor(EngineRows(engine), short_dir / f"{name}.sock") for name, engine in engines.items()
+    }
     writer = Writer(short_dir)
     await doors["one"].start()
     writer.start()
