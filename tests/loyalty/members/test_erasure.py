@@ -1,0 +1,247 @@
+"""Erasing a member: the person is in no file any more, the books are as they were (acceptance test L15)."""
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, select
+
+from loyalty.errors import LoyaltyError
+from loyalty.ledger import Done, Earn, Key, Redeem
+from loyalty.members import Member, Members, Role
+from loyalty.members.sealing import blind_index
+from loyalty.tables import DATA_KEY, DELIVERY, ERASURE, REDEMPTION
+from tests.loyalty.members.conftest import House, person
+
+BY = "user:operator"
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+class Vault:
+    """Stands where the vault's door stands: which PINs it was told to forget."""
+
+    def __init__(self) -> None:
+        self.forgotten: list[tuple[str, str]] = []
+
+    async def forget_pin(self, tenant: str, member_id: str) -> None:
+        """Remembers that it was asked."""
+        self.forgotten.append((tenant, member_id))
+
+
+async def seeded(members: Members) -> Member:
+    """A member with points earned and spent, a delivery that waits, a change of address and two cards."""
+    member = await members.enrol("sunny", person(), by=BY, card_number="900100200")
+    ledger = members.database.ledger
+    earn = Earn(Key("sunny", "miles", "earn-1"), member.account_id, 700, "till-1", None, NOW)
+    redeem = Redeem(Key("sunny", "miles", "red-1"), member.account_id, 500, "redeemed_voucher")
+    assert isinstance(await ledger.do(earn, actor="key:shop"), Done)
+    done = await ledger.do(redeem, actor="caller", call_id="call_abc")
+    assert isinstance(done, Done)
+    await members.change(
+        "sunny", member.member_id, {"email": "second@example.org", "postcode": "10115"}, by=BY, reason="moved"
+    )
+    await members.replace_card("sunny", member.member_id, by=BY, reason="lost", number="900100300")
+
+    def redemption(conn):
+        row = {"tenant": "sunny", "programme": "miles", "redemption_id": "red_a", "idem": "red-1"}
+        row |= {"request_hash": "0" * 64, "member_id": member.member_id, "account_id": member.account_id}
+        row |= {"reward_id": "book", "kind": "voucher", "points": 500, "state": "done", "channel": "phone"}
+        row |= {"journal_id": done.journal_id, "call_id": "call_abc", "at": "2026-03-01T12:00:00.000Z"}
+        conn.execute(insert(REDEMPTION).values(receipt="12345678", **row))
+        text = b'{"to": "second@example.org", "subject": "s", "text": "Dear Anna Maria"}'
+        conn.execute(
+            insert(DELIVERY).values(
+                tenant="sunny",
+                delivery_id="dlv_a",
+                redemption_id="red_a",
+                medium="email",
+                sealed_to_and_text=members.seal(conn, member.member_id, "dlv_a", text),
+                state="waiting",
+                next_at="2026-03-01T12:00:00.000Z",
+            )
+        )
+
+    await members.database.write("sunny", redemption)
+    return member
+
+
+def rows_of(data_dir: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of every table, in an order of its own content; the outbox by its numbers."""
+    with closing(sqlite3.connect(data_dir / "loyalty.db")) as database:
+        names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found = {name: database.execute(f"SELECT * FROM {name}").fetchall() for name in names}  # noqa: S608
+    return {
+        name: sorted(rows, key=lambda row: row if name == "outbox" else repr(row))
+        for name, rows in found.items()
+    }
+
+
+def found_in(data_dir: Path, needles: dict[str, bytes]) -> list[tuple[str, str]]:
+    """Which needle lies in which file, WAL included, as it is or in hexadecimal."""
+    return [
+        (name, path.name)
+        for path in sorted(data_dir.rglob("*"))
+        if path.is_file()
+        for name, needle in needles.items()
+        if needle in path.read_bytes() or needle.hex().encode() in path.read_bytes()
+    ]
+
+
+async def traces(house: House, member: Member) -> dict[str, bytes]:
+    """Everything by which the person could be read or found, as it lies in the files."""
+    keys = house.members.keys
+    told = {
+        "given_name": b"Anna Maria",
+        "family_name": "Grünwaldt".encode(),
+        "email": b"example",
+        "phone": b"98912345678",
+        "number": b"4711001",
+        "card": b"900100",
+    }
+    indexes = {
+        f"index {number}": blind_index(keys, "sunny", "number", number).encode()
+        for number in ("4711001", "900100200", "900100300")
+    }
+    indexes |= {
+        f"birth {code}": blind_index(keys, "sunny", "birth", code, "1980-12-31").encode()
+        for code in ("80331", "10115")
+    }
+
+    def sealed(conn):
+        mine = (DATA_KEY.c.tenant == "sunny", DATA_KEY.c.member_id == member.member_id)
+        return conn.execute(select(DATA_KEY.c.wrapped).where(*mine)).scalar_one()
+
+    wrapped = await house.members.database.read("sunny", sealed)
+    return told | indexes | {"wrapped key": wrapped, "half of it": wrapped[20:44]}
+
+
+async def test_nothing_of_the_person_stays_in_any_file(house: House):
+    """Searched byte by byte in database, WAL and every other file; the indexes were there before."""
+    member = await seeded(house.members)
+    await house.members.enrol("sunny", person(number="555000", given_name="Otto", postcode="01067"), by=BY)
+    needles = await traces(house, member)
+    before = {name for name, _ in found_in(house.data_dir, needles)}
+    assert {"wrapped key", "half of it", "index 4711001", "birth 10115"} <= before
+    assert not before & {"given_name", "family_name", "email", "phone", "number", "card"}  # sealed all along
+
+    vault = Vault()
+    erased = await house.members.erase("sunny", member.member_id, BY, vault)
+    assert (True, True) == (erased.pin_forgotten, erased.scrubbed)
+    assert [("sunny", member.member_id)] == vault.forgotten
+    assert [] == found_in(house.data_dir, needles)
+    assert [] == [
+        (table, row)
+        for table, rows in rows_of(house.data_dir).items()
+        for row in rows
+        if table in {"member", "data_key", "member_account", "card", "member_change", "delivery"}
+        and member.member_id in row
+    ]
+
+
+async def test_the_books_are_as_they_were(house: House):
+    """Journals, entries, lots and the outbox: row for row the same; the account is closed, no more."""
+    member = await seeded(house.members)
+    before = rows_of(house.data_dir)
+    await house.members.erase("sunny", member.member_id, BY)
+    after = rows_of(house.data_dir)
+    for table in ("journal", "entry", "lot", "lot_use", "hold", "redemption"):
+        assert before[table] == after[table]
+    assert before["outbox"] == after["outbox"][:-1]
+    assert [row for row in before["account"] if member.account_id not in row] == [
+        row for row in after["account"] if member.account_id not in row
+    ]
+    assert 0 == sum(row[5] for row in after["account"])  # posted, over all accounts
+    balance = await house.members.database.ledger.balance("sunny", "miles", member.account_id)
+    assert 200 == balance.posted
+
+
+async def test_an_erased_member_is_found_by_nothing(house: House):
+    """No search, no id, not even for the law."""
+    members = house.members
+    member = await seeded(members)
+    await members.erase("sunny", member.member_id, BY)
+    for number in ("4711001", "900100200", "900100300"):
+        assert not (await members.claim_by_number("sunny", number)).known
+    assert not (await members.claim_by_birth("sunny", "10115", date(1980, 12, 31))).known
+    for asked in (members.get, members.person):
+        with pytest.raises(LoyaltyError):
+            await asked("sunny", member.member_id, role=Role.LEGAL)
+    with pytest.raises(LoyaltyError):
+        await members.gdpr_export("sunny", member.member_id, house.data_dir / "out", by=BY)
+
+
+async def test_nothing_new_is_booked_for_an_erased_member(house: House):
+    """The account is closed; its number is free for somebody else."""
+    member = await seeded(house.members)
+    await house.members.erase("sunny", member.member_id, BY)
+    earn = Earn(Key("sunny", "miles", "earn-2"), member.account_id, 5, "till-2", None, NOW)
+    outcome = await house.members.database.ledger.do(earn, actor="key:shop")
+    assert not isinstance(outcome, Done)
+    other = await house.members.enrol("sunny", person(given_name="Berta"), by=BY)
+    assert other.member_id != member.member_id
+
+
+async def test_a_pin_that_could_not_be_forgotten_is_remembered(house: House):
+    """Without the vault the erasure is done and says what is left; the job finishes it, once."""
+    member = await seeded(house.members)
+    erased = await house.members.erase("sunny", member.member_id, BY)
+    assert not erased.pin_forgotten
+    vault = Vault()
+    assert [1, 0] == [await house.members.finish_erasures("sunny", vault) for _ in range(2)]
+    assert [("sunny", member.member_id)] == vault.forgotten
+
+
+async def test_erasing_again_is_no_error_and_an_unknown_id_is(house: House):
+    """A second run finishes what the first has left; nobody's id is told so."""
+    member = await seeded(house.members)
+    vault = Vault()
+    await house.members.erase("sunny", member.member_id, BY)
+    again = await house.members.erase("sunny", member.member_id, BY, vault)
+    assert again.pin_forgotten
+    rows = [row for row in rows_of(house.data_dir)["erasure"] if member.member_id in row]
+    assert 1 == len(rows)
+    with pytest.raises(LoyaltyError) as refused:
+        await house.members.erase("sunny", "mem_nobody", BY, vault)
+    assert "member_unknown" == refused.value.code
+    with pytest.raises(LoyaltyError):
+        await house.members.erase("rainy", member.member_id, BY, vault)
+
+
+async def test_a_member_from_an_old_backup_is_erased_again(house: House):
+    """The backup brings the person back; the same call takes him away."""
+    member = await seeded(house.members)
+    await house.members.erase("sunny", member.member_id, BY)
+    row = {"tenant": "rainy", "member_id": "mem_back", "erased_by": BY, "at": "2026-03-01T12:00:00.000Z"}
+    back = await house.members.enrol("rainy", person(), by=BY)
+    row["member_id"] = back.member_id
+    await house.members.database.write("rainy", lambda conn: conn.execute(insert(ERASURE).values(row)))
+    await house.members.erase("rainy", back.member_id, BY)
+    assert not (await house.members.claim_by_number("rainy", "4711001")).known
+
+
+async def test_a_closed_member_is_erased_when_his_time_is_over(house: House):
+    """Closing keeps him for the legal period; erasing ends it."""
+    member = await seeded(house.members)
+    await house.members.close_member("sunny", member.member_id, by=BY)
+    assert (await house.members.erase("sunny", member.member_id, BY)).scrubbed
+    assert [] == [row for row in rows_of(house.data_dir)["member"] if member.member_id in row]
+
+
+async def test_a_kill_before_the_commit_leaves_the_member_whole(house: House):
+    """All of the deletion is one database transaction: an error within it changes nothing."""
+    member = await seeded(house.members)
+    before = rows_of(house.data_dir)
+    house.members.clock = lambda: (_ for _ in ()).throw(RuntimeError("the power is gone"))
+    with pytest.raises(RuntimeError):
+        await house.members.erase("sunny", member.member_id, BY)
+    assert before == rows_of(house.data_dir)
+
+
+async def test_the_whole_file_can_be_written_anew(house: House):
+    """VACUUM in the quiet hours; the database is sound afterwards."""
+    member = await seeded(house.members)
+    assert (await house.members.erase("sunny", member.member_id, BY, whole=True)).scrubbed
+    with closing(sqlite3.connect(house.data_dir / "loyalty.db")) as database:
+        assert [("ok",)] == database.execute("PRAGMA integrity_check").fetchall()
