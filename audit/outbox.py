@@ -120,7 +120,7 @@ async def create_tables(engine: AsyncEngine, *metadata: MetaData) -> None:
 
 def put(conn: Connection, *entries: Entry) -> None:
     """Puts entries into the outbox, in their order, inside the caller's transaction."""
-    conn.execute(insert(OUTBOX), [{"key": secrets.token_hex(16), "body": _body(one)} for one in entries])
+    conn.execute(insert(OUTBOX).inline(), [{"key": secrets.token_hex(16), "body": _body(one)} for one in entries])
 
 
 async def add(conn: AsyncConnection, entry: Entry) -> None:

@@ -33,6 +33,12 @@ def begin_writing(connection: Connection, tenant: str | None = None) -> None:
         connection.execute(_TO_WRITE, {"line": LINE, "role": RUNTIME, "tenant": tenant})
 
 
+def take(connection: Connection, role: str) -> None:
+    """The rest of this transaction has the rights of `role`, which the login may take."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(_TO_TAKE, {"role": role})
+
+
 def begin_reading(connection: Connection, tenant: str) -> None:
     """First statement of a reading transaction: one tenant's rows, and nothing can be changed."""
     if connection.dialect.name == "postgresql":
@@ -44,6 +50,7 @@ _TO_WRITE = text(
     "SELECT pg_advisory_xact_lock(:line), "
     "set_config('role', :role, true), set_config('app.tenant', :tenant, true)"
 )
+_TO_TAKE = text("SELECT set_config('role', :role, true)")
 _TO_READ = text(
     "SELECT set_config('transaction_read_only', 'on', true), set_config('app.tenant', :tenant, true)"
 )

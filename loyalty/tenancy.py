@@ -5,14 +5,16 @@ there are none, so that every statement names its tenant itself; a hook of the t
 not (`tests/support/tenancy.py`).
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, CursorResult
 from sqlalchemy.sql import Executable
 
 from audit.outbox import Entry, put
+from loyalty import roles
 
+T = TypeVar("T")
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
@@ -35,3 +37,14 @@ class TenantConn:
     def audit(self, entry: Entry) -> None:
         """Puts an entry into the outbox, in this transaction."""
         put(self._connection, entry)
+
+    def lend(self, work: Callable[[Connection], T]) -> T:
+        """What the ledger's booking answers within this transaction, with the writer's rights meanwhile.
+
+        Its statements name the tenants themselves. After an error nothing is given back: the transaction is
+        undone as a whole, and the rights with it.
+        """
+        roles.take(self._connection, roles.WRITER)
+        result = work(self._connection)
+        roles.take(self._connection, roles.RUNTIME)
+        return result

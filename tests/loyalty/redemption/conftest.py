@@ -1,0 +1,43 @@
+"""A house for each test, on the engine that the test asks for."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from loyalty.database import Database
+from tests.support.loyalty import House, open_house
+
+
+@pytest.fixture(scope="session")
+def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite database without rows; migrating it anew would take most of a test's time."""
+    path = tmp_path_factory.mktemp("loyalty") / "loyalty.db"
+    asyncio.run(Database.open(path).close())
+    return path
+
+
+@pytest.fixture
+async def house(short_dir: Path, empty_file: Path) -> AsyncIterator[House]:
+    """On SQLite."""
+    shutil.copy(empty_file, short_dir / "loyalty.db")
+    opened = open_house(short_dir, short_dir / "loyalty.db")
+    yield opened
+    await opened.database.close()
+
+
+@pytest.fixture
+async def postgres_house(short_dir: Path, postgres_url: str) -> AsyncIterator[House]:
+    """On PostgreSQL."""
+    opened = open_house(short_dir, postgres_url)
+    yield opened
+    await opened.database.close()
+
+
+@pytest.fixture(params=["house", "postgres_house"])
+def each_house(request: pytest.FixtureRequest) -> House:
+    """On SQLite, then on PostgreSQL."""
+    found: House = request.getfixturevalue(request.param)
+    return found
