@@ -180,9 +180,9 @@ class Writer:
         return self.process.wait(10)
 
 
-async def emptied(door: OutboxDoor) -> None:
+async def emptied(owner: EngineRows) -> None:
     async with asyncio.timeout(20):
-        while await door.waiting():  # noqa: ASYNC110 - another process empties it
+        while await owner.waiting():  # noqa: ASYNC110 - another process empties it
             await asyncio.sleep(0.02)
 
 
@@ -206,8 +206,8 @@ async def test_writer_killed_again_and_again_loses_and_doubles_nothing(short_dir
             await asyncio.sleep(0.9)
             writer.end()
             writer.start()
-    for door in doors.values():
-        await emptied(door)
+    for engine in engines.values():
+        await emptied(EngineRows(engine))
     assert writer.end(signal.SIGTERM) == 0
     for name, door in doors.items():
         await door.stop()

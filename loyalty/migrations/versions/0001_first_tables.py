@@ -176,18 +176,26 @@ def make_tables() -> None:
             name="fk_journal_journal_tenant_programme_reverses",
         ),
         sa.PrimaryKeyConstraint("tenant", "programme", "id", name="pk_journal"),
-        sa.UniqueConstraint("tenant", "idem", name="uq_journal_tenant_idem"),
-        sa.UniqueConstraint("tenant", "programme", "receipt", name="uq_journal_tenant_programme_receipt"),
-        sa.UniqueConstraint(
-            "tenant",
-            "programme",
-            "reverses",
-            "reversed_before",
-            name="uq_journal_tenant_programme_reverses_reversed_before",
-        ),
         sqlite_with_rowid=False,
     )
     op.create_index("ix_journal_by_moment", "journal", ["tenant", "programme", "at"], unique=False)
+    op.create_index(
+        "one_earn_of_a_receipt",
+        "journal",
+        ["tenant", "programme", "receipt"],
+        unique=True,
+        sqlite_where=sa.text("receipt IS NOT NULL"),
+        postgresql_where=sa.text("receipt IS NOT NULL"),
+    )
+    op.create_index("one_journal_of_a_key", "journal", ["tenant", "idem"], unique=True)
+    op.create_index(
+        "one_reversal_of_a_point",
+        "journal",
+        ["tenant", "programme", "reverses", "reversed_before"],
+        unique=True,
+        sqlite_where=sa.text("reverses IS NOT NULL"),
+        postgresql_where=sa.text("reverses IS NOT NULL"),
+    )
     op.create_table(
         "member",
         sa.Column("tenant", short(40), nullable=False),
