@@ -22,8 +22,13 @@ from audit.outbox import EngineRows, OutboxDoor
 from loyalty.database import Database
 from loyalty.drain import LoyaltyRows
 from loyalty.errors import LoyaltyError
+from loyalty.keys import Keys
+from loyalty.programme import programmes_of
+from loyalty.redemption.sources import sources_of
+from loyalty.service import Loyalty, Surroundings
 from pay_ivr.aftermath import TECHNICAL_PROBLEM, Orphans, settle
 from pay_ivr.catalogue import Catalogue, Key
+from pay_ivr.channels import Channels, Tray
 from pay_ivr.codes import PaymentCodes
 from pay_ivr.facts import CallError
 from pay_ivr.flow import Flows
@@ -35,6 +40,7 @@ from pay_ivr.phones import Phones
 from pay_ivr.postman import Postman, webhooks_of
 from pay_ivr.receipts import Receipts
 from pay_ivr.senders import channels_of
+from pay_ivr.sentences import PORTAL
 from pay_ivr.settings import Settings
 from pay_ivr.sip.endpoint import SipEndpoint, SipSettings
 from pay_ivr.sip.registrar import Registrar
@@ -46,6 +52,7 @@ from pay_ivr.switchboard import ENDED_KEPT_MAX, Switchboard
 from pay_ivr.teller import Teller
 from pay_ivr.tenants import Numbers, Tenant, load_tenants, sections
 from pay_ivr.tones import hold_music
+from pay_ivr.wording import wordings_of
 from vault import Door, MediaClient, VaultError
 
 SECRETS_EVERY_S = 5.0
@@ -82,20 +89,21 @@ class App:
         outbox = OutboxDoor(EngineRows(store.engine), run / "outbox-app.sock")
         await outbox.start()
         self._on_stop(outbox.stop)
-        await self._open_loyalty()
         door = Door(run / "vault.sock")
         media = MediaClient(run / "media.sock", run / "media-keys.sock")
         await door.connect()
         self._on_stop(door.close)
         await media.connect()
         self._on_stop(media.close)
-        catalogue = Catalogue()
+        channels = channels_of(tenants, settings.tenants_dir, settings.data_dir)
+        loyalty = await self._open_loyalty(tenants, door, channels)
+        catalogue = Catalogue(wordings_of(settings.tenants_dir, tenants))
         speech = Speech(catalogue, settings.data_dir)
         self._on_stop(speech.close)
         shelf = Shelf(media, speech)
         journal = Journal(store)
         codes = PaymentCodes(store)
-        board = Switchboard(settings, Numbers(tenants), door, media, shelf, journal, codes, Flows())
+        board = Switchboard(settings, Numbers(tenants), door, media, shelf, journal, codes, _flows(loyalty))
         await self._settle(store, door, media, codes, board)
         self._task(journal.run(), "journal")
         self._on_stop(journal.flush)
@@ -104,20 +112,34 @@ class App:
         self._task(board.follow_vault(), "facts.vault")
         self._task(board.follow_media(), "facts.media")
         self._on_stop(board.close)
-        outgoing = await self._start_outgoing(store, door, tenants)
-        http_port = await self._start_desk(store, door, board, codes, catalogue, tenants, outgoing)
+        outgoing = await self._start_outgoing(store, door, tenants, channels, loyalty)
+        http_port = await self._start_desk(
+            store, door, board, codes, catalogue, tenants, outgoing, channels, loyalty
+        )
         self._tell(sip, http_port)
         self._on_stop(lambda: self._sum_up(sip, media))
 
-    async def _open_loyalty(self) -> Database:
-        """Members and points, and the door through which the log fetches what happened to them."""
+    async def _open_loyalty(
+        self, tenants: Mapping[str, Tenant], door: Door, channels: Channels
+    ) -> Loyalty | None:
+        """Members and points, and the door through which the log fetches what happened to them.
+
+        None, and nothing opened, when no tenant has a programme.
+        """
         settings = self.settings
+        programmes = programmes_of(tenants, settings.tenants_dir)
+        if not programmes:
+            return None
         database = await asyncio.to_thread(Database.open, settings.loyalty)
         self._on_stop(database.close)
         outbox = OutboxDoor(LoyaltyRows(database.writer), settings.sockets / "outbox-loyalty.sock")
         await outbox.start()
         self._on_stop(outbox.stop)
-        return database
+        keys = Keys.open(settings.data_dir, os.environ)
+        sources = sources_of(programmes, settings.data_dir)
+        loyalty = Loyalty(Surroundings(database, keys, programmes, door, channels, sources))
+        self._task(loyalty.upkeep.run(), "loyalty.upkeep")
+        return loyalty
 
     async def _settle(
         self, store: Store, door: Door, media: MediaClient, codes: PaymentCodes, board: Switchboard
@@ -129,15 +151,25 @@ class App:
         board.take_over(past, orphans)
         self._task(orphans.end(), "orphans", vital=False)
 
-    async def _start_outgoing(self, store: Store, door: Door, tenants: Mapping[str, Tenant]) -> Outgoing:
+    async def _start_outgoing(
+        self,
+        store: Store,
+        door: Door,
+        tenants: Mapping[str, Tenant],
+        channels: Channels,
+        loyalty: Loyalty | None,
+    ) -> Outgoing:
         """Receipts and webhooks: what is stored is sent, what happened meanwhile is found."""
         settings = self.settings
         hooks, receipts = await Hooks.open(store, settings.data_dir), await Receipts.open(store)
         teller = Teller(store, door, hooks, receipts)
         await teller.open()
-        channels = channels_of(tenants, settings.tenants_dir, settings.data_dir)
+        trays: list[Tray] = [receipts]
+        if loyalty is not None:
+            loyalty.on_filed(teller.stored.set)
+            trays.append(loyalty.deliveries)
         webhooks = {name: webhooks_of(tenant, settings.tenants_dir) for name, tenant in tenants.items()}
-        postman = Postman(hooks, (receipts,), channels, webhooks, teller.stored)
+        postman = Postman(hooks, trays, channels, webhooks, teller.stored)
         self._task(postman.run(), "outgoing.postman")
         self._on_stop(postman.close)
         self._task(teller.run(), "outgoing.teller")
@@ -205,8 +237,11 @@ class App:
         await shelf.keep(HOLD_MUSIC, hold_music())
         sorry = [await speech.prompt(language, Key.TECHNICAL_PROBLEM) for language in languages]
         await shelf.keep(TECHNICAL_PROBLEM, b"".join(prompt.ulaw for prompt in sorry))
-        await speech.warm(languages)
+        await speech.warm(languages, keys=frozenset(Key) - PORTAL)
         log.info("speech.prompts.rendered", languages=len(languages))
+        if portals := _portal_languages(tenants):
+            await speech.warm(portals, keys=PORTAL)
+            log.info("speech.portal.rendered", languages=len(portals))
 
     async def _start_desk(
         self,
@@ -217,6 +252,8 @@ class App:
         catalogue: Catalogue,
         tenants: Mapping[str, Tenant],
         outgoing: Outgoing,
+        channels: Channels,
+        loyalty: Loyalty | None,
     ) -> int:
         desks = {tenant.tenant_id: _desk_of(tenant, self.settings.tenants_dir) for tenant in tenants.values()}
         application = setup(
@@ -227,7 +264,8 @@ class App:
             catalogue=catalogue,
             tenants=desks,
             outgoing=outgoing,
-            channels=channels_of(tenants, self.settings.tenants_dir, self.settings.data_dir),
+            channels=channels,
+            loyalty=loyalty,
             settings=DeskSettings(
                 public_origin=self.settings.console_origin,
                 link_origin=self.settings.link_origin,
@@ -297,6 +335,11 @@ class _Trace:
         self._file.flush()
 
 
+def _flows(loyalty: Loyalty | None) -> Flows:
+    """Every flow that this node can run."""
+    return Flows({} if loyalty is None else {"loyalty": loyalty})
+
+
 def _desk_of(tenant: Tenant, folder: Path) -> TenantDesk:
     file = sections(folder / f"{tenant.tenant_id}.toml")
     payment = file.get("payment", {})
@@ -306,6 +349,19 @@ def _desk_of(tenant: Tenant, folder: Path) -> TenantDesk:
         currencies=tuple(payment.get("currencies", ())),
         purposes=tuple(payment.get("purposes", ())),
         links="links" in file,
+    )
+
+
+def _portal_languages(tenants: Mapping[str, Tenant]) -> list[str]:
+    """The languages in which somebody can call a loyalty programme."""
+    return sorted(
+        {
+            language
+            for tenant in tenants.values()
+            for did in tenant.telephony.did
+            if did.flow.startswith("loyalty.")
+            for language in (did.language, *tenant.telephony.languages)
+        }
     )
 
 

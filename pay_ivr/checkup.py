@@ -14,6 +14,7 @@ from pay_ivr.postman import webhooks_of
 from pay_ivr.senders import messages_of
 from pay_ivr.settings import Settings
 from pay_ivr.tenants import Did, Tenant, TenantError, line_of, load_tenants, read_text
+from pay_ivr.wording import wordings_of
 
 READ_TIMEOUT_S = 30
 """The vault's reader takes a second; on a machine where it hangs nothing will run."""
@@ -41,6 +42,7 @@ def checked_tenants(settings: Settings) -> dict[str, Tenant]:
         text = read_text(settings.tenants_dir / f"{tenant.tenant_id}.toml")
         messages_of(tenant, settings.tenants_dir)
         webhooks_of(tenant, settings.tenants_dir)
+        wordings_of(settings.tenants_dir, [tenant.tenant_id])
         programme_of(tenant, settings.tenants_dir)
         for number, did in enumerate(tenant.telephony.did):
             field, problem = _problem_of(did)

@@ -111,7 +111,7 @@ class Contact:
         self.payments: dict[str, Payment] = {}
         self.code: str | None = None
         """A payment code taken by this call that has no payment yet."""
-        self.speaker = Speaker(media, shelf, self.caller.leg_id, call.language)
+        self.speaker = Speaker(media, shelf, self.caller.leg_id, call.language, call.tenant)
         self._door = door
         self._media = media
         self._our_ip = our_ip

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from fluent.syntax import ast
+from fluent.syntax.visitor import Visitor
 
 OPEN, CLOSE = "\ue000", "\ue001"
 LETTERS_MAX = 200
@@ -93,6 +94,23 @@ def fixed_words(message: ast.Message, parts: Mapping[str, ast.Message]) -> tuple
     for marked, _ in _ways(pattern.elements if pattern else [], parts, {}):
         found.update(dict.fromkeys(piece.text for piece in cut(marked) if not piece.value))
     return tuple(found)
+
+
+class _Values(Visitor):
+    """Collects the `$values` below a syntax node."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def visit_VariableReference(self, node: ast.VariableReference) -> None:  # noqa: N802 - the library's name
+        self.names.add(node.id.name)
+
+
+def values_of(message: ast.Message) -> frozenset[str]:
+    """The values that a sentence itself uses, without those of its parts."""
+    seen = _Values()
+    seen.visit(message)
+    return frozenset(seen.names)
 
 
 _Chosen = Mapping[str, str]

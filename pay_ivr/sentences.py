@@ -196,6 +196,9 @@ VALUES: Mapping[Key, Mapping[str, type]] = {
 FIXED = tuple(key for key in Key if key not in VALUES)
 """The prompts that are the same in every call; `Speech.warm` renders them ahead."""
 
+PORTAL = frozenset(tuple(Key)[tuple(Key).index(Key.PORTAL_WELCOME) :])
+"""The sentences of the points account; a house without a programme never says them."""
+
 EXAMPLES: Mapping[str, tuple[str | int, ...]] = {
     "text": ("We are open on Saturday, too.",),
     "tenant": ("Sunny Miles", "Müller & Söhne"),

@@ -35,9 +35,13 @@ class Shelf:
         self._out: Counter[str] = Counter()
         """Personal prompts by how many sayings still need them."""
 
-    async def take(self, language: str, sentence: Sentence) -> str:
+    async def take(
+        self, language: str, sentence: Sentence, *, tenant_id: str = "", slow: bool = False
+    ) -> str:
         """The id under which media plays the sentence; loads it when it is not there."""
-        prompt = await self._speech.prompt(language, sentence.key, **sentence.values)
+        prompt = await self._speech.prompt(
+            language, sentence.key, tenant_id=tenant_id, slow=slow, **sentence.values
+        )
         if prompt.prompt_id not in self._fixed:
             await self._media.load_prompt(prompt.prompt_id, prompt.ulaw)
             if sentence.values:
@@ -76,8 +80,13 @@ class Shelf:
 class Speaker:
     """Speaks to one leg; `say` waits until it is said, `tell` does not."""
 
-    def __init__(self, media: MediaClient, shelf: Shelf, leg_id: str, language: str) -> None:
+    def __init__(
+        self, media: MediaClient, shelf: Shelf, leg_id: str, language: str, tenant_id: str = ""
+    ) -> None:
         self.language = language
+        self.slow = False
+        """The caller asked for slower speech; holds for the rest of the call."""
+        self._tenant_id = tenant_id
         self._media = media
         self._shelf = shelf
         self._leg_id = leg_id
@@ -111,6 +120,9 @@ class Speaker:
             self._playing.pop(play_id, None)
             for prompt_id in taken:
                 await self._shelf.put_back(prompt_id)
+
+    async def _take(self, sentence: Sentence) -> str:
+        return await self._shelf.take(self.language, sentence, tenant_id=self._tenant_id, slow=self.slow)
 
     def tell(self, sentences: Sequence[Sentence], *, after: bool = False) -> None:
         """Says it soon, instead of what is being said; sentences of one burst are said once each.
