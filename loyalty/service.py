@@ -82,8 +82,6 @@ class Surroundings:
     channels: Channels
     sources: Mapping[tuple[str, str], Source]
     """Shops that issue vouchers, by tenant and the id in its file."""
-    filed: Callable[[], None] = lambda: None
-    """Called when a message has been stored."""
     clock: Callable[[], datetime] = utc_clock
 
 
@@ -116,11 +114,15 @@ class Loyalty:
             around.sources,
             clock,
         )
-        self._wake = around.filed
+        self._wake: Callable[[], None] = lambda: None
         self._points = Points(self.members, self.ledger, programmes, clock)
         self._payouts = Payouts(database, self.members, self.ledger, programmes, clock)
         self._reset = ResetCodes(self.members, around.door, around.channels, programmes)
         self.upkeep = Upkeep(self._redemptions, self.ledger, programmes, clock)
+
+    def on_filed(self, wake: Callable[[], None]) -> None:
+        """From now on `wake` is called when a message has been stored: whoever sends them looks at once."""
+        self._wake = wake
 
     def _filed(self) -> None:
         self.deliveries.woken()

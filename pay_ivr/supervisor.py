@@ -7,6 +7,7 @@ this process. Each process dies with the supervisor (PR_SET_PDEATHSIG in the pro
 land here (PR_SET_CHILD_SUBREAPER) and are reaped.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def processes_of(settings: Settings) -> tuple[Process, ...]:
     """The node's processes in starting order: who is needed comes first."""
     run, data = settings.sockets, settings.data_dir
     vault = ("--data-dir", str(data), "--run-dir", str(run))
-    owners = ("vault", "app", "loyalty")
+    owners = ("vault", "app", "loyalty") if has_members(settings.tenants_dir) else ("vault", "app")
     sources = [part for name in owners for part in ("--source", f"{name}={run}/outbox-{name}.sock")]
     providers = [f"--provider={name}" for name in provider_names(settings.tenants_dir)]
     ports = ("--port-first", str(settings.rtp_port_first), "--port-last", str(settings.rtp_port_last))
@@ -99,13 +100,23 @@ def provider_names(tenants_dir: Path) -> list[str]:
     A cell's memory is a copy of the spawner's, so nothing is loaded there that no tenant uses.
     """
     names: set[Any] = {"sandbox", "sandbox_direct"}
-    for path in tenants_dir.glob("*.toml"):
-        try:
-            payment = tomllib.loads(path.read_text(encoding="utf-8")).get("payment", {})
+    for document in _documents(tenants_dir):
+        payment = document.get("payment", {})
+        with contextlib.suppress(TypeError, AttributeError):
             names |= {payment["provider"]} if "provider" in payment else set(payment.get("providers", ()))
-        except (OSError, ValueError, TypeError, AttributeError):
-            continue  # the broker reads it too, and says what is wrong with it
     return sorted(name for name in names if isinstance(name, str))
+
+
+def has_members(tenants_dir: Path) -> bool:
+    """True when some tenant has a loyalty programme; without one its database is never opened."""
+    return any("loyalty" in document for document in _documents(tenants_dir))
+
+
+def _documents(tenants_dir: Path) -> Iterator[dict[str, Any]]:
+    """Every tenant file that can be read; of the others their owners say what is wrong with them."""
+    for path in tenants_dir.glob("*.toml"):
+        with contextlib.suppress(OSError, ValueError):
+            yield tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def _hatches() -> dict[str, socket.socket]:

@@ -14,13 +14,14 @@ import http.client
 import json
 import ssl
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from loyalty.errors import LoyaltyError
-from loyalty.programme import VoucherSource
+from loyalty.programme import Programme, VoucherSource
 from loyalty.redemption.stock import CODE
 from pay_ivr.logs import log
 
@@ -150,3 +151,12 @@ def _token(path: Path) -> str:
         log.error("voucher.secret.unsafe", file=path.name)
         raise PermissionError
     return path.read_text(encoding="latin-1").strip()
+
+
+def sources_of(programmes: Mapping[str, Programme], data_dir: Path) -> dict[tuple[str, str], Source]:
+    """Every tenant's sources, by tenant and the id in its file; tokens are files of `<data_dir>/keys`."""
+    return {
+        (tenant, section.id): HttpSource(section, data_dir / "keys" / f"voucher-{tenant}-{section.id}")
+        for tenant, programme in programmes.items()
+        for section in programme.voucher_source
+    }
