@@ -144,16 +144,33 @@ JOURNAL = Table(
     _moment("at"),
     Column("effective_on", Date, nullable=False),  # in the tenant's own time zone
     _id("reverses", nullable=True),
-    # of a reversal: how much of that journal was reversed before it; unique with it: no point comes back twice
+    # of a reversal: how much of that journal was reversed before it; no point comes back twice
     Column("reversed_before", BigInteger, nullable=False, server_default="0"),
     Column("receipt", _short(IDEM_MAX)),  # of an earn: the till's own number
     Column("points", BigInteger, nullable=False),  # what the command moved
     Column("result", Text, nullable=False),  # the answer, for whoever asks again under the same key
     _key("tenant", "programme", "id"),
     _refers("reverses", "journal"),
-    UniqueConstraint("tenant", "idem"),
-    UniqueConstraint("tenant", "programme", "reverses", "reversed_before"),
-    UniqueConstraint("tenant", "programme", "receipt"),
+    Index("one_journal_of_a_key", "tenant", "idem", unique=True),
+    Index(
+        "one_reversal_of_a_point",
+        "tenant",
+        "programme",
+        "reverses",
+        "reversed_before",
+        unique=True,
+        sqlite_where=text("reverses IS NOT NULL"),
+        postgresql_where=text("reverses IS NOT NULL"),
+    ),
+    Index(
+        "one_earn_of_a_receipt",
+        "tenant",
+        "programme",
+        "receipt",
+        unique=True,
+        sqlite_where=text("receipt IS NOT NULL"),
+        postgresql_where=text("receipt IS NOT NULL"),
+    ),
     CheckConstraint("points > 0", name="points_are_positive"),
     Index("ix_journal_by_moment", "tenant", "programme", "at"),
     sqlite_with_rowid=False,

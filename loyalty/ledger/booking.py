@@ -65,7 +65,8 @@ def _answered(connection: Connection, orders: Sequence[Order]) -> dict[tuple[str
     column = JOURNAL.c
     tenants, idems = {order.name[0] for order in orders}, {order.name[1] for order in orders}
     wanted = select(column.tenant, column.idem, column.id, column.request_hash, column.result)
-    rows = connection.execute(wanted.where(column.tenant.in_(tenants), column.idem.in_(idems)))
+    wanted = wanted.where(column.tenant.in_(tenants), column.idem.in_(idems))
+    rows = connection.execute(wanted)
     return {(row.tenant, row.idem): (row.request_hash, answer_of(row.id, row.result)) for row in rows}
 
 

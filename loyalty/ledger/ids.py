@@ -14,7 +14,8 @@ from pay_ivr.ids import ALPHABET
 TIME_LETTERS = 12
 """22^12 microseconds are 407 years after 1970."""
 CHANCE_LETTERS = 8
-"""22^8 is 35 bits, for two nodes that ask within the same microsecond."""
+"""22^8 holds 35 bits of chance, for two nodes that ask within the same microsecond."""
+CHANCE_BITS = 35
 PREFIX = "jrn_"
 
 _lock = threading.Lock()
@@ -23,16 +24,25 @@ _last = 0
 
 def new_journal_id() -> str:
     """An id that sorts after every one that this process has given before."""
-    moment, letters = _next_moment(), ""
-    for _ in range(TIME_LETTERS):
-        moment, digit = divmod(moment, len(ALPHABET))
-        letters = ALPHABET[digit] + letters
-    return PREFIX + letters + "".join(secrets.choice(ALPHABET) for _ in range(CHANCE_LETTERS))
+    return (
+        PREFIX
+        + _letters(_next_moment(), TIME_LETTERS)
+        + _letters(secrets.randbits(CHANCE_BITS), CHANCE_LETTERS)
+    )
 
 
 def named_after(prefix: str, journal: str, number: int = 0) -> str:
     """The id of a lot or hold that a journal makes; the first of them has no number."""
     return prefix + journal.removeprefix(PREFIX) + (f"_{number}" if number else "")
+
+
+def _letters(number: int, width: int) -> str:
+    """A number in our alphabet, most significant letter first."""
+    letters = ""
+    for _ in range(width):
+        number, digit = divmod(number, len(ALPHABET))
+        letters = ALPHABET[digit] + letters
+    return letters
 
 
 def _next_moment() -> int:

@@ -104,10 +104,12 @@ class Ledger:
     def book_in(
         self, conn: TenantConn, command: Command, *, actor: str, call_id: str = "", reason: str = ""
     ) -> Outcome:
-        """The answer, booked in the caller's own transaction (`Database.write`): committed with it or not at all.
+        """The answer, booked in the caller's own transaction (`Database.write`): committed with it or not.
 
         For what has to happen together with points: a voucher's code, a payout's record.
         """
+        if command.key.tenant != conn.tenant:
+            raise LoyaltyError("command_malformed", "A transaction books for its own tenant only.")
         reason = getattr(command, "reason", reason)
         wrong = check(command, actor, call_id, reason)
         if wrong is not None:

@@ -100,7 +100,8 @@ def load(
         book.accounts[row.id] = Account(row.id, row.kind, row.posted, row.held, row.floor, is_open)
     _lots(shelf, book, wanted)
     _reversals(shelf, book, wanted)
-    book.receipts |= {row.receipt for row in shelf.rows(JOURNAL, JOURNAL.c.receipt, wanted.receipts)}
+    receipts = shelf.rows(JOURNAL, JOURNAL.c.receipt, wanted.receipts)
+    book.receipts |= {row.receipt for row in receipts}
 
 
 @dataclass(frozen=True)
