@@ -28,7 +28,8 @@ from vault.captures import Captures
 from vault.card_operations import card_operations
 from vault.cards_on_file import CardsOnFile
 from vault.charges import Charges
-from vault.door import PaymentChanged, Refused, VaultError, Why
+from vault.claims import Claims
+from vault.door import PaymentChanged, PinChanged, PinWhy, Refused, VaultError, Why
 from vault.door_server import DoorServer
 from vault.hatch import inherited
 from vault.inquiry import Inquiry
@@ -39,6 +40,11 @@ from vault.limits import Limits
 from vault.link_operations import link_operations
 from vault.links import Links
 from vault.logs import LEVELS, set_up
+from vault.pin_book import PinBook
+from vault.pin_operations import pin_operations
+from vault.pin_seals import PinSeals
+from vault.pin_store import PinStore
+from vault.pins import Pins
 from vault.posture import die_with_parent, make_private
 from vault.register import BROKER, Register
 from vault.router import Router
@@ -86,9 +92,15 @@ class Broker:
             on_spawner_up=lambda: self._spawn(self._probe()),
         )
         limits = self._limits = Limits(store, keys, tenants)
+        self._pin_store = PinStore(store)
         cards = self._cards = CardsOnFile(store, router)
-        self._keys = KeyOffice(keys, store, limits.key_versions_in_use, router.renew)
-        self._captures = Captures(self._register, self._zone, tenants, router, limits, self._spawn)
+        self._keys = KeyOffice(keys, store, self._key_versions_in_use, router.renew)
+        claims = Claims()
+        self._captures = Captures(self._register, self._zone, tenants, router, limits, self._spawn, claims)
+        book = PinBook(self._pin_store, keys, tenants)
+        note = self._register.note
+        self._pins = Pins(book, self._zone, claims, tenants, note, self._publish_pin, self._spawn)
+        seals = PinSeals(self._pins, book, self._zone, keys, self._keys.make_seal)
         self._steps = Steps(self._register, router, self._spawn)
         self._charges = Charges(
             self._register, self._captures, self._steps, router, limits, cards, self._spawn
@@ -98,7 +110,17 @@ class Broker:
             self._register, self._captures, self._charges, router, tenants, self._spawn
         )
         self._inquiry.look_at_link = links.look
-        till = Till(self._register, self._captures, self._charges, self._steps, limits, cards, links, tenants)
+        till = Till(
+            self._register,
+            self._captures,
+            self._charges,
+            self._steps,
+            limits,
+            cards,
+            links,
+            tenants,
+            self._pins,
+        )
         self._till = till
         self._webhooks = Webhooks(self._register, router, keys, self._inquiry, self._spawn)
         feeds = [Feed(tenant, name, router.at(tenant, name)) for tenant, name in router.places()]
@@ -110,6 +132,7 @@ class Broker:
             **link_operations(links),
             **webhook_operations(self._webhooks),
             **book_operations(self._reconciler),
+            **pin_operations(self._pins, book, seals),
         }
         self._door = DoorServer(run_dir / "vault.sock", till, lambda: self._register.seq, also)
         self._outbox = OutboxDoor(EngineRows(store.engine), run_dir / "outbox-vault.sock")
@@ -138,7 +161,7 @@ class Broker:
     def chores(self) -> tuple[Callable[[], Awaitable[object]], ...]:
         """What is tidied up and looked at again every few minutes."""
         lookups = (self._inquiry.look_at_holds, self._inquiry.look_at_doubts)
-        return (self._limits.sweep, self._cards.erase_forgotten, *lookups)
+        return (self._limits.sweep, self._pin_store.sweep, self._cards.erase_forgotten, *lookups)
 
     async def stop(self) -> None:
         """Closes the door, gives work under way `STOP_GRACE_S`, and lets go of everything."""
@@ -160,6 +183,17 @@ class Broker:
         log.log(level, "payment.fact.told", why=changed.why.value, payment_id=payment_id, state=state)
         self._door.publish(changed)
 
+    def _publish_pin(self, changed: PinChanged) -> None:
+        level = logging.DEBUG if changed.why is PinWhy.KEY else logging.INFO
+        log.log(level, "pin.fact.told", why=changed.why.value, entry_id=changed.entry.entry_id)
+        self._door.publish_pin(changed)
+
+    async def _key_versions_in_use(self) -> dict[int, int]:
+        found = await self._limits.key_versions_in_use()
+        for version, rows in (await self._pin_store.key_versions_in_use()).items():
+            found[version] = found.get(version, 0) + rows
+        return found
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._guarded(work))
         self._work.add(task)
@@ -175,12 +209,14 @@ class Broker:
 
     def _media_told(self, fact: Json) -> None:
         self._captures.media_told(fact)
+        self._pins.media_told(fact)
 
     def _media_up(self) -> None:
         self._spawn(self._captures.detach_strays())
 
     def _media_down(self) -> None:
         self._captures.media_down()
+        self._pins.media_down()
 
     async def _note_unusable(self) -> None:
         """Puts on record which tenant is without which provider, and why; the others go on."""
@@ -199,7 +235,7 @@ class Broker:
             weak = await self._zone.posture()
         except VaultError:
             return
-        self._captures.weak = weak
+        self._captures.weak = self._pins.weak = weak
         words = ",".join(weak)
         await self._register.note(Entry("posture.zone.probed", stamp(), BROKER, "zone", data={"weak": words}))
         for tenant in self._tenants.values():

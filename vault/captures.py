@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from vault.cells import Cells
+from vault.claims import Claims
 from vault.door import Field, FieldProblem, Payment, PaymentState, Refused, VaultError, Why
 from vault.limits import Limits
 from vault.live import LiveCapture
@@ -75,7 +76,9 @@ class Captures:
         router: Router,
         limits: Limits,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
+        claims: Claims | None = None,
     ) -> None:
+        """`claims`: shared with whatever else is keyed on this node's legs."""
         self._register = register
         self._zone = zone
         self._tenants = tenants
@@ -83,7 +86,13 @@ class Captures:
         self._limits = limits
         self._spawn = spawn
         self._cells = Cells(
-            zone, tenants, router, limits, self._told, lambda slot, capture: spawn(self._gone(slot, capture))
+            zone,
+            tenants,
+            router,
+            limits,
+            self._told,
+            lambda slot, capture: spawn(self._gone(slot, capture)),
+            claims or Claims(),
         )
         self.tie: Callable[[Slot], Coroutine[Any, Any, None]] = _tied
         """Chooses the payment's provider before its cell is forked; set by `vault/charges.py`."""
@@ -484,11 +493,10 @@ class Captures:
         if fact["fact"] == "leg.closed":
             self._leg_closed(leg_id)
         slot = self._cells.claims.holder(leg_id)
-        capture = slot.capture if slot is not None else None
-        if slot is None or capture is None:
+        if not isinstance(slot, Slot) or slot.capture is None:
             return
-        if fact["fact"] == "talk.ended" and capture.talking:
-            self._talk_ended(slot, capture)
+        if fact["fact"] == "talk.ended" and slot.capture.talking:
+            self._talk_ended(slot, slot.capture)
 
     def media_down(self) -> None:
         """The media process is gone: every capture waits for it; nothing the caller says reaches anybody."""

@@ -35,6 +35,7 @@ class Cells:
         limits: Limits,
         on_fact: Callable[[Slot, LiveCapture, Fact], None],
         on_gone: Callable[[Slot, LiveCapture], object],
+        claims: Claims,
     ) -> None:
         self._zone = zone
         self._tenants = tenants
@@ -44,7 +45,7 @@ class Cells:
         self._on_gone = on_gone
         self._live: dict[str, Slot] = {}
         """Payments with a cell, by payment id."""
-        self.claims = Claims()
+        self.claims = claims
 
     @property
     def full(self) -> bool:

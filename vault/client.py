@@ -306,7 +306,7 @@ class Door:
         return await self._ask_pin("open_pin", {"new": vars(new)})
 
     async def cancel_pin(self, entry_id: str, by: str) -> PinEntry:
-        """Ended as CANCELLED unless it had a result already; its cell is gone. `by`: as for `cancel`."""
+        """Ended as CANCELLED unless it had a result already; its cell is gone. `by`: `agent:anna`."""
         return await self._ask_pin("cancel_pin", {"entry_id": entry_id, "by": by})
 
     async def pin_entry(self, entry_id: str) -> PinEntry:

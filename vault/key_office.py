@@ -1,9 +1,9 @@
 """The office that changes keys while calls go on: list, rotate, retire, each on record.
 
-| act | `vault-hmac` | a provider's secret |
-|---|---|---|
-| rotate | a new random version; older ones go on recognising | the operator's `keys/NAME.next` becomes it |
-| retire | only when no row refers to that version any more | the operator's decision |
+| act | `vault-hmac` | `pin-seal` | a provider's secret |
+|---|---|---|---|
+| rotate | a new random version; older ones go on recognising | a new key | the operator's `keys/NAME.next` |
+| retire | only when no row refers to that version any more | pages loaded before it ask again | as he likes |
 
 The newest version of a name cannot be retired. A table remembers which versions this node has seen, so that
 a key that somebody put there, took away or brought back by hand is on record too (PCI DSS 10.2.1.5). Who asks
@@ -20,7 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from audit.outbox import Entry, add, stamp
 from vault.door import KeyLine, Refused, VaultError
 from vault.fingerprint import VERSIONS_MAX
-from vault.keys import HMAC_BYTES, HMAC_NAME, VERSION_MAX, Keys, Secret
+from vault.keys import HMAC_BYTES, HMAC_NAME, SEAL_NAME, VERSION_MAX, Keys, Secret
+from vault.pin_seal import make_key
 from vault.store import METADATA, Store
 
 BROKER = "system:broker"
@@ -99,6 +100,14 @@ class KeyOffice:
         async with self._lock:
             return await self._recorded(name, by, self._rotate(name, by))
 
+    async def make_seal(self) -> None:
+        """The first key for sealed PINs, on record; nothing happens when there is one."""
+        async with self._lock:
+            if SEAL_NAME not in self._keys.versions():
+                self._keys.place.store(SEAL_NAME, 1, Secret(await asyncio.to_thread(make_key)))
+                await self._commit("key.vault.made", SEAL_NAME, 1, _HELD, BROKER)
+                self._keys.load()
+
     async def retire(self, name: str, version: int, by: str) -> int:
         """That version is wiped and valid no more; returns its number. Errors as for `rotate`."""
         async with self._lock:
@@ -125,11 +134,13 @@ class KeyOffice:
             raise Refused("key_versions_used", "The versions of this key are used up. Give it another name.")
         if name == HMAC_NAME:
             self._keys.place.store(name, version, Secret(secrets.token_bytes(HMAC_BYTES)))
+        elif name == SEAL_NAME:
+            self._keys.place.store(name, version, Secret(await asyncio.to_thread(make_key)))
         else:
             self._keys.place.take_next(name, version)
         await self._commit("key.vault.rotated", name, version, _HELD, by)
         self._keys.load()
-        if name != HMAC_NAME and self._on_changed is not None:
+        if name not in {HMAC_NAME, SEAL_NAME} and self._on_changed is not None:
             await self._on_changed(name.partition(".")[0])
         return version
 

@@ -228,13 +228,11 @@ class PinCapture:
         after = MOVES[self._purpose, field, Event.DIFFERENT if different else Event.REFUSED]
         assert after is not None
         self.digits.of(field).wipe()
+        self.digits.of(after).wipe()
+        self._open = after
+        self._hands.refuse(now, at_once=at_once)
         self._facts.append(PinTrouble(after, problem))
         self._count_problem()
-        if self.ended:
-            return
-        if after is not field:
-            self._to(after, now)
-        self._hands.refuse(now, at_once=at_once)
 
     def _to(self, field: PinField | None, now: float) -> None:
         self._open = field

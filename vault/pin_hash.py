@@ -148,8 +148,11 @@ class PinHasher:
         return self._parts[_PLACES[name]]
 
 
-_NAMES = ("tenant", "member_id", "born", "window_key", "proof_pepper", "proof_salt", "proof_cost")
-_NAMES += ("fresh_pepper", "fresh_salt", "fresh_cost", "code_key")
+_NAMES = (
+    *("tenant", "member_id", "born", "window_key"),
+    *("proof_pepper", "proof_salt", "proof_cost"),
+    *("fresh_pepper", "fresh_salt", "fresh_cost", "code_key"),
+)
 _PLACES = {name: place for place, name in enumerate(_NAMES)}
 """The parts of the message, in their order."""
 

@@ -176,6 +176,12 @@ class PinStore:
             return None
         return Stored(found.hash, found.salt, found.scheme, found.key_version)
 
+    async def code_version(self, member: Member) -> int | None:
+        """The version of the key under which the member's reset code is stored; None when there is none."""
+        wanted = select(PIN_CODES.c.key_version).where(_of(PIN_CODES, member))
+        async with self._store.engine.connect() as conn:
+            return (await conn.execute(wanted)).scalar_one_or_none()
+
     async def has_other_schemes(self, tenant: str, scheme: str) -> bool:
         """True while a PIN of the tenant waits for its next success to be hashed anew."""
         column = PINS.c

@@ -32,6 +32,16 @@ class Slot:
     capture: "LiveCapture | None" = None
     """The cell that lives for this payment, or the lost one that is being replaced."""
 
+    @property
+    def leg_id(self) -> str:
+        """The caller's leg."""
+        return self.row.leg_id
+
+    @property
+    def call_id(self) -> str:
+        """The call that the payment belongs to."""
+        return self.row.call_id
+
     def snapshot(self) -> Payment:
         """The payment as everybody may see it."""
         capture = self.capture

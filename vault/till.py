@@ -13,6 +13,7 @@ from vault.ids import new_id
 from vault.limits import Limits
 from vault.links import Links
 from vault.payment import Move, check_new
+from vault.pins import Pins
 from vault.register import Register, Slot
 from vault.snapshot import attempt_of, step_of
 from vault.step import Ask
@@ -46,6 +47,7 @@ class Till:
         cards: CardsOnFile,
         links: Links,
         tenants: dict[str, Tenant],
+        pins: Pins,
     ) -> None:
         self._register = register
         self._captures = captures
@@ -55,6 +57,7 @@ class Till:
         self._cards = cards
         self._links = links
         self._tenants = tenants
+        self._pins = pins
 
     async def create_payment(self, new: NewPayment) -> Payment:
         """A payment in state created."""
@@ -169,6 +172,7 @@ class Till:
 
     async def end_call(self, call_id: str) -> None:
         """Nothing is captured on this call any more; a charge under way comes to its result."""
+        await self._pins.end_call(call_id)
         for slot in await self._slots_of_call(call_id):
             async with slot.lock:
                 if slot.row.state in {PaymentState.CREATED, PaymentState.CAPTURING, PaymentState.READY}:
