@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from loyalty import engines, guards, migrations, roles
+from loyalty import engines, estimates, guards, migrations, roles
 from loyalty.ledger import Ledger, Outcome, book
 from loyalty.ledger.orders import Order
 from loyalty.scrub import scrub
@@ -45,6 +45,7 @@ class Database:
             with writing.begin() as connection:
                 guards.check(connection)
                 roles.check(connection)
+                estimates.tell(connection)
         except BaseException:
             writing.dispose()
             raise
