@@ -1,4 +1,4 @@
-"""The command line: `pay-ivr serve | demo | verify | check | agent | key | webhook | vault-key | reconcile`.
+"""The command line: `pay-ivr serve | demo | verify | check | reconcile`, and what an operator administers.
 
 Every command says what it does while it does it, and ends with 0 only when all of it is right.
 """
@@ -7,9 +7,11 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loyalty.errors import LoyaltyError
 from pay_ivr.facts import CallError
 from pay_ivr.languages import languages
 from pay_ivr.settings import SettingsError, load_settings
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from pay_ivr.store import Permission
 
 OK, WRONG, USAGE = 0, 1, 2
+BESIDE = (
+    "Works while the node runs and while it does not. A running node goes on: both write for milliseconds at "
+    "a time and wait for each other."
+)
 OF_AGENTS = ("settle", "refund", "members", "points", "payout")
 OF_KEYS = ("settle", "refund", "charge", "members", "points")
 """What an agent and an access key may be given (`Permission`); a payout is decided by a person."""
@@ -35,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SettingsError, TenantError, CallError) as error:
         print(f"pay-ivr: {error}", file=sys.stderr)
         return USAGE
-    except (NodeError, VaultError) as error:
+    except (NodeError, VaultError, LoyaltyError) as error:
         print(f"pay-ivr: {error}", file=sys.stderr)
         return WRONG
     except KeyboardInterrupt:
@@ -115,6 +121,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_webhook(commands.add_parser("webhook", help="where a tenant's own systems hear of payments"))
 
+    _add_member(commands.add_parser("member", help="members of a loyalty programme", description=BESIDE))
+
     _add_vault_key(commands.add_parser("vault-key", help="the vault's own keys and the providers' secrets"))
 
     app = commands.add_parser("app", help="the app process alone; `serve` starts it")
@@ -140,6 +148,43 @@ def _add_webhook(parser: argparse.ArgumentParser) -> None:
     remove = acts.add_parser("remove", help="an endpoint that hears of nothing any more")
     remove.add_argument("endpoint_id", metavar="ENDPOINT")
     remove.set_defaults(run=_webhook_remove)
+
+
+def _add_member(parser: argparse.ArgumentParser) -> None:
+    acts = parser.add_subparsers(required=True, metavar="WHAT")
+    bring = acts.add_parser(
+        "import", help="take a CSV file in; bad lines are named, good ones land", description=BESIDE
+    )
+    bring.add_argument(
+        "file", type=Path, metavar="FILE", help="UTF-8, with a header; the same again is quiet"
+    )
+    bring.set_defaults(run=_member_import)
+
+    give = acts.add_parser("export", help="every member that is not closed, as CSV", description=BESIDE)
+    give.add_argument("file", type=Path, metavar="FILE", help="made new, readable by you alone")
+    give.set_defaults(run=_member_export)
+
+    show = acts.add_parser("show", help="ids, states and points of one member; no personal data")
+    show.set_defaults(run=_member_show)
+
+    person = acts.add_parser("gdpr-export", help="all that is stored of one member, as JSON and as text")
+    person.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    person.set_defaults(run=_member_gdpr_export)
+
+    close = acts.add_parser("close", help="end a membership: found by nothing, kept for the legal period")
+    close.set_defaults(run=_member_close)
+
+    erase = acts.add_parser("erase", help="the person is gone, the books stay", description=BESIDE)
+    erase.add_argument("--closed-before", type=date.fromisoformat, metavar="DAY", help="all closed before it")
+    erase.add_argument("--yes", action="store_true", help="it cannot be undone")
+    erase.add_argument("--vacuum", action="store_true", help="write the file anew; keeps all writers waiting")
+    erase.set_defaults(run=_member_erase)
+
+    for act in (bring, give, show, person, close, erase):
+        act.add_argument("--tenant", required=True)
+    for act in (show, person, close):
+        act.add_argument("member", metavar="MEMBER", help="id, customer number or card number")
+    erase.add_argument("member", metavar="MEMBER", nargs="?", default="", help="id or number")
 
 
 def _add_vault_key(parser: argparse.ArgumentParser) -> None:
@@ -296,6 +341,49 @@ def _webhook_remove(options: argparse.Namespace) -> int:
     gone = asyncio.run(remove_endpoint(load_settings(), options.endpoint_id))
     print(f"webhook {gone.endpoint_id} of {gone.tenant} is removed; what waited for it is dropped")
     return OK
+
+
+def _member_import(options: argparse.Namespace) -> int:
+    from loyalty.commands import import_members
+
+    return import_members(load_settings(), options.tenant, options.file)
+
+
+def _member_export(options: argparse.Namespace) -> int:
+    from loyalty.commands import export_members
+
+    return export_members(load_settings(), options.tenant, options.file)
+
+
+def _member_show(options: argparse.Namespace) -> int:
+    from loyalty.commands import show_member
+
+    return show_member(load_settings(), options.tenant, options.member)
+
+
+def _member_gdpr_export(options: argparse.Namespace) -> int:
+    from loyalty.commands import gdpr_export
+
+    return gdpr_export(load_settings(), options.tenant, options.member, options.out)
+
+
+def _member_close(options: argparse.Namespace) -> int:
+    from loyalty.commands import close_member
+
+    return close_member(load_settings(), options.tenant, options.member)
+
+
+def _member_erase(options: argparse.Namespace) -> int:
+    from loyalty.commands import erase_closed, erase_member
+
+    if bool(options.member) == bool(options.closed_before) or not options.yes:
+        print(
+            "pay-ivr: name one MEMBER or --closed-before, and say --yes: it cannot be undone", file=sys.stderr
+        )
+        return USAGE
+    if options.closed_before:
+        return erase_closed(load_settings(), options.tenant, options.closed_before)
+    return erase_member(load_settings(), options.tenant, options.member, whole=options.vacuum)
 
 
 def _vault_key_list(_options: argparse.Namespace) -> int:

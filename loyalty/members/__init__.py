@@ -1,5 +1,9 @@
 """Members: who takes part, sealed; how callers are found; cards; files in and out; erasure."""
 
+from loyalty.members.csv_form import BadRow
+from loyalty.members.dossier import Others
+from loyalty.members.erasure import Erased
+from loyalty.members.exchange import Imported
 from loyalty.members.members import Members, NewCard
 from loyalty.members.office import Pins
 from loyalty.members.person import (
@@ -19,13 +23,17 @@ from loyalty.members.register import Change, Newcomer
 __all__ = [
     "FIELDS",
     "Ambiguous",
+    "BadRow",
     "CardState",
     "Change",
     "Claim",
+    "Erased",
+    "Imported",
     "Member",
     "Members",
     "NewCard",
     "Newcomer",
+    "Others",
     "Person",
     "PersonError",
     "Pins",

@@ -141,10 +141,11 @@ def _compare(register: Register, row: Row, member_id: str, holder: str | None) -
 async def _open_points(office: Office, landed: _Landed, by: str) -> BadRow | bool:
     """Opening points through the ledger, once per member: True when this run booked them."""
     member, row = landed.member, landed.row
-    key = Key(member.tenant, member.programme, f"opening-{member.member_id}")
+    key = Key(member.tenant, member.programme, f"opening.{member.member_id}")
+    receipt = f"opening:{member.member_id}"  # as `Loyalty.open_balance` names them: one opening, whoever asks
     now = office.clock()
     expires = row.points_expire or office.programme(member.tenant).expires(now)
-    earn = Earn(key, member.account_id, row.points, key.idem, expires, now)
+    earn = Earn(key, member.account_id, row.points, receipt, expires, now)
     outcome = await office.database.ledger.do(earn, actor=by, bulk=True)
     if isinstance(outcome, Done):
         return not outcome.replayed

@@ -245,6 +245,10 @@ class Members(Office):
         """The person is gone, the books stay, see `erasure.erase`."""
         return await erasure.erase(self, tenant, member_id, by=by, pins=pins, whole=whole)
 
+    async def closed_before(self, tenant: str, moment: str) -> tuple[str, ...]:
+        """Ids of the members that were closed before a moment (UTC, as `now` writes it): due to be erased."""
+        return await self.read(tenant, lambda register: register.closed_before(moment))
+
     async def finish_erasures(self, tenant: str, pins: Pins) -> int:
         """Forgets the PINs that erasures without the vault have left behind; how many."""
         return await erasure.finish(self, tenant, pins)

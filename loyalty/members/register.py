@@ -102,6 +102,11 @@ class Register:
         wanted = (MEMBER.c.tenant == self.tenant, column == index)
         return self._ids(select(MEMBER.c.member_id).where(*wanted).order_by(MEMBER.c.member_id).limit(2))
 
+    def closed_before(self, moment: str) -> tuple[str, ...]:
+        """Members whose membership ended before a moment; nothing of a closed member changes any more."""
+        wanted = (MEMBER.c.tenant == self.tenant, MEMBER.c.status == Status.CLOSED.value)
+        return self._ids(select(MEMBER.c.member_id).where(*wanted, MEMBER.c.updated_at < moment))
+
     def _ids(self, query: Select[Any]) -> tuple[str, ...]:
         return tuple(self.conn.execute(query).scalars())
 

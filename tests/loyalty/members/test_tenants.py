@@ -28,7 +28,10 @@ WRITES = {
     "replace_card", "seal", "unlock", "unlock_card",
 }  # fmt: skip
 TOOLS = {"note", "now", "programme", "read", "register", "write"}
-READS = {"changes", "claim_by_birth", "claim_by_number", "export_csv", "gdpr_export", "get", "open", "person"}
+READS = {
+    "changes", "claim_by_birth", "claim_by_number", "closed_before", "export_csv", "gdpr_export", "get",
+    "open", "person",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +70,15 @@ async def _example(members: Members, folder: Path, done: list[tuple[str, str, st
         await _act(members, tenant, act, number)
     own = {tenant: await _ids(members, tenant) for tenant in TENANTS}
     assert not set(own["sunny"].values()) & set(own["rainy"].values())
+    closed = {tenant: set(await members.closed_before(tenant, members.now())) for tenant in TENANTS}
+    assert not closed["sunny"] & closed["rainy"]
     for tenant, other in (TENANTS, TENANTS[::-1]):
         for number in ("100001", "100002", "100003", "100004"):
             claim = await members.claim_by_number(tenant, number)
             assert own[tenant].get(number) == (claim.member_id if claim.known else None)
         birth = await members.claim_by_birth(tenant, "80331", BORN)
         assert not isinstance(birth, Claim) or not birth.known or birth.member_id in own[tenant].values()
-        for member_id in own[other].values():
+        for member_id in (*own[other].values(), *closed[other]):
             for asked in _reads_of(members, tenant, member_id, folder):
                 await _is_unknown(asked)
 
