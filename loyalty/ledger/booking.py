@@ -15,7 +15,7 @@ undone (`ConflictError`) and the group asked again, which now finds the key at 1
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from loyalty.ledger.arithmetic import decide
 from loyalty.ledger.book import Book
@@ -24,6 +24,14 @@ from loyalty.ledger.loading import load
 from loyalty.ledger.orders import Booked, Order
 from loyalty.ledger.storing import answer_of, store
 from loyalty.tables import JOURNAL
+
+
+_BOOKED = select(
+    JOURNAL.c.tenant, JOURNAL.c.idem, JOURNAL.c.id, JOURNAL.c.request_hash, JOURNAL.c.result
+).where(
+    JOURNAL.c.tenant.in_(bindparam("tenants", expanding=True)),
+    JOURNAL.c.idem.in_(bindparam("idems", expanding=True)),
+)
 
 
 def book(connection: Connection, orders: Sequence[Order]) -> list[Outcome]:
@@ -62,11 +70,8 @@ def _books(connection: Connection, orders: Sequence[Order]) -> dict[tuple[str, s
 
 def _answered(connection: Connection, orders: Sequence[Order]) -> dict[tuple[str, str], tuple[str, Done]]:
     """What is booked under the keys of these orders: the request's hash and the first answer."""
-    column = JOURNAL.c
     tenants, idems = {order.name[0] for order in orders}, {order.name[1] for order in orders}
-    wanted = select(column.tenant, column.idem, column.id, column.request_hash, column.result)
-    wanted = wanted.where(column.tenant.in_(tenants), column.idem.in_(idems))
-    rows = connection.execute(wanted)
+    rows = connection.execute(_BOOKED, {"tenants": sorted(tenants), "idems": sorted(idems)})
     return {(row.tenant, row.idem): (row.request_hash, answer_of(row.id, row.result)) for row in rows}
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam, func, select
 
 from loyalty.ledger.accounts import (
     ADJUSTED,
@@ -26,10 +26,11 @@ from loyalty.ledger.accounts import (
 )
 from loyalty.ledger.book import Account, Book, Held, Lot, Part, Past
 from loyalty.ledger.commands import Adjust, Command, Earn, Expire, Hold, Move, Post, Redeem, Reverse, Void
-from loyalty.ledger.reads import HAS_POINTS
+from loyalty.ledger.reads import HAS_POINTS, same_journal
 from loyalty.tables import ACCOUNT, ENTRY, HOLD, HOLD_LOT, JOURNAL, LOT, LOT_USE
 
-_Rows = Sequence[Row[Any]]
+_Rows = Sequence[Any]
+"""Rows of a statement below, each with the columns that it names, in that order."""
 
 
 @dataclass
@@ -95,13 +96,68 @@ def load(
     shelf = _Shelf(connection, tenant, programme)
     _holds(shelf, book, wanted)
     _pasts(shelf, book, wanted)
-    for row in shelf.rows(ACCOUNT, ACCOUNT.c.id, wanted.accounts, lock=True):
-        is_open = row.state == "open"
-        book.accounts[row.id] = Account(row.id, row.kind, row.posted, row.held, row.floor, is_open)
-    _lots(shelf, book, wanted)
-    _reversals(shelf, book, wanted)
-    receipts = shelf.rows(JOURNAL, JOURNAL.c.receipt, wanted.receipts)
-    book.receipts |= {row.receipt for row in receipts}
+    for name, kind, posted, held, floor, state in shelf.rows(_ACCOUNTS, wanted.accounts):
+        book.accounts[name] = Account(name, kind, posted, held, floor, state == "open")
+    _put(book, shelf.rows(_LOTS_OF, wanted.spending))
+    _put(book, shelf.rows(_LOTS_OVER, wanted.accounts - wanted.spending, today=book.today))
+    _put(book, shelf.rows(_LOTS, wanted.lots))
+    _reversals(shelf, book, wanted.journals)
+    book.receipts.update(*shelf.rows(_RECEIPTS, wanted.receipts))
+
+
+def _statement(table: Table, by: str, *columns: ColumnElement[Any]) -> Select[Any]:
+    """The rows of one programme with one of `names` in the column `by`."""
+    own = and_(table.c.tenant == bindparam("tenant"), table.c.programme == bindparam("programme"))
+    return select(*columns).where(own, table.c[by].in_(bindparam("names", expanding=True)))
+
+
+_account, _hold, _journal, _entry = ACCOUNT.c, HOLD.c, JOURNAL.c, ENTRY.c
+_lot = (LOT.c.id, LOT.c.account_id, LOT.c.journal_id, LOT.c.expires, LOT.c.granted, LOT.c.remaining)
+_ACCOUNTS = (
+    _statement(
+        ACCOUNT,
+        "id",
+        _account.id,
+        _account.kind,
+        _account.posted,
+        _account.held,
+        _account.floor,
+        _account.state,
+    )
+    .order_by(_account.id)
+    .with_for_update()
+)
+_HOLDS = (
+    _statement(HOLD, "id", _hold.id, _hold.account_id, _hold.amount, _hold.state)
+    .order_by(_hold.id)
+    .with_for_update()
+)
+_HOLD_LOTS = _statement(HOLD_LOT, "hold_id", HOLD_LOT.c.hold_id, HOLD_LOT.c.lot_id, HOLD_LOT.c.amount)
+_LOTS = _statement(LOT, "id", *_lot)
+_LOTS_OF = _statement(LOT, "account_id", *_lot).where(HAS_POINTS)
+_LOTS_OVER = _LOTS_OF.where(LOT.c.expires <= bindparam("today"))
+_LOTS_MADE = _statement(LOT, "journal_id", *_lot)
+_LOT_USES = _statement(LOT_USE, "journal_id", LOT_USE.c.journal_id, LOT_USE.c.lot_id, LOT_USE.c.amount)
+_JOURNALS = _statement(JOURNAL, "id", _journal.id, _journal.kind, _journal.points)
+_SIDES = (
+    _statement(ENTRY, "journal_id", _entry.journal_id, _entry.account_id)
+    .where(_entry.seq < 2)
+    .order_by(_entry.journal_id, _entry.seq)
+)
+_REVERSED = _statement(JOURNAL, "reverses", _journal.reverses, _journal.points)
+_RECEIPTS = _statement(JOURNAL, "receipt", _journal.receipt)
+_EXPIRED_OF = (
+    _statement(LOT_USE, "lot_id", LOT_USE.c.lot_id, func.sum(LOT_USE.c.amount))
+    .join(JOURNAL, same_journal(LOT_USE))
+    .where(_journal.kind == "expire")
+    .group_by(LOT_USE.c.lot_id)
+)
+_TAKEN_BACK = (
+    _statement(JOURNAL, "reverses", _journal.reverses, func.sum(-_entry.amount))
+    .join(ENTRY, same_journal(ENTRY))
+    .where(_entry.account_id == system_account(EXPIRED))
+    .group_by(_journal.reverses)
+)
 
 
 @dataclass(frozen=True)
@@ -112,47 +168,33 @@ class _Shelf:
     tenant: str
     programme: str
 
-    def own(self, table: Table) -> ColumnElement[bool]:
-        """The condition that keeps a statement to this programme."""
-        return and_(table.c.tenant == self.tenant, table.c.programme == self.programme)
-
-    def rows(
-        self,
-        table: Table,
-        column: ColumnElement[str],
-        names: Collection[str],
-        *conditions: ColumnElement[bool],
-        lock: bool = False,
-    ) -> _Rows:
-        """Rows of `table` with one of `names` in `column`; `lock` locks them, in the order of their ids."""
+    def rows(self, statement: Select[Any], names: Collection[str], **more: Any) -> _Rows:
+        """What `statement` finds for these names; nothing is asked without any."""
         if not names:
             return ()
-        wanted = select(table).where(self.own(table), column.in_(sorted(names)), *conditions)
-        if lock:
-            wanted = wanted.order_by(table.c.id).with_for_update()
-        return self.connection.execute(wanted).all()
+        asked = {"tenant": self.tenant, "programme": self.programme, "names": sorted(names), **more}
+        return self.connection.execute(statement, asked).all()
 
 
 def _holds(shelf: _Shelf, book: Book, wanted: _Wanted) -> None:
-    rows = shelf.rows(HOLD, HOLD.c.id, wanted.holds, lock=True)
+    rows = shelf.rows(_HOLDS, wanted.holds)
     parts: dict[str, list[Part]] = {row.id: [] for row in rows}
-    for row in shelf.rows(HOLD_LOT, HOLD_LOT.c.hold_id, parts.keys()):
-        parts[row.hold_id].append(Part(row.lot_id, row.amount))
-        wanted.lots.add(row.lot_id)
-    for row in rows:
-        wanted.member(row.account_id, spending=False)
-        book.holds[row.id] = Held(row.id, row.account_id, row.amount, tuple(parts[row.id]), row.state)
+    for hold, lot, amount in shelf.rows(_HOLD_LOTS, parts.keys()):
+        parts[hold].append(Part(lot, amount))
+        wanted.lots.add(lot)
+    for name, account, amount, state in rows:
+        wanted.member(account, spending=False)
+        book.holds[name] = Held(name, account, amount, tuple(parts[name]), state)
 
 
 def _pasts(shelf: _Shelf, book: Book, wanted: _Wanted) -> None:
     """The journals to reverse and the accounts that they went between, which never change."""
     sides: dict[str, list[str]] = {}
-    entries = shelf.rows(ENTRY, ENTRY.c.journal_id, wanted.journals)
-    for row in sorted(entries, key=lambda row: row.seq):
-        sides.setdefault(row.journal_id, []).append(row.account_id)
-    for row in shelf.rows(JOURNAL, JOURNAL.c.id, wanted.journals):
-        source, target = (*sides.get(row.id, ()), "", "")[:2]
-        book.pasts[row.id] = Past(row.id, row.kind, row.points, source, target)
+    for journal, account in shelf.rows(_SIDES, wanted.journals):
+        sides.setdefault(journal, []).append(account)
+    for name, kind, points in shelf.rows(_JOURNALS, wanted.journals):
+        source, target = sides.get(name, ("", ""))
+        book.pasts[name] = Past(name, kind, points, source, target)
         for account in {source, target} - {""}:
             if SYSTEM.fullmatch(kind_of(account)):
                 wanted.system(kind_of(account))
@@ -160,57 +202,27 @@ def _pasts(shelf: _Shelf, book: Book, wanted: _Wanted) -> None:
                 wanted.member(account, spending=True)
 
 
-def _lots(shelf: _Shelf, book: Book, wanted: _Wanted) -> None:
-    others = wanted.accounts - wanted.spending
-    over = LOT.c.expires <= book.today
-    for rows in (
-        shelf.rows(LOT, LOT.c.account_id, wanted.spending, HAS_POINTS),
-        shelf.rows(LOT, LOT.c.account_id, others, HAS_POINTS, over),
-        shelf.rows(LOT, LOT.c.id, wanted.lots),
-    ):
-        _put(book, rows)
-
-
-def _reversals(shelf: _Shelf, book: Book, wanted: _Wanted) -> None:
+def _reversals(shelf: _Shelf, book: Book, journals: Collection[str]) -> None:
     """What a reversal needs beyond the journal itself: its lots, and what came back of it already."""
-    for row in shelf.rows(JOURNAL, JOURNAL.c.reverses, wanted.journals):
-        book.pasts[row.reverses].reversed += row.points
-    _put(book, shelf.rows(LOT, LOT.c.journal_id, wanted.journals))
-    uses = shelf.rows(LOT_USE, LOT_USE.c.journal_id, wanted.journals)
-    _put(book, shelf.rows(LOT, LOT.c.id, {row.lot_id for row in uses}))
+    for name, points in shelf.rows(_REVERSED, journals):
+        book.pasts[name].reversed += points
+    _put(book, shelf.rows(_LOTS_MADE, journals))
+    uses = shelf.rows(_LOT_USES, journals)
+    _put(book, shelf.rows(_LOTS, {row.lot_id for row in uses}))
     for past in book.pasts.values():
-        own = (Part(row.lot_id, row.amount) for row in uses if row.journal_id == past.id)
+        own = (Part(lot, amount) for journal, lot, amount in uses if journal == past.id)
         of_source = (part for part in own if book.lots[part.lot].account == past.source)
         past.uses = tuple(sorted(of_source, key=lambda part: book.lots[part.lot].order, reverse=True))
-        _expired(shelf, book, past)
-
-
-def _expired(shelf: _Shelf, book: Book, past: Past) -> None:
-    """How much of the lots that a journal made has ended by its date and was not taken back since."""
-    made = book.made_by(past.id)
-    if not made:
-        return
-    use, journal, entry = LOT_USE.c, JOURNAL.c, ENTRY.c
-    of_expiry = (
-        select(use.lot_id, func.sum(use.amount).label("points"))
-        .join(JOURNAL, and_(shelf.own(JOURNAL), journal.id == use.journal_id))
-        .where(shelf.own(LOT_USE), use.lot_id.in_([lot.id for lot in made]), journal.kind == "expire")
-        .group_by(use.lot_id)
-    )
-    ended = {row.lot_id: int(row.points) for row in shelf.connection.execute(of_expiry)}
-    taken_back = (
-        select(func.coalesce(func.sum(-entry.amount), 0))
-        .join(JOURNAL, and_(shelf.own(JOURNAL), journal.id == entry.journal_id))
-        .where(shelf.own(ENTRY), journal.reverses == past.id, entry.account_id == system_account(EXPIRED))
-    )
-    back = int(shelf.connection.execute(taken_back).scalar_one())
-    for lot in made:
-        lot.expired = max(0, ended.get(lot.id, 0) - back)
-        back -= ended.get(lot.id, 0) - lot.expired
+    made = {lot.id: lot for past in book.pasts for lot in book.made_by(past)}
+    taken_back = dict(map(tuple, shelf.rows(_TAKEN_BACK, journals)))
+    for name, points in sorted(shelf.rows(_EXPIRED_OF, made)):
+        lot = made[name]
+        back = min(int(taken_back.get(lot.journal, 0)), int(points))
+        lot.expired = int(points) - back
+        taken_back[lot.journal] = taken_back.get(lot.journal, 0) - back
 
 
 def _put(book: Book, rows: _Rows) -> None:
-    for row in rows:
-        if row.id not in book.lots:
-            made = Lot(row.id, row.account_id, row.journal_id, row.expires, row.granted, row.remaining)
-            book.add_lot(made)
+    for name, account, journal, expires, granted, remaining in rows:
+        if name not in book.lots:
+            book.add_lot(Lot(name, account, journal, expires, granted, remaining))

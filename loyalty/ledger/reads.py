@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, literal_column, select
+from sqlalchemy import ColumnElement, Select, Table, and_, func, literal_column, select
 
 from audit.outbox import stamp
 from loyalty.errors import LoyaltyError
@@ -139,7 +139,7 @@ def movements(
             journal.reverses,
             func.sum(entry.amount).label("points"),
         )
-        .join(JOURNAL, _same_journal())
+        .join(JOURNAL, same_journal(ENTRY))
         .where(own if not before else own & (entry.journal_id < before))
         .group_by(*JOURNAL.primary_key.columns)
         .order_by(journal.id.desc())
@@ -201,16 +201,15 @@ def month_bounds(year: int, month: int, zone: tzinfo) -> tuple[str, str]:
     return stamp(first.astimezone(UTC)), stamp(after.astimezone(UTC))
 
 
-def _own(table: Any, conn: TenantConn, programme: str) -> ColumnElement[bool]:
+def _own(table: Table, conn: TenantConn, programme: str) -> ColumnElement[bool]:
     return and_(table.c.tenant == conn.tenant, table.c.programme == programme)
 
 
-def _same_journal() -> ColumnElement[bool]:
-    entry, journal = ENTRY.c, JOURNAL.c
+def same_journal(table: Table) -> ColumnElement[bool]:
+    """Rows of `table` beside the journal that they belong to."""
+    one, journal = table.c, JOURNAL.c
     return and_(
-        entry.tenant == journal.tenant,
-        entry.programme == journal.programme,
-        entry.journal_id == journal.id,
+        one.tenant == journal.tenant, one.programme == journal.programme, one.journal_id == journal.id
     )
 
 
@@ -227,7 +226,7 @@ def _sum_of_entries() -> Select[Any]:
     return (
         select(func.coalesce(func.sum(ENTRY.c.amount), 0).label("points"))
         .select_from(ENTRY)
-        .join(JOURNAL, _same_journal())
+        .join(JOURNAL, same_journal(ENTRY))
     )
 
 
