@@ -221,7 +221,7 @@ class Programme(_Section):
     def _exists(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (OSError, ValueError):  # unknown, or no name at all
+        except (KeyError, OSError, ValueError):  # unknown, a folder, or no name at all
             raise ValueError("there is no such time zone") from None
         return value
 

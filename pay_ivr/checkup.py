@@ -43,13 +43,13 @@ def checked_tenants(settings: Settings) -> dict[str, Tenant]:
         messages_of(tenant, settings.tenants_dir)
         webhooks_of(tenant, settings.tenants_dir)
         wordings_of(settings.tenants_dir, [tenant.tenant_id])
-        programme_of(tenant, settings.tenants_dir)
         for number, did in enumerate(tenant.telephony.did):
             field, problem = _problem_of(did)
             if problem:
                 place: list[str | int] = ["telephony", "did", number, field]
                 where = f"{tenant.tenant_id}.toml:{line_of(text, place)}: {'.'.join(map(str, place))}"
                 raise TenantError(f"{where}: {problem}")
+        programme_of(tenant, settings.tenants_dir)
     _check_payment_sections(settings)
     return tenants
 

@@ -20,7 +20,7 @@ def test_good_files_are_called_right(
 ) -> None:
     """What was read is said."""
     assert 0 == run(tmp_path, DEMO, monkeypatch)
-    assert "1 tenant(s) and 2 number(s) are right" in capsys.readouterr().out
+    assert "1 tenant(s) and 6 number(s) are right" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
