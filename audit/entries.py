@@ -137,6 +137,8 @@ CATALOGUE: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
         "agent.password.changed": {},
         "agent.password.reset": {},
         "agent.access.denied": _REASON,
+        "prompt.recording.imported": {"recording": Kind.ID, "milliseconds": Kind.COUNT},
+        "prompt.recording.removed": {},
         "hook.endpoint.added": {},
         "hook.endpoint.removed": {},
         "agent.permission.granted": {"permission": Kind.WORD},

@@ -121,9 +121,15 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_webhook(commands.add_parser("webhook", help="where a tenant's own systems hear of payments"))
 
+    _add_voucher(commands.add_parser("voucher", help="codes of vouchers", description=BESIDE))
+
+    _add_loyalty(commands.add_parser("loyalty", help="points and their figures", description=BESIDE))
+
     _add_member(commands.add_parser("member", help="members of a loyalty programme", description=BESIDE))
 
     _add_vault_key(commands.add_parser("vault-key", help="the vault's own keys and the providers' secrets"))
+
+    _add_prompts(commands.add_parser("prompts", help="what callers hear: to listen to, to check, to record"))
 
     app = commands.add_parser("app", help="the app process alone; `serve` starts it")
     app.set_defaults(run=_app)
@@ -201,6 +207,66 @@ def _add_vault_key(parser: argparse.ArgumentParser) -> None:
     retire.set_defaults(run=_vault_key_retire)
 
 
+def _add_prompts(parser: argparse.ArgumentParser) -> None:
+    acts = parser.add_subparsers(required=True, metavar="WHAT")
+    one = argparse.ArgumentParser(add_help=False)
+    one.add_argument("--tenant", default="", help="default: for every tenant")
+    one.add_argument("--language", required=True, choices=tuple(languages()))
+    some = argparse.ArgumentParser(add_help=False)
+    some.add_argument("--tenant", default="", help="as its callers hear them; default: the house's")
+    some.add_argument("--language", choices=tuple(languages()), help="default: all")
+
+    check = acts.add_parser("check", parents=[some], help="speakable, not too long, no key heard, recorded")
+    check.set_defaults(run=_prompts_check)
+
+    render = acts.add_parser("render", parents=[some], help="WAV files and a page to listen to them")
+    render.add_argument("--out", type=Path, required=True, metavar="DIR")
+    render.set_defaults(run=_prompts_render)
+
+    script = acts.add_parser("script", parents=[one], help="what a speaker has to read, file by file")
+    script.set_defaults(run=_prompts_script)
+
+    take = acts.add_parser("import", parents=[one], help="a folder of WAV files, all or none")
+    take.add_argument("folder", type=Path, metavar="FOLDER")
+    take.set_defaults(run=_prompts_import)
+
+    remove = acts.add_parser("remove", parents=[one], help="recordings that are said no more")
+    remove.add_argument("names", nargs="*", metavar="NAME", help="as in script, without .wav; default: all")
+    remove.set_defaults(run=_prompts_remove)
+
+
+def _add_voucher(parser: argparse.ArgumentParser) -> None:
+    acts = parser.add_subparsers(required=True, metavar="WHAT")
+    take = acts.add_parser("import", help="take codes in, one a line; all lines or none")
+    take.add_argument("file", type=Path)
+    take.add_argument("--tenant", required=True)
+    take.add_argument("--reward", required=True, help="its id in the tenant's file")
+    take.set_defaults(run=_voucher_import)
+
+    stock = acts.add_parser("stock", help="how many codes are free")
+    stock.add_argument("--tenant", required=True)
+    stock.set_defaults(run=_voucher_stock)
+
+
+def _add_loyalty(parser: argparse.ArgumentParser) -> None:
+    acts = parser.add_subparsers(required=True, metavar="WHAT")
+    earn = acts.add_parser("earn", help="points for a purchase; once per receipt")
+    earn.add_argument("member", help="number, card or mem_…")
+    earn.add_argument("points", type=int)
+    earn.add_argument("--tenant", required=True)
+    earn.add_argument("--receipt", required=True, help="the till's own number of the purchase")
+    earn.set_defaults(run=_loyalty_earn)
+
+    months = acts.add_parser("roll-forward", help="how the liability moved in a month")
+    months.add_argument("month", metavar="YYYY-MM", type=_month)
+    months.add_argument("--tenant", required=True)
+    months.set_defaults(run=_loyalty_roll_forward)
+
+
+def _month(text: str) -> date:
+    return date.fromisoformat(f"{text}-01")
+
+
 def _add_reconcile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tenant", default="", help="default: every tenant")
     parser.add_argument("--since", default="", metavar="DAY", help="default: the first day that is open")
@@ -255,6 +321,40 @@ def _reconcile(options: argparse.Namespace) -> int:
     days = (options.tenant, options.since, options.until)
     wanted = Wanted(*days, options.json, options.csv, options.explain, options.reason)
     return reconcile(load_settings(), wanted)
+
+
+def _prompts_check(options: argparse.Namespace) -> int:
+    from pay_ivr import prompts
+
+    return prompts.check(load_settings(), options.tenant, _tags(options))
+
+
+def _prompts_render(options: argparse.Namespace) -> int:
+    from pay_ivr import prompts
+
+    return prompts.render(load_settings(), options.tenant, _tags(options), options.out)
+
+
+def _prompts_script(options: argparse.Namespace) -> int:
+    from pay_ivr import prompts
+
+    return prompts.show_script(load_settings(), options.tenant, options.language)
+
+
+def _prompts_import(options: argparse.Namespace) -> int:
+    from pay_ivr import prompts
+
+    return prompts.import_folder(load_settings(), options.tenant, options.language, options.folder)
+
+
+def _prompts_remove(options: argparse.Namespace) -> int:
+    from pay_ivr import prompts
+
+    return prompts.remove(load_settings(), options.tenant, options.language, options.names)
+
+
+def _tags(options: argparse.Namespace) -> tuple[str, ...]:
+    return (options.language,) if options.language else tuple(languages())
 
 
 def _agent_add(options: argparse.Namespace) -> int:
@@ -341,6 +441,30 @@ def _webhook_remove(options: argparse.Namespace) -> int:
     gone = asyncio.run(remove_endpoint(load_settings(), options.endpoint_id))
     print(f"webhook {gone.endpoint_id} of {gone.tenant} is removed; what waited for it is dropped")
     return OK
+
+
+def _voucher_import(options: argparse.Namespace) -> int:
+    from loyalty.counter import import_codes
+
+    return import_codes(load_settings(), options.tenant, options.reward, options.file)
+
+
+def _voucher_stock(options: argparse.Namespace) -> int:
+    from loyalty.counter import show_stock
+
+    return show_stock(load_settings(), options.tenant)
+
+
+def _loyalty_earn(options: argparse.Namespace) -> int:
+    from loyalty.counter import earn
+
+    return earn(load_settings(), options.tenant, options.member, options.points, options.receipt)
+
+
+def _loyalty_roll_forward(options: argparse.Namespace) -> int:
+    from loyalty.counter import roll_forward
+
+    return roll_forward(load_settings(), options.tenant, options.month)
 
 
 def _member_import(options: argparse.Namespace) -> int:

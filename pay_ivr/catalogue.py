@@ -250,4 +250,4 @@ def _plain(value: str | int, characters_max: int) -> str | int:
     text = " ".join("".join(kept).split())
     if not text or len(text) > characters_max:
         raise CatalogueError("not_speakable", "A value is empty or too long to be spoken.")
-    return mark(text)
+    return mark(text, whole=True)

@@ -11,6 +11,7 @@ from loyalty.programme import programme_of
 from pay_ivr.facts import CallError
 from pay_ivr.flow import load_flow
 from pay_ivr.postman import webhooks_of
+from pay_ivr.prompts import warnings_of
 from pay_ivr.senders import messages_of
 from pay_ivr.settings import Settings
 from pay_ivr.tenants import Did, Tenant, TenantError, line_of, load_tenants, read_text
@@ -26,6 +27,7 @@ def check(settings: Settings) -> int:
     1 when it would start without the payments of a tenant: a key or a library of its provider is missing.
     """
     tenants = checked_tenants(settings)
+    sys.stdout.write("".join(f"check: {line}\n" for line in warnings_of(settings)))
     folders = [str(settings.tenants_dir), str(settings.data_dir)]
     if lacking := _said("vault.readiness", *folders):
         sys.stdout.write("".join(f"check: {line}\n" for line in lacking))

@@ -8,17 +8,21 @@ alone, `say.funfundneunzig`, so that one German word can be put together from se
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from fluent.syntax import ast
 from fluent.syntax.visitor import Visitor
 
-OPEN, CLOSE = "\ue000", "\ue001"
+OPEN, NAME, CLOSE = "\ue000", "\ue002", "\ue001"
+"""Where a value begins that has parts, where a name begins that is said in one piece, and where both end."""
 LETTERS_MAX = 200
 """Letters of one value; the longest number has 90."""
 PAUSE = ""
 """Stands for a comma among the parts of a value: the groups of a code are told apart by it."""
-_MARKED = re.compile(f"{OPEN}([^{CLOSE}]*){CLOSE}")
+_MARKED = re.compile(f"([{OPEN}{NAME}])([^{CLOSE}]*){CLOSE}")
+
+_NO_MARKS = str.maketrans("", "", OPEN + NAME + CLOSE)
 
 
 @dataclass(frozen=True)
@@ -28,26 +32,28 @@ class Piece:
     text: str
     value: bool
     """True when it changes from call to call."""
+    whole: bool = False
+    """True for a name: it is recorded as it is, never put together from other words."""
 
 
-def mark(text: str) -> str:
-    """A value as it stands in a sentence until `cut` takes it out again."""
-    return f"{OPEN}{text}{CLOSE}"
+def mark(text: str, *, whole: bool = False) -> str:
+    """A value as it stands in a sentence until `cut` takes it out again; `whole`: it is a name."""
+    return f"{NAME if whole else OPEN}{text}{CLOSE}"
 
 
 def cut(marked: str) -> tuple[Piece, ...]:
     """The pieces of a sentence in order; signs without a letter between two values are no piece."""
-    pieces = []
-    for number, text in enumerate(_MARKED.split(marked)):
-        words = " ".join(text.split()).lstrip(",.:; ")
-        if letters(words):
-            pieces.append(Piece(words, value=bool(number % 2)))
-    return tuple(pieces)
+    fixed, *values = _MARKED.split(marked)
+    found = [Piece(fixed, value=False)]
+    for kind, value, after in zip(values[::3], values[1::3], values[2::3], strict=True):
+        found += [Piece(value, value=True, whole=kind == NAME), Piece(after, value=False)]
+    plain = [replace(piece, text=" ".join(piece.text.split()).lstrip(",.:; ")) for piece in found]
+    return tuple(piece for piece in plain if letters(piece.text))
 
 
 def unmarked(marked: str) -> str:
     """The sentence as it is read out."""
-    return " ".join(marked.replace(OPEN, "").replace(CLOSE, "").split())
+    return " ".join(marked.translate(_NO_MARKS).split())
 
 
 def letters(text: str) -> str:
@@ -59,26 +65,31 @@ def letters(text: str) -> str:
 def assemble(text: str, known: Collection[str]) -> tuple[str, ...] | None:
     """The fewest recordings that say a value, by their letters, `PAUSE` for a comma; None if some is missing.
 
-    Any cut through the same letters says the same, so the fewest joints are the best sound.
+    Any cut through the same letters says the same, so the fewest joints are the best sound. A recording of a
+    single letter stands for a word of one letter only: it is the letter's name.
     """
     said: list[str] = []
     for group in text.split(","):
-        parts = _fewest(letters(group)[: LETTERS_MAX + 1], known)
+        parts = _fewest([letters(word) for word in re.split(r"[\s\-']+", group)], known)
         if parts is None:
             return None
         said += [PAUSE, *parts] if said and parts else parts
     return tuple(said)
 
 
-def _fewest(word: str, known: Collection[str]) -> list[str] | None:
-    if len(word) > LETTERS_MAX:
+def _fewest(words: list[str], known: Collection[str]) -> list[str] | None:
+    line = "".join(words)
+    if len(line) > LETTERS_MAX:
         return None
+    joints = set(accumulate(map(len, words), initial=0))
     best: list[list[str] | None] = [[]]
-    for end in range(1, len(word) + 1):
+    for end in range(1, len(line) + 1):
         ways = [
-            [*before, word[start:end]]
+            [*before, line[start:end]]
             for start in range(end)
-            if (before := best[start]) is not None and word[start:end] in known
+            if (before := best[start]) is not None
+            and line[start:end] in known
+            and (end - start > 1 or {start, end} <= joints)
         ]
         best.append(min(ways, key=len, default=None))
     return best[-1]

@@ -106,7 +106,7 @@ class Recordings:
             elif (whole := letters(piece.text)) in spoken:
                 found = [SAY + whole]
             else:
-                words = assemble(piece.text, spoken)
+                words = None if piece.whole else assemble(piece.text, spoken)
                 found = None if words is None else [SAY + word if word != PAUSE else PAUSE for word in words]
             if not found:
                 return ()

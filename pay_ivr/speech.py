@@ -42,6 +42,8 @@ class Prompt:
     """For `MediaClient.load_prompt`: same sentence, same id, as long as this process lives."""
     ulaw: bytes = field(repr=False)
     """8 kHz µ-law, whole packets of 20 ms."""
+    recorded: bool = field(default=False, repr=False, compare=False)
+    """From recordings, not by a voice."""
 
     @property
     def seconds(self) -> float:
@@ -134,8 +136,10 @@ class Speech:
         if not ulaw:
             return None
         if own.key in VALUES:
-            return Prompt(self._secret_name(f"recorded\0{language}\0{tenant_id}\0{own.text}"), ulaw)
-        return Prompt(f"recorded_{hashlib.blake2b(ulaw, digest_size=NAME_BYTES).hexdigest()}", ulaw)
+            name = self._secret_name(f"recorded\0{language}\0{tenant_id}\0{own.text}")
+        else:
+            name = f"recorded_{hashlib.blake2b(ulaw, digest_size=NAME_BYTES).hexdigest()}"
+        return Prompt(name, ulaw, recorded=True)
 
     async def _joined(self, owner: str, language: str, sentence: Said) -> bytes:
         if not self._recordings.names(owner, language):

@@ -63,4 +63,5 @@ LANGUAGE = Language(
     key=lambda digit: f"die {numbers.key_name(LOCALE, digit).capitalize()}",
     voice="de-DE",
     birth_order="dmy",
+    joints=("hundert", "tausend", "Million", "Millionen"),
 )

@@ -80,4 +80,5 @@ LANGUAGE = Language(
     voice="",
     stand_in="en-US",
     birth_order="ymd",
+    joints=("két", "száz", "ezer", "millió"),
 )
