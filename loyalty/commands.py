@@ -53,7 +53,11 @@ class _Desk:
     @asynccontextmanager
     async def door(self) -> AsyncIterator[Door | None]:
         """The vault's door; None when no broker runs."""
-        door = Door(self.settings.sockets / "vault.sock")
+        socket = self.settings.sockets / "vault.sock"
+        if not socket.exists():
+            yield None
+            return
+        door = Door(socket)
         try:
             await door.connect(DOOR_WAIT_S)
         except VaultError:
@@ -95,7 +99,7 @@ async def _desk(settings: Settings) -> AsyncIterator[_Desk]:
     database.ledger.zone_of = lambda tenant: ZoneInfo(programmes[tenant].timezone)
     try:
         keys = Keys.open(settings.data_dir, os.environ)
-        yield _Desk(settings, tenants, Members(database, keys, programmes), _operator())
+        yield _Desk(settings, tenants, Members(database, keys, programmes), operator())
     finally:
         await database.close()
 
@@ -262,7 +266,7 @@ def _opened(path: Path) -> BinaryIO:
         raise LoyaltyError("file_unreadable", "The file cannot be read.") from None
 
 
-def _operator() -> str:
+def operator() -> str:
     """Who acts, for the log: the login behind this process."""
     name = pwd.getpwuid(os.getuid()).pw_name
     return f"user:{name}" if re.fullmatch(r"[A-Za-z0-9_.@\-]{1,64}", name) else f"user:{os.getuid()}"

@@ -118,7 +118,7 @@ class Loyalty:
         self._points = Points(self.members, self.ledger, programmes, clock)
         self._payouts = Payouts(database, self.members, self.ledger, programmes, clock)
         self._reset = ResetCodes(self.members, around.door, around.channels, programmes)
-        self.upkeep = Upkeep(self._redemptions, self.ledger, programmes, clock)
+        self.upkeep = Upkeep(self._redemptions, self.members, around.door, self.ledger, programmes, clock)
 
     def on_filed(self, wake: Callable[[], None]) -> None:
         """From now on `wake` is called when a message has been stored: whoever sends them looks at once."""

@@ -1,4 +1,4 @@
-"""What has to be done with nobody on the line: unfinished redemptions, holds, and points past their date.
+"""What has to be done with nobody on the line: unfinished redemptions and erasures, points past their date.
 
 Every job may run twice, on two nodes or after a kill: each posting has a key made of the job, the day and
 the account. So there is no leader to elect, and none whose stop would stop the jobs.
@@ -10,9 +10,11 @@ from datetime import date, datetime
 
 from loyalty.errors import LoyaltyError
 from loyalty.ledger import Ledger
+from loyalty.members import Members, Pins
 from loyalty.programme import Programme
 from loyalty.redemption.redemptions import Redemptions
 from pay_ivr.logs import log
+from vault import VaultError
 
 LOOK_EVERY_S = 20.0
 """How long after its time a job starts: midnight, or the end of an order's time."""
@@ -24,11 +26,15 @@ class Upkeep:
     def __init__(
         self,
         redemptions: Redemptions,
+        members: Members,
+        pins: Pins,
         ledger: Ledger,
         programmes: Mapping[str, Programme],
         clock: Callable[[], datetime],
     ) -> None:
         self._redemptions = redemptions
+        self._members = members
+        self._pins = pins
         self._ledger = ledger
         self._programmes = programmes
         self._clock = clock
@@ -46,6 +52,7 @@ class Upkeep:
         for tenant in self._programmes:
             await self._try("redemption.settle", tenant, self._redemptions.settle(tenant))
             await self._try("points.expire", tenant, self._expire(tenant))
+            await self._try("erasure.finish", tenant, self._members.finish_erasures(tenant, self._pins))
         await self._try("holds.reap", "", self._ledger.reap(self._clock()))
 
     async def _expire(self, tenant: str) -> None:
@@ -61,5 +68,5 @@ class Upkeep:
     async def _try(self, job: str, tenant: str, work: Awaitable[object]) -> None:
         try:
             await work
-        except LoyaltyError as error:
+        except (LoyaltyError, VaultError) as error:
             log.warning("upkeep.job.failed", job=job, tenant=tenant, code=error.code)
