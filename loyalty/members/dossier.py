@@ -65,8 +65,8 @@ async def dossier(office: Office, tenant: str, member_id: str, others: Others) -
         "movements": await _movements(office, member, member.account_id),
         "debts": await _movements(office, member, clawback_of(member.account_id)),
     }
-    known = body.pop("call_ids")
-    body["calls"] = [{"call_id": call_id, **others.calls.get(call_id, {})} for call_id in known]
+    booked = [{"call_id": call_id} for call_id in body.pop("call_ids") if call_id not in others.calls]
+    body["calls"] = [*booked, *map(dict, others.calls.values())]
     body["pin"] = others.pin
     body["exported_at"] = office.now()
     return json.loads(json.dumps(body, default=str))  # type: ignore[no-any-return]
