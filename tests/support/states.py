@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from loyalty.members.states import CARD_MOVES, MEMBER_MOVES
 from pay_ivr import call
 from pay_ivr.sip import legstate, machines
-from vault import capture, keypad, payment
+from vault import capture, keypad, payment, pin_capture
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "states.md"
 
@@ -24,12 +25,25 @@ def document() -> str:
             ("state", "event", "next"),
             [(state, event, after) for (state, event), after in capture.MOVES.items()],
         ),
+        "## A PIN entry (`vault/pin_capture.py`)\n\n"
+        + _rows(
+            ("purpose", "field", "event", "then open"),
+            [(*key, after or "complete") for key, after in pin_capture.MOVES.items()],
+        ),
         "## A key on the keypad (`vault/keypad.py`)\n\n"
         + _rows(
             ("key", "a `*` just before", "asks for"),
             [(kind, "yes" if fresh else "no", action) for (kind, fresh), action in keypad.GRAMMAR.items()],
         ),
         "## A call (`pay_ivr/call.py`)\n\n" + call.table_as_markdown(),
+        "## A member's card (`loyalty/members/states.py`)\n\n"
+        + _rows(
+            ("state", "act", "next"), [(state, act, after) for (state, act), after in CARD_MOVES.items()]
+        ),
+        "## A member (`loyalty/members/states.py`)\n\n"
+        + _rows(
+            ("status", "act", "next"), [(state, act, after) for (state, act), after in MEMBER_MOVES.items()]
+        ),
         "## An INVITE leg (`pay_ivr/sip/legstate.py`)\n\n```\n" + legstate.printed() + "\n```",
     ]
     sections += [
