@@ -34,7 +34,7 @@ def test_every_module_of_the_control_plane_stands_in_a_storey() -> None:
     assert set() == modules - named
 
 
-@pytest.mark.parametrize("module", ["vault.media.__main__", "vault.spawner", "vault.cell"])
+@pytest.mark.parametrize("module", ["vault.media.__main__", "vault.spawner", "vault.cell", "vault.pin_cell"])
 def test_processes_that_hear_a_key_hold_no_framework(module: str) -> None:
     """In media and cell processes `sys.modules` has no database, web framework or logger of ours."""
     program = (
@@ -51,7 +51,12 @@ def test_processes_that_hear_a_key_hold_no_framework(module: str) -> None:
     "path",
     [
         *sorted((ROOT / "vault" / "media").glob("*.py")),
-        *(ROOT / "vault" / f"{name}.py" for name in ("card", "keypad", "capture", "cell", "spawner")),
+        *(
+            ROOT / "vault" / f"{name}.py"
+            for name in ("card", "keypad", "hands", "capture", "cell", "spawner")
+        ),
+        *(ROOT / "vault" / f"{name}.py" for name in ("cell_ends", "pin_capture", "pin_rules", "pin_cell")),
+        *(ROOT / "vault" / f"{name}.py" for name in ("pin_hash", "pin_seal")),
         ROOT / "pay_ivr" / "sip" / "info.py",
         ROOT / "pay_ivr" / "leg.py",
     ],

@@ -14,7 +14,7 @@ from pay_ivr.senders import MessagesSection, SmsSection, SmtpSection
 from pay_ivr.settings import FILE_VARIABLE, PREFIX, Settings
 from pay_ivr.tenants import Did, Telephony
 from vault.providers.base import Option, options_of, provider_names
-from vault.tenant import FeesSection, LimitsSection, LinksSection, PaymentSection
+from vault.tenant import FeesSection, LimitsSection, LinksSection, PaymentSection, PinSection
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
 
@@ -53,6 +53,7 @@ def document() -> str:
         "### `[[loyalty.reward]]`, one per reward\n\n" + _table(Reward),
         "### `[[loyalty.voucher_source]]`, when a shop issues codes itself\n\n" + _table(VoucherSource),
         "### `[loyalty.announcement]`\n\n" + _table(Announcement),
+        "### `[pin]`, of the tenant's members\n\n" + _table(PinSection),
         "### `[payment]`\n\n" + _table(PaymentSection, leave_out=("options",)),
         "### `[payment.limits]`\n\n" + _table(LimitsSection),
         "### `[payment.fees.<provider>.<currency>]`\n\n" + _table(FeesSection),
