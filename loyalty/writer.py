@@ -123,32 +123,26 @@ class Writer(Generic[C, R]):
     def _next(self) -> tuple[list[_Job], list[_Job]] | None:
         """What to do now, at least one job; None when all is done and the node is stopping."""
         with self._waiting:
-            while not (self._commands or self._bulk or self._works):
+            while True:
+                group = _taken(self._commands, GROUP_MAX)
+                group += _taken(self._bulk, min(BULK_MAX, GROUP_MAX - len(group)))
+                works = _taken(self._works, WORKS_MAX)
+                if group or works:
+                    self._busy_since = min(job.since for job in (*group, *works))
+                    return group, works
                 if self._closing:
                     return None
                 self._waiting.wait()
-            group = _taken(self._commands, GROUP_MAX)
-            group += _taken(self._bulk, min(BULK_MAX, GROUP_MAX - len(group)))
-            works = _taken(self._works, WORKS_MAX)
-            self._busy_since = min(job.since for job in (*group, *works))
-            return group, works
 
-    def _run_group(self, group: list[_Job]) -> list[_Settled]:
+    def _run_group(self, group: list[_Job], *, again: bool = True) -> list[_Settled]:
         try:
             return self._commit_group(group)
         except Exception as error:  # noqa: BLE001 - whatever it is, its caller gets it
-            if len(group) == 1:
-                return [(group[0], None, _told(error))]
-            if _is_away(error):
-                return self._run_again(group)
+            if again and _may_pass(error):
+                return self._run_group(group, again=False)
+            if len(group) == 1 or _is_away(error):
+                return [(job, None, _told(error)) for job in group]
         return [settled for job in group for settled in self._run_group([job])]
-
-    def _run_again(self, group: list[_Job]) -> list[_Settled]:
-        """Once more whole, on a new connection: a database that has just come back loses nobody's time."""
-        try:
-            return self._commit_group(group)
-        except Exception as error:  # noqa: BLE001 - its caller gets it
-            return [(job, None, _told(error)) for job in group]
 
     def _commit_group(self, group: list[_Job]) -> list[_Settled]:
         with self._engine.begin() as connection:
@@ -166,7 +160,18 @@ class Writer(Generic[C, R]):
 
 
 def _taken(queue: deque[_Job], most: int) -> list[_Job]:
-    return [queue.popleft() for _ in range(min(most, len(queue)))]
+    """The next jobs, without those whose callers have gone: what nobody waits for is not begun."""
+    taken: list[_Job] = []
+    while queue and len(taken) < most:
+        job = queue.popleft()
+        if not job.answer.cancelled():
+            taken.append(job)
+    return taken
+
+
+def _may_pass(error: Exception) -> bool:
+    """True where the same group may go well at once: on a new connection, or beside another node's commit."""
+    return _is_away(error) or (isinstance(error, LoyaltyError) and error.retryable)
 
 
 def _is_away(error: Exception) -> bool:

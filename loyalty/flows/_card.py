@@ -1,6 +1,6 @@
 """The member's card, locked by the member; only an agent unlocks it."""
 
-from loyalty.flows._dialogue import Dialogue
+from loyalty.flows._dialogue import CALLER, Dialogue
 from loyalty.members import CardState, Reason
 from pay_ivr.catalogue import Key
 from pay_ivr.payment_voice import Sentence
@@ -14,11 +14,10 @@ async def lock_card(dialogue: Dialogue) -> None:
         return
     if not await dialogue.confirm(Sentence(Key.LOCK_CONFIRM)):
         return
-    by = f"member:{dialogue.member_id}"
     await dialogue.loyalty.lock_card(
         dialogue.tenant,
         dialogue.member_id,
-        by=by,
+        by=CALLER,
         reason=Reason.ASKED,
         call_id=dialogue.line.call.call_id,
     )

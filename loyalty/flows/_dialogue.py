@@ -25,6 +25,8 @@ SLOWER_MAX: Final = 3
 """How often the timers are doubled: then they wait a minute for a key, and media allows no more."""
 PREFERRED: Final = "9876543210"
 """Keys for what every menu offers, best first; those that the tenant's own items leave free."""
+CALLER: Final = "caller"
+"""Who did it, in the audit log; the call says which one."""
 CONFIRM, BACK = "1", "2"
 """As the sentence `confirm_or_back` says them."""
 
@@ -137,7 +139,13 @@ class Dialogue:
         valid: Callable[[str], Answer | None],
     ) -> Answer:
         """What the keyed digits mean; ToAgent after `TRIES` questions without an answer."""
-        return await self._asked((question,), valid, Key.NOT_UNDERSTOOD, digits=digits, digits_min=digits_min)
+        return await self._asked(
+            (question,),
+            valid,
+            Key.INVALID_CHOICE if digits == 1 else Key.NOT_UNDERSTOOD,
+            digits=digits,
+            digits_min=digits_min,
+        )
 
     async def choose(self, choices: Sequence[Choice[Answer]]) -> Answer:
         """The caller's choice; the menu also offers to hear it again and to have more time."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from loyalty.answers import Channel, NotRedeemed, Offer, Redeemed, Refusal
 from loyalty.errors import LoyaltyError
-from loyalty.flows._dialogue import Choice, Dialogue
+from loyalty.flows._dialogue import CALLER, Choice, Dialogue
 from loyalty.members import CardState
 from loyalty.programme import RewardKind
 from pay_ivr.catalogue import Key
@@ -87,7 +87,7 @@ async def _book(dialogue: Dialogue, offer: Offer) -> Redeemed | NotRedeemed | No
                 key=key,
                 channel=Channel.PHONE,
                 call_id=dialogue.line.call.call_id,
-                by=f"member:{dialogue.member_id}",
+                by=CALLER,
             )
         except LoyaltyError as error:
             if not error.retryable:

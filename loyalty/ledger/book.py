@@ -182,8 +182,9 @@ class Book:
                 yield self.lots[lot_id]
 
     def made_by(self, journal: str) -> tuple[Lot, ...]:
-        """The lots that a journal made."""
-        return tuple(lot for lot in self.lots.values() if lot.journal == journal)
+        """The lots that a journal made, in the order in which they are spent."""
+        made = (lot for lot in self.lots.values() if lot.journal == journal)
+        return tuple(sorted(made, key=lambda lot: lot.order))
 
     def system(self, kind: str) -> Account:
         """The programme's account of that kind; it opens itself."""

@@ -25,7 +25,6 @@ from loyalty.ledger.orders import Booked, Order
 from loyalty.ledger.storing import answer_of, store
 from loyalty.tables import JOURNAL
 
-
 _BOOKED = select(
     JOURNAL.c.tenant, JOURNAL.c.idem, JOURNAL.c.id, JOURNAL.c.request_hash, JOURNAL.c.result
 ).where(

@@ -32,8 +32,8 @@ def new_journal_id() -> str:
 
 
 def named_after(prefix: str, journal: str, number: int = 0) -> str:
-    """The id of a lot or hold that a journal makes; the first of them has no number."""
-    return prefix + journal.removeprefix(PREFIX) + (f"_{number}" if number else "")
+    """The id of a lot or hold that a journal makes; the first has no number, the others sort by it."""
+    return prefix + journal.removeprefix(PREFIX) + (f"_{number:04}" if number else "")
 
 
 def _letters(number: int, width: int) -> str:

@@ -72,7 +72,7 @@ def answer_of(journal: str, result: str) -> Done:
 
 
 _SQLITE: Dialect = sqlite.dialect(paramstyle="named")
-_POSTGRESQL: Dialect = postgresql.dialect(paramstyle="pyformat")
+_POSTGRESQL: Dialect = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
 
 
 class _Statement:

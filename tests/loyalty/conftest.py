@@ -1,11 +1,14 @@
-"""Every test of the loyalty database runs on both engines."""
+"""An open database, and a house with members and points, each on both engines."""
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from loyalty.database import Database
+from tests.support.loyalty import House, open_house
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -22,3 +25,35 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     opened = Database.open(database_url)
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="session")
+def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite database without rows; migrating it anew would take most of a test's time."""
+    path = tmp_path_factory.mktemp("loyalty") / "loyalty.db"
+    asyncio.run(Database.open(path).close())
+    return path
+
+
+@pytest.fixture
+async def house(short_dir: Path, empty_file: Path) -> AsyncIterator[House]:
+    """On SQLite."""
+    shutil.copy(empty_file, short_dir / "loyalty.db")
+    opened = open_house(short_dir, short_dir / "loyalty.db")
+    yield opened
+    await opened.database.close()
+
+
+@pytest.fixture
+async def postgres_house(short_dir: Path, postgres_url: str) -> AsyncIterator[House]:
+    """On PostgreSQL."""
+    opened = open_house(short_dir, postgres_url)
+    yield opened
+    await opened.database.close()
+
+
+@pytest.fixture(params=["house", "postgres_house"])
+def each_house(request: pytest.FixtureRequest) -> House:
+    """On SQLite, then on PostgreSQL."""
+    found: House = request.getfixturevalue(request.param)
+    return found

@@ -1,0 +1,185 @@
+"""A shop's own vouchers: held, issued, posted; and what becomes of orders that nobody answered."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from loyalty.answers import NotRedeemed, Redeemed, RedemptionState, Refusal
+from loyalty.programme import programmes_of
+from loyalty.redemption.sources import NotIssued, Order, SourceLate, Voucher, sources_of
+from pay_ivr.tenants import load_tenants
+from tests.support.loyalty import House, open_house, write_tenants
+from tests.support.voucher_shop import Shop, voucher_shop
+
+AGENT = "agent:anna"
+ORDER = Order("red_one", "sauna")
+
+
+@pytest.fixture
+def shop() -> Iterator[Shop]:
+    """A shop that is open."""
+    with voucher_shop() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def spa(short_dir: Path, empty_file: Path, shop: Shop) -> AsyncIterator[House]:
+    """A house whose sauna vouchers come from the shop."""
+    shutil.copy(empty_file, short_dir / "loyalty.db")
+    sources = {("sunny", "spa"): shop.source(short_dir)}
+    opened = open_house(short_dir, short_dir / "loyalty.db", sources)
+    yield opened
+    await opened.database.close()
+
+
+async def redeem(house: House, member, key: str = "k1"):
+    """A sauna for 300 points."""
+    return await house.loyalty.redeem("sunny", member.member_id, "sauna", key=key, channel="web", by="caller")
+
+
+async def state(house: House, member) -> tuple[RedemptionState, int, int]:
+    """Of the member's last redemption, and his points: available, held."""
+    (last, *_) = await house.loyalty.redemptions("sunny", member.member_id, 1)
+    balance = await house.loyalty.balance("sunny", member.member_id)
+    return last.state, balance.available, balance.held
+
+
+async def test_a_shops_code_is_posted_and_asked_for_once(spa: House, shop: Shop):
+    """One order; again under its key the same code without another order."""
+    member = await spa.member()
+    first = await redeem(spa, member)
+    assert isinstance(first, Redeemed)
+    assert ("SPA-00001", 300) == (first.code, first.points)
+    assert first == await redeem(spa, member)
+    assert [("PUT", first.redemption_id)] == shop.asked
+    assert (RedemptionState.DONE, 700, 0) == await state(spa, member)
+
+
+async def test_a_shop_that_refuses_frees_the_points(spa: House, shop: Shop):
+    """And the member may try anew under another key."""
+    shop.faults = ["refuse"]
+    member = await spa.member()
+    answer = await redeem(spa, member)
+    assert Refusal.PROVIDER_REFUSED is answer.code
+    assert (RedemptionState.REFUSED, 1_000, 0) == await state(spa, member)
+    assert answer == await redeem(spa, member)
+    assert isinstance(await redeem(spa, member, "k2"), Redeemed)
+
+
+@pytest.mark.parametrize("fault", ["busy", "issue_then_busy", "hang_up", "issue_then_hang_up", "nonsense"])
+async def test_an_answer_that_says_nothing_keeps_the_points_and_a_retry_gets_the_code(
+    spa: House, shop: Shop, fault: str
+):
+    """`later`, points held; the same key asks the shop again under the same order."""
+    shop.faults = [fault]
+    member = await spa.member()
+    answer = await redeem(spa, member)
+    assert Refusal.LATER is answer.code
+    assert (RedemptionState.RESERVED, 700, 300) == await state(spa, member)
+    again = await redeem(spa, member)
+    assert "SPA-00001" == again.code
+    assert {answer.redemption_id} == shop.issued.keys()
+    assert (RedemptionState.DONE, 700, 0) == await state(spa, member)
+
+
+async def test_an_issued_voucher_that_nobody_heard_of_is_found_and_posted(spa: House, shop: Shop):
+    """The reaper asks the shop by the order's key; it is never voided (L8)."""
+    shop.faults = ["issue_then_hang_up"]
+    member = await spa.member()
+    answer = await redeem(spa, member)
+    await spa.loyalty.upkeep.round()
+    assert RedemptionState.RESERVED is (await state(spa, member))[0]  # its time is not over
+    spa.clock.turn(minutes=11)
+    await spa.loyalty.upkeep.round()
+    assert (RedemptionState.DONE, 700, 0) == await state(spa, member)
+    told = await spa.loyalty.redemption("sunny", answer.redemption_id)
+    assert "SPA-00001" == told.code
+    (letter,) = await spa.loyalty.deliveries.due(int(spa.clock().timestamp() * 1000))
+    assert "SPA-00001" in letter.message.text
+
+
+async def test_an_order_that_was_never_filled_is_released(spa: House, shop: Shop):
+    """404 after its time: the points are free again, and its key stays used."""
+    shop.faults = ["busy"]
+    member = await spa.member()
+    await redeem(spa, member)
+    spa.clock.turn(minutes=11)
+    await spa.loyalty.upkeep.round()
+    assert (RedemptionState.RELEASED, 1_000, 0) == await state(spa, member)
+    assert Refusal.PROVIDER_REFUSED is (await redeem(spa, member)).code
+    assert [] == list(shop.issued)
+
+
+@pytest.mark.parametrize("fault", ["busy", "forbid"])
+async def test_a_shop_that_cannot_say_is_asked_again(spa: House, shop: Shop, fault: str):
+    """Neither 503 nor 403 says that nothing was issued: the points stay held until it does."""
+    shop.faults = ["issue_then_busy", fault]
+    member = await spa.member()
+    await redeem(spa, member)
+    spa.clock.turn(minutes=11)
+    await spa.loyalty.upkeep.round()
+    assert RedemptionState.RESERVED is (await state(spa, member))[0]
+    await spa.loyalty.upkeep.round()
+    assert RedemptionState.DONE is (await state(spa, member))[0]
+
+
+async def test_a_late_retry_only_looks_up(spa: House, shop: Shop):
+    """After half the order's time nothing new is ordered, so that nothing can be on its way at its end."""
+    shop.faults = ["busy"]
+    member = await spa.member()
+    await redeem(spa, member)
+    spa.clock.turn(minutes=6)
+    assert Refusal.LATER is (await redeem(spa, member)).code
+    assert ["PUT", "GET"] == [method for method, _ in shop.asked]
+    assert (RedemptionState.RESERVED, 700, 300) == await state(spa, member)
+
+
+async def test_a_code_that_was_issued_before_is_not_given_twice(spa: House, shop: Shop):
+    """A shop that repeats itself gives no voucher: the second member keeps his points."""
+    first, second = await spa.member(), await spa.member()
+    await redeem(spa, first)
+    shop.faults = ["same_code"]
+    answer = await redeem(spa, second, "k2")
+    assert Refusal.PROVIDER_REFUSED is answer.code
+    assert 1_000 == await spa.available(second)
+
+
+async def test_one_key_of_many_callers_is_one_order(spa: House, shop: Shop):
+    """Twenty at once under one key: one voucher, one posting, one answer."""
+    member = await spa.member()
+    answers = await asyncio.gather(*(redeem(spa, member) for _ in range(20)))
+    assert 1 == len(set(answers))
+    assert 1 == len(shop.issued)
+    assert 700 == await spa.available(member)
+
+
+async def test_a_lock_stops_what_comes_after_it(spa: House, shop: Shop):
+    """A card locked while the shop thinks: the voucher that was ordered before is posted all the same."""
+    shop.faults = ["issue_then_busy"]
+    member = await spa.member()
+    await redeem(spa, member)
+    await spa.loyalty.lock_card("sunny", member.member_id, by=AGENT, reason="lost")
+    assert "SPA-00001" == (await redeem(spa, member)).code
+    assert NotRedeemed(Refusal.CARD_LOCKED) == await redeem(spa, member, "k2")
+
+
+async def test_without_a_token_or_with_an_open_one_nothing_is_sent(short_dir: Path, shop: Shop):
+    """A token that others may read is none."""
+    source = shop.source(short_dir)
+    (short_dir / "voucher-token").chmod(0o644)
+    with pytest.raises(SourceLate):
+        await source.issue(ORDER)
+    assert [] == shop.asked
+    (short_dir / "voucher-token").chmod(0o600)
+    assert Voucher("SPA-00001") == await source.issue(ORDER)
+    assert NotIssued() == await source.find(Order("red_two", "sauna"))
+
+
+def test_every_source_of_a_file_is_found(tmp_path: Path):
+    """By tenant and id."""
+    folder = write_tenants(tmp_path / "tenants")
+    programmes = programmes_of(load_tenants(folder), folder)
+    assert {("sunny", "spa")} == set(sources_of(programmes, tmp_path))
