@@ -19,10 +19,13 @@ from agent_api.limits import (
     PAGES_PER_S,
     Buckets,
 )
+from agent_api.member_sessions import MemberSessions
+from agent_api.member_web import add_member_page
 from agent_api.pages import add_page
 from agent_api.payments import Idempotency
 from agent_api.routes import ROUTES
 from agent_api.stream import Streams
+from loyalty.service import Loyalty
 from pay_ivr.catalogue import Catalogue
 from pay_ivr.channels import Channels
 from pay_ivr.codes import PaymentCodes
@@ -43,6 +46,7 @@ def setup(
     tenants: Mapping[str, TenantDesk],
     outgoing: Outgoing,
     channels: Channels | None = None,
+    loyalty: Loyalty | None = None,
     settings: DeskSettings | None = None,
     now: Callable[[], float] = time.time,
 ) -> web.Application:
@@ -66,6 +70,8 @@ def setup(
         notices=Buckets(NOTICES_PER_S, NOTICES_BURST),
         pages=Buckets(PAGES_PER_S, PAGES_BURST),
         channels=channels or Channels({}),
+        loyalty=loyalty,
+        members=MemberSessions(),
         openapi=openapi.as_bytes(ROUTES),
         now=now,
     )
@@ -93,6 +99,7 @@ def _routed(desk: Desk) -> web.Application:
         app.router.add_route(route.method, route.path, entrance(route))
     add_console(app)
     add_page(app)
+    add_member_page(app)
 
     async def closing(_app: web.Application) -> None:
         await desk.streams.close()

@@ -22,6 +22,7 @@ def call_answer(call: CallView, asker: Asker) -> CallAnswer:
         keying_outside_capture=call.keying_outside_capture,
         audio_lost=call.audio_lost,
         ended_reason=call.ended_reason,
+        context=dict(call.context) if is_mine(call, asker) or asker.key is not None else {},
     )
 
 

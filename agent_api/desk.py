@@ -1,5 +1,6 @@
 """What the desk is made of: its parts, its settings, and one request with the one who asks."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,9 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from agent_api.limits import LOGINS_BURST, LOGINS_PER_S, REQUESTS_BURST, REQUESTS_PER_S, Buckets
+from agent_api.member_sessions import MemberSessions
 from agent_api.problems import DeskError
+from loyalty.service import Loyalty
 from pay_ivr.catalogue import Catalogue
 from pay_ivr.channels import Channels
 from pay_ivr.codes import PaymentCodes
@@ -87,10 +90,20 @@ class Desk:
     pages: Buckets
     """Payers' pages, by address."""
     channels: Channels
+    loyalty: Loyalty | None
+    """None when no tenant has a programme."""
+    members: MemberSessions
+    """Logins of members on their web page."""
     openapi: bytes
     """The OpenAPI document, made once."""
     now: Callable[[], float] = field(default=time.time)
     """UTC seconds since 1970."""
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Holds on to work that goes on after its answer."""
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     @property
     def now_ms(self) -> int:

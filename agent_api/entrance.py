@@ -16,6 +16,7 @@ from agent_api.limits import BODY_BYTES_MAX
 from agent_api.problems import DeskError, from_validation, response
 from agent_api.route import Access, Route
 from agent_api.schemas import Nothing
+from loyalty.errors import LoyaltyError
 from pay_ivr.facts import CallError
 from pay_ivr.logs import log
 from vault import VaultError
@@ -66,7 +67,7 @@ async def problems(request: web.Request, handler: Raw) -> web.StreamResponse:
     request[ORIGIN] = _origin(request)
     try:
         answer = await handler(request)
-    except (DeskError, CallError, VaultError, web.HTTPException) as error:
+    except (DeskError, CallError, VaultError, LoyaltyError, web.HTTPException) as error:
         answer = response(error)
     except Exception as error:  # noqa: BLE001 the last net: a stack trace for us, "internal" for the asker
         log.exception("desk.request.failed", error=type(error).__name__)

@@ -6,7 +6,7 @@ link a fresh token, so that what was sent to a wrong address opens nothing.
 """
 
 from agent_api.desk import Ask, Desk
-from agent_api.page_words import word_of
+from agent_api.page_words import PAYER
 from agent_api.payments import own_payment, told
 from agent_api.schemas import LinkBody, PaymentAnswer
 from pay_ivr.channels import Medium, Message, check_address
@@ -52,8 +52,8 @@ def _texts(desk: Desk, payment: Payment, medium: Medium, url: str) -> tuple[str,
         "reference": payment.reference,
         "url": url,
     }
-    text = word_of(language, f"{medium.value}_text", **values)
-    return word_of(language, "email_subject", **values), text
+    text = PAYER.word(language, f"{medium.value}_text", **values)
+    return PAYER.word(language, "email_subject", **values), text
 
 
 def _origin(desk: Desk, ask: Ask) -> str:

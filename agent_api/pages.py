@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 
 from agent_api.desk import DESK, ORIGIN
 from agent_api.links import THANKS_PATH
-from agent_api.page_words import page_languages, word_of
+from agent_api.page_words import PAYER
 from pay_ivr.logs import log
 from pay_ivr.numbers import written
 from vault import LinkAnswer, LinkPage, LinkState, Refused, VaultError
@@ -96,7 +96,7 @@ async def _press(request: web.Request) -> web.StreamResponse:
     token, answer = request.match_info["token"], LinkAnswer(pressed)
     await request.app[DESK].door.answer_link(token, answer)
     step = {"step": BANK_STEP} if answer is LinkAnswer.CHALLENGE else {}
-    chosen = {"lang": request.query["lang"]} if request.query.get("lang") in page_languages() else {}
+    chosen = {"lang": request.query["lang"]} if request.query.get("lang") in PAYER.languages() else {}
     place = str(request.rel_url.with_query({**step, **chosen}))
     return web.Response(status=303, headers={hdrs.LOCATION: place})
 
@@ -135,12 +135,12 @@ def _state(word: str, language: str) -> str:
 
 
 def _word(language: str, key: str) -> str:
-    return escape(word_of(language, key))
+    return escape(PAYER.word(language, key))
 
 
 def _language(request: web.Request, spoken: str = "") -> str:
     """What the payer chose, what he spoke on the call, or what his browser prefers."""
-    chosen, known = request.query.get("lang", ""), page_languages()
+    chosen, known = request.query.get("lang", ""), PAYER.languages()
     if chosen in known:
         return chosen
     if spoken in known:
@@ -152,10 +152,10 @@ def _language(request: web.Request, spoken: str = "") -> str:
 def _answer(status: int, language: str, tenant: str, body: str) -> web.Response:
     others = "".join(
         f'<a href="?lang={one}" lang="{one}" hreflang="{one}"{_current(one, language)}>'
-        f"{escape(word_of(one, 'name'))}</a>"
-        for one in page_languages()
+        f"{escape(PAYER.word(one, 'name'))}</a>"
+        for one in PAYER.languages()
     )
-    title = word_of(language, "title", tenant=tenant) if tenant else word_of(language, "title_plain")
+    title = PAYER.word(language, "title", tenant=tenant) if tenant else PAYER.word(language, "title_plain")
     text = _PAGE.substitute(
         language=language,
         title=escape(title),

@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 from pydantic import ValidationError
 
+from loyalty.errors import LoyaltyError
 from pay_ivr.facts import CallError
 from vault import VaultError
 
@@ -192,6 +193,67 @@ PROBLEMS: dict[str, Problem] = {
     "message_refused": Problem(
         409, "The message was refused.", "The link is open; check the address and send it again."
     ),
+    # Members and points
+    "loyalty_off": Problem(409, "This tenant has no loyalty programme.", "Ask the operator for its file."),
+    "member_unknown": Problem(404, "This member is unknown.", "Search for the member again."),
+    "member_search_empty": Problem(
+        422, "The search names nobody.", "Give a number, or postcode and date of birth."
+    ),
+    "person_invalid": Problem(
+        422, "The person's data cannot be taken.", "Correct the named field and send again."
+    ),
+    "number_taken": Problem(409, "This customer number has a member.", "Search for that member."),
+    "member_locked": Problem(409, "The member is locked or closed.", "Unlock the member first."),
+    "member_card_locked": Problem(409, "The member's card is locked.", "Unlock or replace the card first."),
+    "move_refused": Problem(409, "Card or member are not in a state for that.", "Read the member again."),
+    "redemption_moved": Problem(503, "The redemption has just changed.", "Read it again, then send again."),
+    "numbers_used_up": Problem(
+        409, "There is hardly a free customer number left.", "Ask the operator for more digits."
+    ),
+    "ledger_stalled": Problem(
+        503, "The ledger is stuck.", "Send again with the same Idempotency-Key; then ask the operator."
+    ),
+    "database_busy": Problem(503, "The database is busy.", "Send again with the same Idempotency-Key."),
+    "database_away": Problem(503, "The database is away.", "Send again with the same Idempotency-Key."),
+    "database_closed": Problem(503, "The node is stopping.", "Send again with the same Idempotency-Key."),
+    "database_conflict": Problem(
+        503, "Two writers were in each other's way.", "Send again with the same Idempotency-Key."
+    ),
+    "account_unknown": Problem(409, "The member has no account any more.", "Search for the member again."),
+    # PINs
+    "pin_is_set": Problem(409, "The member has a PIN.", "Let it be changed, or send a reset code."),
+    "pin_needs_agent": Problem(422, "A first PIN needs an agent's word.", "Identify the member first."),
+    "pin_over": Problem(409, "The PIN entry is over.", "Start a new one."),
+    "pin_unknown": Problem(404, "This PIN entry is unknown.", "Start a new one."),
+    "pins_used": Problem(503, "Too many PINs at once.", "Try again in a few seconds."),
+    "pin_codes_used": Problem(409, "Too many reset codes were sent.", "Wait an hour, then send a new one."),
+    "points_insufficient": Problem(409, "There are too few points.", "Choose a smaller reward."),
+    "points_wrong": Problem(422, "There is no such number of points.", "Send whole points above zero."),
+    "receipt_used": Problem(409, "This receipt has earned its points.", "Use each receipt once."),
+    "reward_unknown": Problem(404, "This reward is unknown.", "Read GET /v1/rewards again."),
+    "reward_limit_reached": Problem(409, "This reward was given often enough.", "Choose another reward."),
+    "reward_out_of_stock": Problem(409, "There is no voucher left.", "Choose another reward."),
+    "redemption_later": Problem(
+        503, "The voucher's provider has not answered.", "Send again with the same Idempotency-Key."
+    ),
+    "voucher_refused": Problem(409, "The voucher's provider refused.", "Choose another reward."),
+    "posting_unknown": Problem(404, "This posting is unknown.", "Read the member's movements again."),
+    "posting_not_reversible": Problem(
+        409, "This posting cannot be taken back.", "Take back the posting that it came from."
+    ),
+    "already_reversed": Problem(409, "This posting was taken back.", "Read the member's movements again."),
+    "key_reused": Problem(409, "This Idempotency-Key was used for something else.", "Use a fresh key."),
+    "ledger_late": Problem(
+        503, "The ledger has not answered in time.", "Send again with the same Idempotency-Key."
+    ),
+    "payout_off": Problem(409, "This programme pays nothing out.", "Choose a reward instead."),
+    "payout_decided": Problem(409, "This payout is decided.", "Read GET /v1/payouts again."),
+    "payout_same_person": Problem(409, "Who asks for a payout does not release it.", "Ask a colleague."),
+    "needs_second_person": Problem(409, "That is more than one person may move.", "Ask for a payout."),
+    "member_address_missing": Problem(
+        409, "The member has no address for a code.", "Enter an e-mail address or a telephone number first."
+    ),
+    "reset_code_unsent": Problem(503, "The code could not be sent.", "Send a new one in a few seconds."),
     # Outgoing webhooks
     "delivery_unknown": Problem(404, "This delivery is unknown.", "Read GET /v1/deliveries again."),
     # Webhooks
@@ -273,7 +335,7 @@ def response(error: Exception) -> web.Response:
         if error.retry_after_s is not None:
             headers["Retry-After"] = str(error.retry_after_s)
         return _answer(*document(error.code, retryable=error.retryable, fields=error.fields), headers=headers)
-    if isinstance(error, CallError | VaultError):
+    if isinstance(error, CallError | VaultError | LoyaltyError):
         return _answer(*document(error.code, detail=error.sentence, retryable=error.retryable))
     if isinstance(error, web.HTTPException):
         return _of_http(error)

@@ -1,6 +1,7 @@
 """Every route of the desk: who may use it, what it takes, what it gives. OpenAPI is made from here."""
 
 from agent_api import calls, links, login, money, notices, payments
+from agent_api.member_routes import MEMBER_ROUTES
 from agent_api.openapi import read_document
 from agent_api.route import Access, Route
 from agent_api.schemas import (
@@ -227,4 +228,5 @@ ROUTES: tuple[Route, ...] = (
         PaymentCodeBody,
         status=201,
     ),
+    *MEMBER_ROUTES,
 )

@@ -164,6 +164,12 @@ class Permission(StrEnum):
     """Void and refund payments that others took."""
     CHARGE = "charge"
     """For access keys: charge a kept card with nobody on the line."""
+    MEMBERS = "members"
+    """Find, read and change members, their cards and PINs, whoever is on the line."""
+    POINTS = "points"
+    """Earn, redeem, reverse and adjust points."""
+    PAYOUT = "payout"
+    """Decide about payouts that somebody else has asked for."""
 
 
 @dataclass(frozen=True)

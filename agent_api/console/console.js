@@ -5,6 +5,7 @@ import { Cards } from "./cards.js";
 import * as desk from "./desk.js";
 import { drawFields, make } from "./fields.js";
 import { Later } from "./later.js";
+import { Member } from "./member.js";
 import { PayLink } from "./paylink.js";
 import { Stream } from "./stream.js";
 import { clock, has, languageName, minorUnits, money, say, speak } from "./words.js";
@@ -127,6 +128,7 @@ function render() {
   const call = state.calls.get(state.shownCall) || null;
   const payment = call && shownPayment();
   renderCall(call, payment);
+  member.render(call);
   renderPayment(call, payment);
   renderTimes();
   announce(call, payment);
@@ -351,6 +353,7 @@ function disarm() {
 
 const later = new Later({ run, twice, refuse });
 const paylink = new PayLink({ run, twice, refuse, keep, face, shown: shownPayment });
+const member = new Member({ run, twice, disarm });
 const cards = new Cards({ run, twice, disarm, refuse, pay: startPayment });
 
 // ---------------------------------------------------------------- logging in and out

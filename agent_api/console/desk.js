@@ -1,6 +1,7 @@
 // The desk's HTTP interface: one function per request; a refusal is a Problem with a code and a next step.
 
 const REQUEST_TIMEOUT_MS = 15000; // a capture waits for SECURE, a charge for the bank's first answer
+const PIN_TIMEOUT_MS = 300000; // a PIN entry is answered when it is over: a slow caller, twice
 
 export class Problem extends Error {
   constructor(body) {
@@ -14,14 +15,14 @@ export class Problem extends Error {
 
 const UNREACHED = { code: "desk_unreached", title: "The desk does not answer.", next_step: "Check the connection.", retryable: true };
 
-async function ask(method, path, body, headers = {}) {
+async function ask(method, path, body, headers = {}, timeoutMs = REQUEST_TIMEOUT_MS) {
   let answer;
   try {
     answer = await fetch(path, {
       method,
       headers: body === undefined ? headers : { "Content-Type": "application/json", ...headers },
       body: body === undefined ? undefined : JSON.stringify(body),
-      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+      signal: AbortSignal.timeout(timeoutMs),
       redirect: "error",
     });
   } catch {
@@ -55,3 +56,8 @@ export const takeStep = (paymentId, step, body, key) =>
 export const orderReceipt = (paymentId, body) => ask("POST", `/v1/payments/${part(paymentId)}/receipt`, body);
 export const cards = (customer) => ask("POST", "/v1/cards/search", { customer });
 export const forgetCard = (customer, cardId) => ask("POST", `/v1/cards/${part(cardId)}/forget`, { customer });
+export const member = (memberId) => ask("GET", `/v1/members/${part(memberId)}`);
+export const balance = (memberId) => ask("GET", `/v1/members/${part(memberId)}/balance`);
+export const lockCard = (memberId) => ask("POST", `/v1/members/${part(memberId)}/card/lock`, { reason: "asked" });
+export const keyPin = (callId, memberId) =>
+  ask("POST", `/v1/calls/${part(callId)}/pin`, { member_id: memberId, purpose: "verify" }, {}, PIN_TIMEOUT_MS);

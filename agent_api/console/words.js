@@ -9,6 +9,7 @@ export function speak(tag, texts) {
   document.documentElement.lang = tag;
 }
 
+export const languageTag = () => language;
 export const has = (key) => key in labels;
 
 export function say(key, values = {}) {

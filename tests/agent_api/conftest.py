@@ -17,14 +17,16 @@ from agent_api.auth import COOKIE, Passwords, create_access_key, create_agent
 from agent_api.desk import DESK, DeskSettings, Outgoing, TenantDesk
 from agent_api.runner import DeskRunner
 from agent_api.stream import Streams
+from loyalty.service import Loyalty
 from pay_ivr.catalogue import Catalogue
 from pay_ivr.channels import Channels, Medium
 from pay_ivr.codes import PaymentCodes
 from pay_ivr.hooks import Hooks
 from pay_ivr.receipts import Receipts
 from pay_ivr.senders import FolderChannel
-from pay_ivr.store import Agent, Store
+from pay_ivr.store import Agent, Permission, Store
 from pay_ivr.teller import Teller
+from tests.support.members import programme, sunny
 from tests.support.switchboard import MemorySwitchboard
 from tests.support.zone import ZoneProcesses, running_zone
 from vault import Door
@@ -159,6 +161,7 @@ async def run_desk(
     folder: Path,
     settings: DeskSettings | None = None,
     door: Door | None = None,
+    loyalty: Loyalty | None = None,
 ) -> AsyncIterator[DeskHouse]:
     """The house, up and then down; without a door the vault is out of reach."""
     path, one_time = grown
@@ -176,6 +179,7 @@ async def run_desk(
         tenants=TENANTS,
         outgoing=outgoing,
         channels=Channels({"demo": {Medium.EMAIL: FolderChannel(folder / "messages")}}),
+        loyalty=loyalty,
         settings=settings or DeskSettings(requests_per_s=1000, requests_burst=1000, logins_burst=1000),
         now=clock,
     )
@@ -205,6 +209,47 @@ async def house(grown: tuple[Path, dict[str, str]], tmp_path: Path) -> AsyncIter
     """A desk with generous limits."""
     async with run_desk(grown, tmp_path) as each:
         yield each
+
+
+@pytest.fixture
+async def loyal_house(
+    grown: tuple[Path, dict[str, str]], short_dir: Path, zone: ZoneProcesses
+) -> AsyncIterator["LoyalHouse"]:
+    """A desk of a tenant with a programme, at a real vault; nobody is a member yet."""
+    door = Door(zone.run_dir / "vault.sock")
+    await door.connect()
+    async with (
+        sunny(short_dir, programme(payout_minor_per_100_points=50), door=door) as loyalty,
+        run_desk(grown, short_dir, door=door, loyalty=loyalty) as each,
+    ):
+        yield LoyalHouse(each, loyalty)
+    await door.close()
+
+
+@dataclass
+class LoyalHouse:
+    """A desk with members and points."""
+
+    desk: DeskHouse
+    loyalty: Loyalty
+
+    async def key(self, *may: Permission) -> dict[str, str]:
+        """Headers of an integrator who may do this."""
+        store, now_ms = self.desk.store, int(self.desk.clock.now * 1000)
+        made = await create_access_key(store, tenant="demo", label="shop", now_ms=now_ms)
+        holder = f"key:{made.split('_')[1]}"
+        await store.set_permissions(holder, "demo", frozenset(may), now_ms, "system:test")
+        return {"Authorization": f"Bearer {made}"}
+
+    async def post(self, path: str, body: Any = None, **headers: str) -> ClientResponse:
+        """A POST with these headers."""
+        return await self.desk.http.post(
+            self.desk.url + path, json={} if body is None else body, headers=headers
+        )
+
+    async def get(self, path: str, **headers: str) -> ClientResponse:
+        """A GET with these headers."""
+        return await self.desk.http.get(self.desk.url + path, headers=headers)
 
 
 async def outgoing_of(store: Store, door: Door, folder: Path) -> Outgoing:

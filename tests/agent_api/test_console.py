@@ -38,6 +38,14 @@ NEVER_AT_THE_CONSOLE = {
     "ask_key_needed", "ask_key_reused", "card_missing", "links_off", "mit_off", "options_contradict",
     "delivery_unknown", "reason_unknown", "void_is_whole", "webhook_invalid", "webhook_too_large",
     "webhook_unknown", "webhooks_busy",
+    # Members and points beyond what the console's panel asks for.
+    "already_reversed", "database_conflict", "key_reused", "ledger_late", "ledger_stalled",
+    "member_address_missing", "member_card_locked", "member_locked", "member_search_empty",
+    "needs_second_person",
+    "number_taken", "numbers_used_up", "payout_decided", "payout_off", "payout_same_person", "person_invalid",
+    "pin_codes_used", "pin_needs_agent", "pin_unknown", "points_insufficient", "points_wrong",
+    "posting_not_reversible", "posting_unknown", "receipt_used", "redemption_later", "redemption_moved",
+    "reset_code_unsent", "reward_limit_reached", "reward_out_of_stock", "reward_unknown", "voucher_refused",
 }  # fmt: skip
 
 
@@ -328,9 +336,9 @@ def open_sockets(house: DeskHouse) -> list[web.WebSocketResponse]:
 
 
 def test_every_language_has_every_text_of_the_page() -> None:
-    """Same keys, same variables, nothing empty, one file per language that callers hear."""
+    """Same keys, same variables, nothing empty; callers hear each of them, agents need not speak all."""
     english = labels_of("en-US")
-    assert set(label_languages()) == set(Catalogue().tags)
+    assert {"de-DE", "en-US", "es-ES", "fr-FR"} == set(label_languages()) <= set(Catalogue().tags)
     for language in label_languages():
         texts = labels_of(language)
         assert set(texts) == set(english)

@@ -23,6 +23,10 @@ FILLED = {
     "{payment_id}": "pay_x",
     "{delivery_id}": "dlv_x",
     "{card_id}": "card_x",
+    "{member_id}": "mem_x",
+    "{redemption_id}": "red_x",
+    "{journal_id}": "jrn_x",
+    "{payout_id}": "po_x",
     "{language}": "en-US",
 }
 

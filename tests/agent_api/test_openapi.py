@@ -11,6 +11,7 @@ from schemathesis.checks import CHECKS
 from agent_api.application import setup
 from agent_api.console import FOLDER
 from agent_api.links import THANKS_PATH
+from agent_api.member_web import ASKED
 from agent_api.openapi import document
 from agent_api.pages import STYLE_PATH
 from agent_api.routes import ROUTES
@@ -45,7 +46,9 @@ async def test_the_router_serves_the_table_and_the_console_only(house: DeskHouse
     files = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
     console = {("GET", "/console/" + name) for name in files - {"index.html"}} | {("GET", "/")}
     page = {("GET", STYLE_PATH), ("GET", THANKS_PATH), ("GET", "/pay/{token}"), ("POST", "/pay/{token}")}
-    assert served - console - page == {(route.method, route.path) for route in ROUTES}
+    member = {("GET", f"/m/{name}") for name in ("page.css", "page.js", "{tenant}", "{tenant}/account")}
+    member |= {("POST", f"/m/{{tenant}}/{name}") for name in ASKED}
+    assert served - console - page - member == {(route.method, route.path) for route in ROUTES}
     assert console <= served
 
 

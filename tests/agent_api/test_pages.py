@@ -8,7 +8,7 @@ from aiohttp import ClientSession, DummyCookieJar, web
 
 from agent_api.desk import DESK, ORIGIN
 from agent_api.limits import PAGES_BURST, Buckets
-from agent_api.page_words import page_languages, word_of, words_of
+from agent_api.page_words import PAYER
 from agent_api.pages import POLICY, add_page
 from vault import LinkAnswer, LinkPage, LinkState, Refused, Unreachable
 
@@ -152,14 +152,14 @@ async def test_guessing_is_slowed_down(site):
 
 def test_every_language_says_the_same():
     """The same texts with the same places in all four; what a value holds is no place."""
-    english = words_of("en-US")
-    assert ("de-DE", "en-US", "es-ES", "fr-FR") == page_languages()
-    for tag in page_languages():
-        assert set(english) == set(words_of(tag))
-        for key, text in words_of(tag).items():
+    english = PAYER.all("en-US")
+    assert ("de-DE", "en-US", "es-ES", "fr-FR") == PAYER.languages()
+    for tag in PAYER.languages():
+        assert set(english) == set(PAYER.all(tag))
+        for key, text in PAYER.all(tag).items():
             assert _places(english[key]) == _places(text)
             assert text
-    assert "{url}" in word_of("en-US", "sms_text", tenant="{url}", amount="1", url="u")
+    assert "{url}" in PAYER.word("en-US", "sms_text", tenant="{url}", amount="1", url="u")
 
 
 def _places(text: str) -> set[str]:
