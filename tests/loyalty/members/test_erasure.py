@@ -1,5 +1,6 @@
 """Erasing a member: the person is in no file any more, the books are as they were (acceptance test L15)."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 from datetime import UTC, date, datetime
@@ -8,12 +9,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select
 
+from loyalty.database import Database
 from loyalty.errors import LoyaltyError
+from loyalty.keys import Keys
 from loyalty.ledger import Done, Earn, Key, Redeem
 from loyalty.members import Member, Members, Role
 from loyalty.members.sealing import blind_index
 from loyalty.tables import DATA_KEY, DELIVERY, ERASURE, REDEMPTION
-from tests.loyalty.members.conftest import House, person
+from tests.loyalty.members.conftest import PROGRAMMES, House, person
+from tests.support.pins import pin_desk_at
+from tests.support.zone import running_zone
+from vault import VaultError
 
 BY = "user:operator"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -191,6 +197,40 @@ async def test_a_pin_that_could_not_be_forgotten_is_remembered(house: House):
     vault = Vault()
     assert [1, 0] == [await house.members.finish_erasures("sunny", vault) for _ in range(2)]
     assert [("sunny", member.member_id)] == vault.forgotten
+
+
+async def test_a_vault_that_fails_stops_no_erasure(house: House):
+    """The person is gone all the same; the PIN is left and remembered."""
+
+    class Away:
+        async def forget_pin(self, tenant: str, member_id: str) -> None:
+            raise VaultError("unreachable", "The broker does not answer.", retryable=True)
+
+    member = await seeded(house.members)
+    erased = await house.members.erase("sunny", member.member_id, BY, Away())
+    assert (False, True) == (erased.pin_forgotten, erased.scrubbed)
+    assert 0 == await house.members.finish_erasures("sunny", Away())
+    assert 1 == await house.members.finish_erasures("sunny", Vault())
+
+
+async def test_the_pin_in_a_real_vault_goes_with_the_member(short_dir: Path, empty_database: Path):
+    """Set through a real broker and cell; afterwards only the vault's outbox names the member."""
+    shutil.copy(empty_database, short_dir / "loyalty.db")
+    database = Database.open(short_dir / "loyalty.db")
+    members = Members(database, Keys.open(short_dir, {}), {"demo": PROGRAMMES["sunny"]})
+    member = await members.enrol("demo", person(), by=BY)
+    with running_zone() as zone:
+        async with pin_desk_at(zone) as desk:
+            await desk.member_with("4711", member.member_id)
+            assert (await desk.door.pin_standing("demo", member.member_id)).set
+            erased = await members.erase("demo", member.member_id, BY, desk.door)
+            assert erased.pin_forgotten
+            assert not (await desk.door.pin_standing("demo", member.member_id)).set
+        with closing(sqlite3.connect(zone.data_dir / "vault.db")) as vault:
+            names = [name for (name,) in vault.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            rows = {name: repr(vault.execute(f"SELECT * FROM {name}").fetchall()) for name in names}  # noqa: S608
+        assert {"outbox"} == {name for name, found in rows.items() if member.member_id in found}
+    await database.close()
 
 
 async def test_erasing_again_is_no_error_and_an_unknown_id_is(house: House):
