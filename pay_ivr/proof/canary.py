@@ -17,6 +17,8 @@ CVV_DIGITS = 3
 LAST4 = 4
 EXPIRY_YEARS = (1, 6)
 """Years from now that a canary's expiry may lie ahead."""
+DECLINED_YEARS = (11, 16)
+"""The same of a card that the Stripe simulator declines (vault/proof/stripe_cards.py)."""
 UNIFORM_OF_PAN = range(len(BIN), PAN_DIGITS - 1)
 """Places of the PAN drawn uniformly and independently; the last digit is Luhn's."""
 
@@ -47,12 +49,17 @@ def luhn_digit(digits: str) -> str:
 
 
 def make_canary(
-    number: int, this_year: int, source: random.Random | None = None, *, decoy: bool = False
+    number: int,
+    this_year: int,
+    source: random.Random | None = None,
+    *,
+    decoy: bool = False,
+    years: tuple[int, int] = EXPIRY_YEARS,
 ) -> Canary:
     """A new card; `this_year` in full, random by the system unless `source` is given."""
     source = source or secrets.SystemRandom()
     head = BIN + "".join(source.choice("0123456789") for _ in UNIFORM_OF_PAN)
-    year = (this_year + source.randint(*EXPIRY_YEARS)) % 100
+    year = (this_year + source.randint(*years)) % 100
     expiry = f"{source.randint(1, 12):02d}{year:02d}"
     cvv = "".join(source.choice("0123456789") for _ in range(CVV_DIGITS))
     return Canary(number, head + luhn_digit(head), expiry, cvv, decoy)

@@ -27,7 +27,7 @@ HELD_S = 1.0
 STATE_WAIT_S = 15.0
 ENDED_WAIT_S = 5.0
 REFERENCE_LETTERS = 12
-Pause = Callable[[Moment], Awaitable[None]]
+Pause = Callable[[str], Awaitable[None]]
 
 
 @dataclass

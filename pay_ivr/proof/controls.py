@@ -1,10 +1,11 @@
 """Negative controls: faults made on purpose, each of which the proof must see, or it proves nothing.
 
 No part of the product is weakened. Two controls put into a real recording what a fault of the relay would put
-there: 3 ms of each key's own tone at its press, and the caller's event packets. Three plant a canary that
-was never keyed, for as long as the search takes: a line in the node's log, bytes in the broker's live
-memory, a row that exists in a WAL page only. The last one lets a Python process of ours hold a PAN as key
-objects.
+there: 3 ms of each key's own tone at its press, and the caller's event packets. Five plant a canary that was
+never keyed, for as long as the search takes: a line in the node's log, bytes in the broker's live memory, a
+row that exists in a WAL page only; and of a card on its way to Stripe, a line of the wire and the form in the
+broker's memory. One sends it to the simulator with the broker's own key. One lets a Python process of ours
+hold a PAN as key objects.
 """
 
 import contextlib
@@ -25,6 +26,7 @@ from pay_ivr.proof.examine import PAYLOAD_TYPE, Cards, examine, search_files
 from pay_ivr.proof.listening import NO_SCORE
 from pay_ivr.proof.memory import PROC, Place, look, writable
 from pay_ivr.proof.rtp_port import Datagram
+from pay_ivr.proof.scan import search
 
 LATE_SAMPLES = 3 * RATE_HZ // 1000
 """SECURE 3 ms late."""
@@ -78,7 +80,28 @@ def events_not_stripped(exhibit: Exhibit, cycle: Cycle) -> bool:
 
 def pan_in_log(log_file: Path, canary: Canary) -> bool:
     """True when a line of the node's log with a PAN is found."""
-    line = f'{{"event": "leg.key.heard", "keys": "{canary.pan}", "level": "debug"}}\n'
+    return _found_in_log(
+        log_file, canary, f'{{"event": "leg.key.heard", "keys": "{canary.pan}", "level": "debug"}}\n'
+    )
+
+
+def pan_in_wire_log(log_file: Path, canary: Canary) -> bool:
+    """True when a line is found as an SDK at DEBUG would write it: the form that it sends."""
+    return _found_in_log(
+        log_file,
+        canary,
+        f'{{"event": "stripe.request.sent", "body": "{card_form(canary)}", "level": "debug"}}\n',
+    )
+
+
+def card_form(canary: Canary) -> str:
+    """A card as the SDK sends it to Stripe."""
+    month, year = int(canary.expiry[:2]), canary.expiry[2:]
+    fields = {"number": canary.pan, "exp_month": month, "exp_year": f"20{year}", "cvc": canary.cvv}
+    return "type=card&" + "&".join(f"card[{name}]={value}" for name, value in fields.items())
+
+
+def _found_in_log(log_file: Path, canary: Canary, line: str) -> bool:
     size = log_file.stat().st_size
     with log_file.open("a", encoding="utf-8") as log:
         log.write(line)
@@ -100,7 +123,22 @@ def _cut_out(log_file: Path, line: bytes, size: int) -> None:
 
 def pan_in_memory(place: Place, canary: Canary) -> bool:
     """True when a PAN in the live memory of a process is found; what stood there is put back."""
-    with _planted(place.pid, canary.pan.encode()):
+    return _found_in_memory(place, canary, canary.pan)
+
+
+def form_in_memory(place: Place, canary: Canary) -> bool:
+    """The same for the form that carries a card to Stripe."""
+    return _found_in_memory(place, canary, card_form(canary))
+
+
+def pan_in_traffic(connections: Sequence[bytes], canary: Canary) -> bool:
+    """True when a PAN is found in what came from the broker."""
+    needles = Cards((canary,)).needles()
+    return any(search(said, needles, "control") for said in connections)
+
+
+def _found_in_memory(place: Place, canary: Canary, text: str) -> bool:
+    with _planted(place.pid, text.encode()):
         looked = look(place, Cards((canary,)).needles())
     return looked is not None and any(hit.canary == canary.number for hit in looked[0].hits)
 

@@ -97,6 +97,12 @@ def search_foreign(exhibits: Sequence[Exhibit], cards: Cards) -> set[Hit]:
     return hits
 
 
+def search_traffic(connections: Sequence[bytes], where: str, cards: Cards) -> set[Hit]:
+    """Cards in what was sent over connections, each by itself."""
+    needles = cards.needles()
+    return {hit for said in connections for hit in search(said, needles, where)}
+
+
 def search_files(folders: Sequence[Path], cards: Cards) -> tuple[dict[str, int], set[Hit]]:
     """Bytes per file, and cards in them; a file that goes meanwhile is gone."""
     needles = cards.needles()

@@ -10,8 +10,9 @@ from pay_ivr.proof.canary_call import Exhibit
 from pay_ivr.proof.examine import NodeSeen, Verdict, sizes_of
 from pay_ivr.proof.listening import CHANCE, CONFIDENCE, INTERVAL, NO_SCORE, Score, exact_interval
 from pay_ivr.proof.other_user import Separation
-from pay_ivr.proof.plan import TALK_PRESSES, TALK_TRANSPORTS, Moment
+from pay_ivr.proof.plan import TALK_PRESSES, TALK_TRANSPORTS
 from pay_ivr.proof.scan import Hit
+from pay_ivr.proof.stripe_findings import StripeFindings
 from pay_ivr.proof.talking import TalkVerdict, total
 
 POSITIVE_CONTROL = 0.9
@@ -31,6 +32,9 @@ CONTROLS = (
     "PAN in broker memory",
     "PAN in a WAL page",
     "PAN as key objects",
+    "PAN in a line of Stripe's wire",
+    "PAN in what the broker sends",
+    "form of a card in broker memory",
 )
 
 
@@ -52,7 +56,8 @@ class Findings:
     file_sizes: dict[str, int] = field(default_factory=dict)
     foreign_bytes: Counter[str] = field(default_factory=Counter)
     judged: int = 0
-    hung_up: int = 0
+    ended_early: int = 0
+    """Calls whose card was never complete, on purpose."""
     completed: int = 0
     unheard: int = 0
     packets: int = 0
@@ -63,26 +68,27 @@ class Findings:
     """What others on the machine could see of the node; None without root."""
     talks: list[TalkVerdict] = field(default_factory=list)
     """One per call with a pause."""
+    stripe: StripeFindings = field(default_factory=StripeFindings)
 
     # --- what comes in -------------------------------------------------------------------------------
 
     def judge(self, exhibit: Exhibit, verdict: Verdict) -> None:
         """One call."""
-        run = exhibit.run
-        name = (
-            f"call {run.number} ({run.transport}, {run.caller_codec} to {exhibit.agent_codec}, {run.network})"
-        )
+        self.judge_capture(exhibit, verdict)
         self.judged += 1
-        self.hung_up += run.moment is Moment.HUNG_UP
+        self.ended_early += exhibit.run.ends_early
         self.completed += exhibit.last4_shown
         self.packets += verdict.packets
+        self.unheard += not verdict.heard_before
+        if exhibit.trouble:
+            self.troubles.append(f"{_name(exhibit)}: {exhibit.trouble}")
+
+    def judge_capture(self, exhibit: Exhibit, verdict: Verdict) -> None:
+        """One capture, of which a call can have several."""
         self.in_secure += verdict.in_secure
         self.agent_leg += verdict.agent_leg
         self.own_audio += verdict.own_audio
-        self.breaches += [f"{name}: {one}" for one in verdict.breaches]
-        self.unheard += not verdict.heard_before
-        if exhibit.trouble:
-            self.troubles.append(f"{name}: {exhibit.trouble}")
+        self.breaches += [f"{_name(exhibit)}: {one}" for one in verdict.breaches]
 
     def foreign(self, exhibits: Iterable[Exhibit], hits: set[Hit]) -> None:
         """The search of what foreign sockets received."""
@@ -141,13 +147,14 @@ class Findings:
             found.append(f"{self.agent_leg.count} presses were attacked, {self.presses} were planned")
         if self.own_audio.accuracy < POSITIVE_CONTROL:
             found.append("the attacker cannot hear the caller's own tones")
-        if self.completed < COMPLETE_SHARE * (self.judged - self.hung_up):
-            found.append(f"only {self.completed} of {self.judged - self.hung_up} cards were taken")
+        if self.completed < COMPLETE_SHARE * (self.judged - self.ended_early):
+            found.append(f"only {self.completed} of {self.judged - self.ended_early} cards were taken")
         if self.unheard:
             found.append(f"{self.unheard} callers were not heard by their agents before the capture")
         if self.cells_left:
             found.append(f"{self.cells_left} cells outlived their payments")
         found += self.separation.problems if self.separation else []
+        found += self.stripe.problems()
         return found + self._talk_problems() + self._memory_problems()
 
     def _talk_problems(self) -> list[str]:
@@ -197,9 +204,10 @@ class Findings:
             "troubles": self.troubles,
             "claim": {"text": CLAIM, "packets": self.packets, "packets_in_secure": self.in_secure,
                       "breaches": len(self.breaches)},
-            "cards": {"taken": self.completed, "hung_up_mid_field": self.hung_up},
+            "cards": {"taken": self.completed, "ended_mid_field": self.ended_early},
             "attacker": self._attacker(),
             "talk": self._talk(),
+            "stripe": self.stripe.report(self._canary_hits()),
             "scanned": {
                 "foreign": dict(self.foreign_bytes),
                 "files": self.file_sizes,
@@ -264,7 +272,7 @@ class Findings:
         attacker, memory = self._attacker(), sizes_of(self.seen)
         low, high = attacker["interval"]
         own = attacker["on_callers_own_audio"]["accuracy"]
-        yield "calls", f"{self.judged}, cards taken {self.completed}, hung up mid-field {self.hung_up}"
+        yield "calls", f"{self.judged}, cards taken {self.completed}, ended mid-field {self.ended_early}"
         yield (
             "agents' legs",
             f"{self.packets} packets, {self.in_secure} in SECURE, {len(self.breaches)} breaches",
@@ -274,6 +282,7 @@ class Findings:
         talk = self._talk()
         yield "TALK", f"{talk['label']}: {talk['decoded']} of {talk['presses']} keys decoded"
         yield "", f"attacker {talk['right']} right, chance explains up to {talk['bound']}"
+        yield from self.stripe.rows(self._canary_hits())
         yield "foreign sockets", f"{sum(self.foreign_bytes.values()) / 1e6:.1f} MB"
         yield "files", f"{len(self.file_sizes)}, {sum(self.file_sizes.values()) / 1e6:.1f} MB"
         size = sum(memory.values()) / 1e6
@@ -292,6 +301,11 @@ class Findings:
                 f"to it; {apart.files_reached} of {apart.files_asked} sockets and files open to a stranger",
             )
         yield "chance", f"{self.expected_chance_hits:.2f} short fragments expected, {self.suspects} seen"
+
+
+def _name(exhibit: Exhibit) -> str:
+    run = exhibit.run
+    return f"call {run.number} ({run.transport}, {run.caller_codec} to {exhibit.agent_codec}, {run.network})"
 
 
 def _pieces(hits: Iterable[Hit]) -> set[tuple[int, int, int]]:

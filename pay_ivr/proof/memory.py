@@ -39,6 +39,8 @@ BETWEEN = b"\xff" * PAGE_BYTES
 """Between two mappings: no digit in any encoding, and a whole page, so that words stay on their borders."""
 
 Words = NDArray[np.uint64]
+_NO_WORDS: Words = np.zeros(PAGE_BYTES // 8, np.uint64)
+"""The same in words: points nowhere."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -262,35 +264,38 @@ class KeyObjects:
     """Digits as Python objects, in one process's memory; `zero` is where it keeps the integer 0."""
 
     def __init__(self, segments: Sequence[tuple[int, bytes]], zero: int) -> None:
+        """`segments` are addresses and contents, by address."""
         self._zero = zero
-        self._starts = np.array([first for first, _ in segments], np.uint64)
-        self._words = [np.frombuffer(content[: len(content) // 8 * 8], np.uint64) for _, content in segments]
+        each = [np.frombuffer(content[: len(content) // 8 * 8], np.uint64) for _, content in segments]
+        self._words = np.concatenate([part for words in each for part in (words, _NO_WORDS)])
+        self._addresses = np.array([first for first, _ in segments], np.uint64)
+        self._lengths = np.array([len(words) for words in each], np.int64)
+        self._places = np.concatenate([[0], np.cumsum(self._lengths + len(_NO_WORDS))[:-1]]).astype(np.int64)
+        """Where each segment begins in `_words`."""
 
     def search(self, needles: Needles, where: str) -> set[Hit]:
         """PANs in order behind pointers, and behind pointers to objects."""
-        digits = [_as_digits(words, self._zero) for words in self._words]
-        hits: set[Hit] = set()
-        for values, words in zip(digits, self._words, strict=True):
-            hits |= match(values, needles, where, "key objects", LONG)
-            hits |= rows_apart(values, WORD_STRIDES, needles, where, "key objects")
-            for hop in self._one_hop(words, digits):
-                hits |= match(hop, needles, where, "objects of keys", LONG)
+        digits = _as_digits(self._words, self._zero)
+        hits = match(digits, needles, where, "key objects", LONG)
+        hits |= rows_apart(digits, WORD_STRIDES, needles, where, "key objects")
+        for hop in self._one_hop(digits):
+            hits |= match(hop, needles, where, "objects of keys", LONG)
         return hits
 
-    def _one_hop(self, words: Words, digits: Sequence[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    def _one_hop(self, digits: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
         """For each slot: the digit that stands in the object that each word points to."""
-        segment = np.searchsorted(self._starts, words, "right").astype(np.int64) - 1
-        pointers = np.flatnonzero((segment >= 0) & (words & np.uint64(7) == 0))
-        segment = segment[pointers]
-        offset = ((words[pointers] - self._starts[segment]) >> np.uint64(3)).astype(np.int64)
-        lengths = np.array([len(one) for one in digits], np.int64)[segment]
-        inside = offset < lengths
-        pointers, segment, offset = pointers[inside], segment[inside], offset[inside]
-        everything = np.concatenate([*digits, np.full(8, 255, np.uint8)])
-        bases = np.concatenate([[0], np.cumsum([len(one) for one in digits])[:-1]]).astype(np.int64)
+        last = self._addresses[-1] + np.uint64(8 * self._lengths[-1])
+        words = self._words
+        near = (words >= self._addresses[0]) & (words < last) & (words & np.uint64(7) == 0)
+        pointers = np.flatnonzero(near)
+        targets = words[pointers]
+        segment = np.searchsorted(self._addresses, targets, "right") - 1
+        offset = ((targets - self._addresses[segment]) >> np.uint64(3)).astype(np.int64)
+        inside = offset < self._lengths[segment]
+        pointers, places = pointers[inside], (self._places[segment] + offset)[inside]
         for slot in SLOTS:
             values = np.full(len(words), 255, np.uint8)
-            values[pointers] = everything[bases[segment] + offset + slot // 8]
+            values[pointers] = digits[places + slot // 8]
             yield values
 
 

@@ -78,6 +78,11 @@ class Run:
             return HUNG_UP_AFTER - len(BIN)
         return len(UNIFORM_OF_PAN) + CVV_DIGITS
 
+    @property
+    def ends_early(self) -> bool:
+        """True when the card is never complete."""
+        return self.moment is Moment.HUNG_UP
+
 
 def make_plan(runs: int) -> list[list[Run]]:
     """Rounds of at most LANES calls; the same for the same number."""

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from pay_ivr.node import NewAgentLogin, add_access_key, first_agents, node_facts
@@ -43,14 +45,18 @@ class Stage:
         self._other_user = other_user
         self._node: subprocess.Popen[bytes] | None = None
 
-    async def start(self, tenant: str) -> Self:
-        """Agents and an access key made, the node up; RuntimeError with the end of its log otherwise."""
+    async def start(self, tenant: str, secrets: Mapping[str, str] = MappingProxyType({})) -> Self:
+        """Agents and an access key made, the node up; RuntimeError with the end of its log otherwise.
+
+        `secrets`: name of a key file (`vault/keys.py`) → what is in it.
+        """
         shutil.rmtree(self.folder / "data", ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log_file.unlink(missing_ok=True)
         made = await first_agents(self.settings, load_tenants(self.settings.tenants_dir))
         self.logins = {login.agent_id: login for login in made}
         self.access_key = await add_access_key(self.settings, tenant, "stage")
+        self._put(secrets)
         serve = [sys.executable, "-m", "pay_ivr", "serve", "--log-file", str(self.log_file)]
         if self._other_user:
             hand_over((self.folder, self._run_dir, self.settings.tenants_dir))
@@ -84,6 +90,15 @@ class Stage:
                 node.stdout.close()
         shutil.rmtree(self._run_dir, ignore_errors=True)
         return code
+
+    def _put(self, secrets: Mapping[str, str]) -> None:
+        """The providers' secrets, as an operator puts them there: nobody else may read them."""
+        keys = self.settings.data_dir / "keys"
+        keys.mkdir(mode=0o700, exist_ok=True)
+        for name, secret in secrets.items():
+            path = keys / name
+            path.touch(mode=0o600)
+            path.write_text(secret, encoding="ascii")
 
     def _environment(self) -> dict[str, str]:
         values = self.settings.model_dump(mode="json", exclude_none=True)

@@ -75,6 +75,7 @@ class _Ordered:
     method: str
     path_end: str
     key_end: str
+    body_has: str
 
 
 class Faults:
@@ -88,9 +89,11 @@ class Faults:
         self.drawn: list[Fault] = []
         """Every fault that happened, in order."""
 
-    def order(self, fault: Fault, *, method: str = "", path_end: str = "", key_end: str = "") -> None:
-        """The next request of that method, path end and key end gets this fault; each order once."""
-        self._ordered.append(_Ordered(fault, method, path_end, key_end))
+    def order(
+        self, fault: Fault, *, method: str = "", path_end: str = "", key_end: str = "", body_has: str = ""
+    ) -> None:
+        """The next request of that method, path end, key end and piece of body gets this fault, once."""
+        self._ordered.append(_Ordered(fault, method, path_end, key_end, body_has))
 
     def set_shares(self, shares: Mapping[Fault, float]) -> None:
         """Shares from now on; what is left to 1 goes well."""
@@ -100,18 +103,18 @@ class Faults:
         """How often that fault is drawn."""
         return self._shares.get(fault, 0.0)
 
-    def draw(self, method: str, path: str, key: str) -> Fault | None:
+    def draw(self, method: str, path: str, key: str, body: bytes = b"") -> Fault | None:
         """What goes wrong with this request."""
         self._count += 1
-        fault = self._taken(method, path, key) or self._drawn()
+        fault = self._taken(method, path, key, body) or self._drawn()
         if fault is not None:
             self.drawn.append(fault)
         return fault
 
-    def _taken(self, method: str, path: str, key: str) -> Fault | None:
+    def _taken(self, method: str, path: str, key: str, body: bytes) -> Fault | None:
         for one in self._ordered:
             fits = one.method in {"", method} and path.endswith(one.path_end) and key.endswith(one.key_end)
-            if fits:
+            if fits and one.body_has.encode() in body:
                 self._ordered.remove(one)
                 return one.fault
         return None

@@ -149,7 +149,7 @@ class StripeHost:
 
     def draw(self, request: Request) -> Fault | None:
         """What goes wrong with this request; each call is one draw."""
-        return self.faults.draw(request.method, request.path, request.key)
+        return self.faults.draw(request.method, request.path, request.key, request.body)
 
     def before(self, fault: Fault | None) -> Answer | None:
         """The end of a request that never reaches the idempotency layer; None when it goes on."""

@@ -25,7 +25,7 @@ def clean() -> Findings:
         controls=dict.fromkeys(CONTROLS, True),
         judged=6,
         completed=5,
-        hung_up=1,
+        ended_early=1,
         decoys_per_canary=32,
         agent_leg=Score(320, 32),
         own_audio=Score(40, 40),
