@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from fluent.runtime import FluentBundle, FluentResource
@@ -180,6 +181,7 @@ def pieces_of(tag: str, key: str, own: str = "") -> tuple[str, ...]:
     return fixed_words(messages[key], messages)
 
 
+@lru_cache(maxsize=32)
 def _messages(source: str) -> tuple[ast.Message, ...]:
     body = FluentResource(source).body
     if any(isinstance(entry, ast.Junk) for entry in body):

@@ -29,7 +29,7 @@ def script(tag: str, own: str = "", names: Iterable[str] = ()) -> Mapping[str, s
 
     `own` is a tenant's own wording (Fluent), `names` what it calls itself and its rewards.
     """
-    catalogue = Catalogue({("tenant", tag): own})
+    catalogue = Catalogue({("tenant", tag): own}) if own else _house()
     wanted = {str(key): catalogue.said(tag, key, tenant_id="tenant").text for key in FIXED}
     for key in VALUES:
         pieces = enumerate(pieces_of(tag, key, own), start=1)
@@ -37,6 +37,11 @@ def script(tag: str, own: str = "", names: Iterable[str] = ()) -> Mapping[str, s
     words = {**_words(tag), **{letters(name): name for name in names}}
     wanted |= {SAY + name: text for name, text in words.items()}
     return {name: text for name, text in wanted.items() if len(name) <= NAME_MAX}
+
+
+@cache
+def _house() -> Catalogue:
+    return Catalogue()
 
 
 @cache
