@@ -7,7 +7,7 @@ import pytest
 from pay_ivr.call import EndReason
 from pay_ivr.codes import PreparedPayment
 from pay_ivr.facts import CallError
-from pay_ivr.flow import Keyed, flow_names, load_flow
+from pay_ivr.flow import Flows, Keyed, flow_names, load_flow
 from pay_ivr.flows import agent_assisted, unattended_payment
 from tests.support.line import TOO_OFTEN, ScriptedLine, a_decline, a_payment
 from vault import PaymentState, Why
@@ -17,10 +17,26 @@ PREPARED = PreparedPayment("12345678", "demo", 1995, "EUR", "R-1", "invoice")
 
 def test_flows_are_found_by_their_file_names() -> None:
     """A flow is added by adding its file."""
-    assert ("agent_assisted", "unattended_payment") == flow_names()
+    assert ("agent_assisted", "loyalty.portal", "unattended_payment") == flow_names()
     assert load_flow("agent_assisted") is agent_assisted.run
-    with pytest.raises(CallError, match="agent_assisted, unattended_payment"):
+    with pytest.raises(CallError, match=r"agent_assisted, loyalty\.portal, unattended_payment"):
         load_flow("os.path")
+
+
+async def test_a_flow_of_another_package_gets_its_service() -> None:
+    """`run(line, loyalty)`; without the service the flow is refused, and those that would run are named."""
+    line, seen = ScriptedLine(), []
+
+    class Service:
+        def programme(self, tenant: str) -> None:
+            seen.append(tenant)
+            raise CallError("no_programme", "None.")
+
+    with pytest.raises(CallError, match=r"flows are: agent_assisted, unattended_payment$"):
+        Flows().load("loyalty.portal")
+    with pytest.raises(CallError, match="None"):
+        await Flows({"loyalty": Service()}).load("loyalty.portal")(line)  # type: ignore[arg-type]
+    assert ["demo"] == seen
 
 
 async def test_without_an_agent_the_assisted_flow_is_over() -> None:

@@ -78,6 +78,7 @@ async def sunny(
     told: Programme | None = None,
     clock: Callable[[], datetime] = lambda: OPEN_AT,
     door: Door | None = None,
+    channels: Channels | None = None,
 ) -> AsyncIterator[Loyalty]:
     """The façade on a new database, without members."""
     database = Database.open(folder / "loyalty.db")
@@ -88,7 +89,7 @@ async def sunny(
             Keys.open(folder, {}),
             {TENANT: told or programme()},
             door or nobody,  # the vault's door: no flow uses it but through its line
-            Channels({}),
+            channels or Channels({}),
             {},
             clock=clock,
         )
