@@ -5,8 +5,7 @@ It remembers each order by its key, so that it can be asked afterwards how many 
 
 import json
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,8 +28,10 @@ class Shop:
     """Method and order, in time."""
     faults: list[str] = field(default_factory=list)
     """For the next requests: `refuse`, `busy`, `issue_then_busy`, `hang_up`, `issue_then_hang_up`,
-    `nonsense`, `same_code`, `forbid`, `slow`; empty text for none."""
+    `nonsense`, `same_code`, `forbid`, `kill`, `issue_then_kill`; empty text for none."""
     port: int = 0
+    kill: Callable[[], None] = lambda: None
+    """What `kill` and `issue_then_kill` call before they hang up."""
 
     @property
     def url(self) -> str:
@@ -83,11 +84,11 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self._fault()
         if fault.startswith("issue_then"):
             self.shop.issue(key)
-        if fault.endswith("hang_up"):
+        if fault.endswith("kill"):
+            self.shop.kill()
+        if fault.endswith(("kill", "hang_up")):
             self.close_connection = True
             return
-        if fault == "slow":
-            time.sleep(0.5)
         answers = {
             "refuse": (409, {}),
             "busy": (503, {}),
