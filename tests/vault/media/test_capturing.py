@@ -8,7 +8,7 @@ import pytest
 
 from tests.vault.media.test_upkeep import Shell
 from vault.door import Refused
-from vault.media.capturing import TALK_SETTLE_MS, Capturing
+from vault.media.capturing import TAIL_MS, TALK_SETTLE_MS, Capturing
 from vault.media.leg import Role
 from vault.media.party import Party
 from vault.media.prompting import Prompting
@@ -84,3 +84,31 @@ def test_nothing_of_a_pause_outlives_its_bridge(bridged: Bridged) -> None:
     bridged.heard()
     bridged.relay.unbridge(bridged.agent)
     assert [] == list(bridged.agent.gated)
+
+
+def test_keys_under_way_when_a_capture_begins_are_nobodys(bridged: Bridged) -> None:
+    """A PIN in one breath with the number before it: without its first digits it would be a wrong one."""
+    caller, capturing = bridged.caller, bridged.capturing
+    capturing.detach(caller)
+    bridged.cell.close()
+    capturing._lose_pipe(caller)
+    bridged.later(2)
+    assert Guard.OPEN is caller.guard
+    caller.ahead.open(bridged.relay.now_ms)
+    capturing.key(caller, 4, bridged.relay.now_ms)
+    media_end, cell_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    cell_end.setblocking(False)
+    capturing.attach(caller, "cap_2", media_end)
+    for key, pause in ((7, 0.1), (1, 0.3), (1, 0.6), (5, TAIL_MS / 1000)):
+        bridged.later(pause)
+        capturing.key(caller, key, bridged.relay.now_ms)
+    assert b"\x05" == cell_end.recv(1)
+    with pytest.raises(BlockingIOError):
+        cell_end.recv(1)
+    cell_end.close()
+
+
+def test_a_capture_that_begins_in_quiet_takes_the_first_key(bridged: Bridged) -> None:
+    """No key was under way: nothing is waited for."""
+    bridged.capturing.key(bridged.caller, 4, bridged.relay.now_ms)
+    assert b"\x04" == bridged.cell.recv(1)

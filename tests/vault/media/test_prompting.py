@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from tests.support.media import media, press, until
+from tests.support.media import Phone, media, press, until
 from tests.support.tones import Manner, frames, keyed
 from vault import Refused
 from vault.media.g711 import ULAW_TO_ALAW
@@ -86,6 +87,62 @@ async def test_a_card_keyed_at_a_question_gives_away_ten_digits_at_most() -> Non
             await caller.stream([*press(caller, 2), None])
         done = (await rig.fact("collect.done")).values
         assert ("col_2", "too_many", "") == (done["collect_id"], done["outcome"], done["digits"])
+
+
+async def key_on(caller: Phone, keys: Sequence[int]) -> None:
+    """Keys without a pause, a tenth of a second each."""
+    for key in keys:
+        await caller.stream([*press(caller, key), None])
+
+
+async def test_two_questions_answered_in_a_breath_are_never_misread() -> None:
+    """A postcode and a date: thirteen digits are too many for a run, so the date is asked for again."""
+    async with media() as rig:
+        caller, _ = await rig.call()
+        await rig.client.collect("caller", "col_1", digits_max=5, digits_min=5)
+        breath = asyncio.create_task(
+            caller.stream(
+                [
+                    slot
+                    for key in (8, 0, 3, 3, 1, 3, 1, 1, 2, 1, 9, 8, 0)
+                    for slot in [*press(caller, key), None]
+                ]
+            )
+        )
+        assert "80331" == (await rig.fact("collect.done")).values["digits"]
+        await rig.client.collect("caller", "col_2", digits_max=8, digits_min=8)
+        await breath
+        done = (await rig.fact("collect.done")).values
+        assert ("too_many", "") == (done["outcome"], done["digits"])
+        await rig.client.collect("caller", "col_3", digits_max=8, digits_min=8)
+        for key in (3, 1, 1, 2, 1, 9, 8, 0):
+            await caller.stream([*press(caller, key), None])
+        assert "31121980" == (await rig.fact("collect.done")).values["digits"]
+
+
+async def test_keys_pressed_between_two_questions_belong_to_the_second() -> None:
+    """A menu's digit and a customer number in a breath, the second question 0.3 s late: nothing is lost."""
+    async with media() as rig:
+        caller, _ = await rig.call()
+        await rig.client.collect("caller", "col_1", digits_max=1)
+        breath = asyncio.create_task(key_on(caller, (1, 4, 7, 1, 1, 0, 0, 1, 11)))
+        assert "1" == (await rig.fact("collect.done")).values["digits"]
+        await asyncio.sleep(0.3)
+        await rig.client.collect("caller", "col_2", digits_max=10, digits_min=6)
+        await breath
+        assert "4711001" == (await rig.fact("collect.done")).values["digits"]
+
+
+async def test_a_confirmation_takes_no_key_from_before_it() -> None:
+    """`ahead` off: what came between the questions is dropped; a bouncing key confirms nothing."""
+    async with media() as rig:
+        caller, _ = await rig.call()
+        await rig.client.collect("caller", "col_1", digits_max=1)
+        for _ in range(2):
+            await caller.stream([*press(caller, 1), None])
+        await rig.fact("collect.done")
+        await rig.client.collect("caller", "col_2", digits_max=1, first_timeout_ms=500, ahead=False)
+        assert "no_input" == (await rig.fact("collect.done")).values["outcome"]
 
 
 async def test_timeouts_end_a_collection() -> None:
