@@ -6,6 +6,7 @@ psycopg 3, an optional package that is loaded only when the setting names it; th
 PGPASSFILE, never from the URL.
 """
 
+import contextlib
 import importlib.util
 import os
 from pathlib import Path
@@ -113,9 +114,14 @@ def _wire(part: str) -> dict[str, object]:
 
 
 def _private_file(url: URL) -> None:
-    """The file is there, and nobody else's to read."""
+    """The file is there, and nobody else's to read.
+
+    One that exists is not opened here: closing it again would drop every lock that SQLite holds on it in this
+    process (fcntl(2)), and another process would take the file for unused (sqlite.org/howtocorrupt §2.2).
+    """
     if url.database is not None:
-        os.close(os.open(url.database, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(url.database, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
 
 
 def _postgres_writer(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL, Engine, create_engine, inspect, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from loyalty import engines, roles
 from loyalty.errors import LoyaltyError
@@ -96,5 +96,8 @@ def _alone(url: URL) -> Iterator[None]:
 
 
 def _refused(error: SQLAlchemyError) -> LoyaltyError:
+    if isinstance(error, OperationalError):
+        sentence = "The loyalty database does not answer, or refuses the login."
+        return LoyaltyError("database_away", sentence, retryable=True)
     kind = type(error).__name__
-    return LoyaltyError("database_unusable", f"The loyalty database cannot be used: {kind}.", retryable=True)
+    return LoyaltyError("database_unusable", f"The loyalty database cannot be used: {kind}.")
