@@ -34,6 +34,7 @@ from pay_ivr.wav import BYTES_MAX, RecordingError, read_wav, write_wav
 from pay_ivr.wording import wordings_of
 
 OPERATOR = "system:operator"
+SENTENCES: tuple[Key, ...] = tuple(Key)
 SECONDS_MAX = 20.0
 """A sentence that takes longer has lost its caller; our longest takes 14."""
 PEAK_DBFS = -3.0
@@ -281,15 +282,15 @@ async def _speak_all(settings: Settings, catalogue: Catalogue, tenant: str, tag:
     """Every sentence with its example values, as a caller of that tenant hears it."""
     speech = Speech(catalogue, settings.data_dir)
     try:
-        spoken = [speech.prompt(tag, key, tenant_id=tenant, slow=False, **example(key)) for key in Key]
-        return dict(zip(map(str, Key), await asyncio.gather(*spoken), strict=True))
+        spoken = [speech.prompt(tag, key, tenant_id=tenant, slow=False, **example(key)) for key in SENTENCES]
+        return dict(zip(map(str, SENTENCES), await asyncio.gather(*spoken), strict=True))
     finally:
         await speech.close()
 
 
 def _text_faults(catalogue: Catalogue, tenant: str, tag: str) -> Iterable[str]:
     """Every example value of every sentence, each at least once."""
-    for key in Key:
+    for key in SENTENCES:
         wanted = VALUES.get(key, {})
         columns = zip_longest(*(EXAMPLES[name] for name in wanted)) if wanted else [()]
         for row in columns:
@@ -339,7 +340,7 @@ def _summary(house: House, owner: str, tag: str, spoken: Mapping[str, Prompt]) -
     longest = max(spoken, key=lambda key: spoken[key].seconds, default="")
     recorded = sum(prompt.recorded for prompt in spoken.values())
     length = f"longest {longest} {spoken[longest].seconds:.1f} s" if longest else "none spoken"
-    voice = language.voice or f"{language.stand_in} stands in"
+    voice = f"the voice {language.voice}" if language.voice else f"{language.stand_in}, which stands in"
     known = len(house.recordings.names(owner, tag))
     return (
         f"{tag}: {len(spoken)} sentences, {seconds / 60:.1f} min, {length}; {recorded} from recordings "

@@ -4,7 +4,6 @@ Read at start, like tenant files, and checked as hard: a sentence that asks for 
 a voice cannot read, is named with its file and line before a caller meets it.
 """
 
-import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -79,6 +78,6 @@ def _try(place: str, catalogue: Catalogue, tag: str, key: str) -> None:
 
 
 def _line(source: str, entry: ast.Junk | ast.Message) -> int:
-    start = entry.span.start if entry.span is not None else 0
-    skipped = re.match(r"\s*", source[start:])
-    return source.count("\n", 0, start + (skipped.end() if skipped else 0)) + 1
+    """Where it begins; a comment above a sentence belongs to it and is not meant."""
+    span = entry.id.span if isinstance(entry, ast.Message) else entry.span
+    return source.count("\n", 0, span.start if span is not None else 0) + 1
