@@ -157,7 +157,7 @@ async function showAccount(text = "") {
     return;
   }
   showBalance(told);
-  showRewards(told.rewards);
+  showRewards(told.rewards, told.card.locked);
   showMovements(told.movements);
   showRedemptions(told.redemptions);
   const card = told.card.locked ? "card_is_locked" : "card_is_active";
@@ -172,14 +172,14 @@ function showBalance(told) {
     word("expiring", { points: numbers.format(told.expiring), date: day(told.expires) });
 }
 
-function showRewards(rewards) {
+function showRewards(rewards, locked) {
   at("no-rewards").hidden = rewards.length > 0;
   at("rewards").replaceChildren(...rewards.map((reward) => {
     const item = make("li");
     const price = word("price", { points: numbers.format(reward.points) });
     const button = make("button", word(reward.kind === "donation" ? "donate" : "redeem"));
     button.type = "button";
-    button.disabled = !reward.possible;
+    button.disabled = locked || !reward.possible;
     button.setAttribute("aria-label", `${button.textContent}: ${reward.name}, ${price}`);
     button.addEventListener("click", () => redeem(reward, price));
     item.append(make("strong", reward.name), make("span", price), button);

@@ -218,11 +218,13 @@ async def loyal_house(
     """A desk of a tenant with a programme, at a real vault; nobody is a member yet."""
     door = Door(zone.run_dir / "vault.sock")
     await door.connect()
+    told = programme(payout_minor_per_100_points=50, reset_by=(Medium.EMAIL,))
+    channels = Channels({"demo": {Medium.EMAIL: FolderChannel(short_dir / "messages")}})
     async with (
-        sunny(short_dir, programme(payout_minor_per_100_points=50), door=door) as loyalty,
+        sunny(short_dir, told, door=door, channels=channels) as loyalty,
         run_desk(grown, short_dir, door=door, loyalty=loyalty) as each,
     ):
-        yield LoyalHouse(each, loyalty)
+        yield LoyalHouse(each, loyalty, short_dir / "messages")
     await door.close()
 
 
@@ -232,6 +234,8 @@ class LoyalHouse:
 
     desk: DeskHouse
     loyalty: Loyalty
+    messages: Path
+    """Where e-mails to members end up."""
 
     async def key(self, *may: Permission) -> dict[str, str]:
         """Headers of an integrator who may do this."""

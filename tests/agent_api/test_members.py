@@ -131,7 +131,7 @@ async def test_a_card_is_locked_by_who_has_the_caller_and_unlocked_by_permission
 
 async def test_a_pin_is_told_by_its_standing_alone(loyal_house: LoyalHouse) -> None:
     """Whether there is one and whether it is locked; a code that cannot be sent is a clear refusal."""
-    member = await enrol(loyal_house.loyalty)
+    member = await enrol(loyal_house.loyalty, email="")
     key = await loyal_house.key(Permission.MEMBERS)
     standing = await loyal_house.get(f"/v1/members/{member.member_id}/pin", **key)
     assert {"set": False, "locked": False, "misses": 0} == await standing.json()

@@ -1,0 +1,257 @@
+"""The member's own page in a real browser at a real vault: a PIN sealed there is opened in a cell alone."""
+
+import asyncio
+import json
+import re
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page
+
+from agent_api.member_sessions import AGE_S, IDLE_S, SESSIONS_MAX, MemberSessions
+from agent_api.page_words import MEMBER
+from loyalty.answers import Refusal
+from tests.agent_api.conftest import LoyalHouse
+from tests.agent_api.test_console import barriers, listen
+from tests.support.console import browser_page
+from tests.support.members import NUMBER, POSTCODE, TENANT, enrol, stock
+
+PIN, NEXT_PIN = "4907", "8264"
+EASY = "1234"
+CODE = re.compile(r"\b\d{4} ?\d{4}\b")
+LANGUAGES = ("de-DE", "en-US", "es-ES", "fr-FR")
+WAIT_S = 10.0
+MOVEMENTS = ("earn", "redeem", "reverse", "adjust", "expire", "move", "void")
+"""Kinds of `loyalty.ledger.Movement`."""
+
+
+@pytest.fixture
+def faults() -> list[str]:
+    """What the page itself complains of."""
+    return []
+
+
+async def notice(page: Page, language: str, key: str) -> str:
+    """Waits until the page says this; what it says."""
+    begin = MEMBER.word(language, key, **dict.fromkeys(_names(language, key), "\0")).split("\0")[0]
+    await page.wait_for_function(
+        "begin => document.getElementById('notice').textContent.startsWith(begin)", arg=begin
+    )
+    return await page.inner_text("#notice")
+
+
+def _names(language: str, key: str) -> list[str]:
+    return re.findall(r"\{(\w+)\}", MEMBER.all(language)[key])
+
+
+async def mailed_code(house: LoyalHouse) -> str:
+    """The reset code in the message that has just been sent."""
+    async with asyncio.timeout(WAIT_S):
+        while not (found := list(house.messages.glob("*.json"))):  # noqa: ASYNC110 - a mailbox is looked into
+            await asyncio.sleep(0.02)
+    text = json.loads(found[0].read_text(encoding="utf-8"))["text"]
+    code = CODE.search(text)
+    assert code is not None, text
+    return code.group().replace(" ", "")
+
+
+async def set_pin(page: Page, house: LoyalHouse, language: str, pin: str) -> None:
+    """Through the code in the mail, as a member who has none or has forgotten it."""
+    await page.fill("#number", NUMBER)
+    await page.click("#forgot")
+    await page.click("#send-code")
+    await notice(page, language, "code_on_its_way")
+    await page.fill("#code", await mailed_code(house))
+    await page.fill("#reset-new", pin)
+    await page.fill("#reset-again", pin)
+    await page.keyboard.press("Enter")
+
+
+async def log_in(page: Page, pin: str) -> None:
+    """By number and PIN, keyboard alone."""
+    await page.fill("#number", NUMBER)
+    await page.fill("#pin", pin)
+    await page.keyboard.press("Enter")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_a_member_does_everything_alone(
+    loyal_house: LoyalHouse, faults: list[str], tmp_path: Path, language: str
+) -> None:
+    """First PIN, login, balance, voucher, donation, lost card, new PIN; nothing keeps anybody out."""
+    member = await enrol(loyal_house.loyalty, points=1_000)
+    await stock(loyal_house.loyalty)
+    found: dict[str, list[str]] = {}
+    async with browser_page(f"{loyal_house.desk.url}/m/{TENANT}?lang={language}", locale=language) as page:
+        listen(page, faults)
+        assert language == await page.get_attribute("html", "lang")
+
+        async def look(state: str) -> None:
+            await page.screenshot(path=tmp_path / f"{state}.png", full_page=True)
+            found[state] = await barriers(page)
+
+        await look("login")
+        await set_pin(page, loyal_house, language, EASY)
+        await notice(page, language, "pin_easy")
+        await look("reset")
+        await page.fill("#code", await mailed_code(loyal_house))
+        await page.fill("#reset-new", PIN)
+        await page.fill("#reset-again", PIN)
+        await page.keyboard.press("Enter")
+        await notice(page, language, "pin_changed")
+        await log_in(page, PIN)
+        await notice(page, language, "welcome")
+        assert ["1", "0", "0", "0"] == re.findall(r"\d", await page.inner_text("#points"))
+        await look("account")
+        await page.click("#rewards li:nth-child(2) button")
+        await look("confirm")
+        await page.click("#confirm-yes")
+        assert re.search(r"CAFE\d{4}", await notice(page, language, "redeemed"))
+        await page.click("#rewards li:nth-child(1) button")
+        await page.click("#confirm-yes")
+        await notice(page, language, "donated")
+        assert 300 == (await loyal_house.loyalty.balance(TENANT, member.member_id)).available
+        assert "300" == await page.inner_text("#points")
+        assert 2 == await page.locator("#redemptions li").count()
+        await look("redeemed")
+        await page.click("#lock-card")
+        await page.click("#confirm-yes")
+        await notice(page, language, "card_locked")
+        assert await page.locator("#rewards button:not(:disabled)").count() == 0
+        for field, pin in {"old": PIN, "new": NEXT_PIN, "again": NEXT_PIN}.items():
+            await page.fill(f"#pin-{field}", pin)
+        await page.keyboard.press("Enter")
+        await notice(page, language, "pin_changed")
+        await log_in(page, NEXT_PIN)
+        await notice(page, language, "welcome")
+        await look("locked")
+    assert {state: [] for state in found} == found
+    assert [] == faults
+
+
+@pytest.mark.slow
+async def test_wrong_and_unknown_are_one_answer_and_then_locked(loyal_house: LoyalHouse) -> None:
+    """Three misses lock a member and a number that is nobody's alike; the sealed bytes hold no digit."""
+    await enrol(loyal_house.loyalty)
+    sent: list[str] = []
+    async with browser_page(f"{loyal_house.desk.url}/m/{TENANT}?lang=en-US") as page:
+        page.on("request", lambda request: sent.append(request.post_data or ""))
+        await set_pin(page, loyal_house, "en-US", PIN)
+        await notice(page, "en-US", "pin_changed")
+        for number in (NUMBER, "99887766"):
+            for key in ("login_failed", "login_failed", "pin_locked"):
+                await page.fill("#number", number)
+                await page.fill("#pin", "7391")
+                await page.evaluate("document.getElementById('notice').textContent = ''")
+                await page.keyboard.press("Enter")
+                await notice(page, "en-US", key)
+        assert "" == await page.input_value("#pin")
+        await page.evaluate("document.getElementById('notice').textContent = ''")
+        await log_in(page, PIN)
+        await notice(page, "en-US", "pin_locked")
+    assert not any(PIN in body or "7391" in body for body in sent)
+
+
+@pytest.mark.slow
+async def test_a_birth_date_that_fits_two_asks_for_the_house_number(loyal_house: LoyalHouse) -> None:
+    """F7: and only then; the answer to anybody else is the neutral one."""
+    await enrol(loyal_house.loyalty)
+    await enrol(loyal_house.loyalty, number="4711002", house_number="7")
+    async with browser_page(f"{loyal_house.desk.url}/m/{TENANT}?lang=en-US") as page:
+        await page.check("input[value=birth]")
+        assert not await page.is_visible("#house_number")
+        await page.fill("#postcode", POSTCODE)
+        await page.fill("#born", "1980-12-31")
+        await page.fill("#pin", "7391")
+        await page.click("#login-form .main")
+        await notice(page, "en-US", "ask_house_number")
+        await page.fill("#house_number", "7")
+        await page.fill("#pin", "7391")
+        await page.click("#login-form .main")
+        await notice(page, "en-US", "login_failed")
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("login", {"number": NUMBER, "key_id": "k", "challenge": "AAAA", "sealed": "AAAA"}),
+        ("reset", {"number": NUMBER, "key_id": "k", "challenge": "AAAA", "sealed": "AAAA"}),
+        ("pin", {"key_id": "k", "challenge": "AAAA", "sealed": "AAAA"}),
+        ("redeem", {"reward_id": "coffee", "key": "a" * 20}),
+        ("card-lock", {}),
+    ],
+)
+async def test_nothing_opens_without_a_login_or_a_sound_seal(
+    loyal_house: LoyalHouse, name: str, body: dict[str, str]
+) -> None:
+    """Foreign sites, missing logins and seals that are none: refused, nothing changed."""
+    member = await enrol(loyal_house.loyalty)
+    path = f"/m/{TENANT}/{name}"
+    own = {"Origin": loyal_house.desk.url, "Sec-Fetch-Site": "same-origin"}
+    for headers in ({"Origin": "https://evil.example"}, {}, {**own, "Sec-Fetch-Site": "cross-site"}):
+        assert 403 == (await loyal_house.post(path, body, **headers)).status
+    refused = await loyal_house.post(path, body, **own)
+    assert refused.status in {401, 403, 503}, await refused.text()
+    assert "ok" != (await refused.json())["code"]
+    seen = await loyal_house.loyalty.members.get(TENANT, member.member_id)
+    assert ("active", "active") == (seen.status.value, seen.card_state.value)
+
+
+async def test_a_tenant_without_a_programme_has_no_page(loyal_house: LoyalHouse) -> None:
+    """Nor has a tenant who does not exist."""
+    for tenant in ("other", "nobody"):
+        assert 404 == (await loyal_house.get(f"/m/{tenant}")).status
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'{"number": 5}', b'{"number": "12345678901"}', b'{"x": 1}', b"\xff"]
+)
+async def test_a_malformed_form_is_refused(loyal_house: LoyalHouse, body: bytes) -> None:
+    """A problem document, nothing else."""
+    headers = {"Origin": loyal_house.desk.url, "Content-Type": "application/json"}
+    answer = await loyal_house.desk.http.post(
+        f"{loyal_house.desk.url}/m/{TENANT}/reset-code", data=body, headers=headers
+    )
+    assert answer.status in {400, 422}
+    assert "application/problem+json" == answer.headers["Content-Type"]
+
+
+def test_every_language_has_every_text_of_the_page() -> None:
+    """Same keys, same values, nothing empty; every refusal and every kind of movement has its words."""
+    english = MEMBER.all("en-US")
+    assert LANGUAGES == MEMBER.languages()
+    for language in LANGUAGES:
+        texts = MEMBER.all(language)
+        assert set(english) == set(texts)
+        assert all(text.strip() for text in texts.values())
+        assert {key: _names("en-US", key) for key in texts} == {
+            key: sorted(_names(language, key), key=_names("en-US", key).index) for key in texts
+        }
+    may_be_met = {
+        Refusal.INSUFFICIENT, Refusal.CARD_LOCKED, Refusal.MEMBER_LOCKED, Refusal.LIMIT_REACHED,
+        Refusal.OUT_OF_STOCK, Refusal.LATER, Refusal.REWARD_UNKNOWN, Refusal.PROVIDER_REFUSED,
+    }  # fmt: skip
+    assert {f"redeem_{one.value}" for one in may_be_met} <= set(english)
+    assert {f"movement_{kind}" for kind in MOVEMENTS} <= set(english)
+
+
+def test_a_login_ends_by_itself_and_for_its_tenant_alone() -> None:
+    """Idle, old, closed, pushed out; and no other tenant's page opens it."""
+    logins = MemberSessions()
+    first = logins.open("demo", "mem_a", 0.0)
+    assert logins.find("other", first, 1.0) is None
+    assert logins.find("demo", first, IDLE_S) is not None
+    assert logins.find("demo", first, 2 * IDLE_S + 1) is None
+    busy, now = logins.open("demo", "mem_a", 0.0), 0.0
+    while now <= AGE_S:
+        assert logins.find("demo", busy, now) is not None
+        now += IDLE_S / 2
+    assert logins.find("demo", busy, now) is None
+    kept = [logins.open("demo", "mem_b", 0.0) for _ in range(2)]
+    logins.close_all("demo", "mem_b")
+    assert [None, None] == [logins.find("demo", one, 1.0) for one in kept]
+    oldest = logins.open("demo", "mem_c", 0.0)
+    for _ in range(SESSIONS_MAX):
+        logins.open("demo", "mem_d", 0.0)
+    assert logins.find("demo", oldest, 1.0) is None
