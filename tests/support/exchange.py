@@ -22,11 +22,11 @@ from pay_ivr.speech import Speech
 from pay_ivr.switchboard import Switchboard
 from pay_ivr.tenants import Did, Numbers, Telephony, Tenant
 from tests.support.sipnet import Net, Node, Observed
-from vault import MediaFact, Unreachable
+from vault import MediaFact, NewPinEntry, PinEntry, Refused, Unreachable
 
 TRUNK, US = "192.0.2.10", "192.0.2.1"
 AGENTS = {"agent1": "192.0.2.21", "agent2": "192.0.2.22"}
-ASSISTED, ALONE = "4930100001", "4930100002"
+ASSISTED, ALONE, HANDED_OVER = "4930100001", "4930100002", "4930100003"
 
 
 class Notes:
@@ -48,6 +48,8 @@ class QuietMedia:
         self.slow = asyncio.Event()
         """Cleared: `open_leg` is done, its answer under way."""
         self.slow.set()
+        self.secure_for = 0
+        """So often `collect` is refused: a capture on the leg is just ending."""
         self.facts_out: asyncio.Queue[MediaFact] = asyncio.Queue()
 
     def _do(self, order: str) -> None:
@@ -75,8 +77,23 @@ class QuietMedia:
     async def unload_prompt(self, *_values: object) -> None:
         self._do("unload_prompt")
 
-    async def play(self, leg_id: str, play_id: str, _prompts: object, *, barge_in: bool) -> None:
-        self._do("play")
+    async def stop_play(self, *_values: object) -> None:
+        self._do("stop_play")
+
+    async def collect(self, leg_id: str, collect_id: str, **wanted: object) -> None:
+        self._do("collect")
+        if self.secure_for:
+            self.secure_for -= 1
+            raise Refused("leg_secure", "A capture holds the leg.")
+        values = {"collect_id": collect_id, "outcome": "done", "digits": "4711"}
+        await self.facts_out.put(MediaFact("collect.done", leg_id, values))
+
+    async def play(
+        self, leg_id: str, play_id: str, _prompts: object, *, barge_in: bool, loop: bool = False
+    ) -> None:
+        self._do("music" if loop else "play")
+        if loop:
+            return
         await self.facts_out.put(MediaFact("play.done", leg_id, {"play_id": play_id, "outcome": "finished"}))
 
     async def facts(self) -> Any:
@@ -85,7 +102,16 @@ class QuietMedia:
 
 
 class QuietVault:
-    """A door on which nobody knocks."""
+    """A door on which nobody knocks, but to have a PIN keyed: `entries` are those that were opened."""
+
+    def __init__(self) -> None:
+        self.entries: list[PinEntry] = []
+
+    async def open_pin(self, new: NewPinEntry) -> PinEntry:
+        number, head = len(self.entries), (new.tenant, new.call_id, new.leg_id, new.purpose)
+        entry = PinEntry(f"pin_{number}", *head, field=None, digits=0, secure=True, result=None)
+        self.entries.append(entry)
+        return entry
 
     async def end_call(self, call_id: str) -> None:
         """Nothing is open."""
@@ -111,9 +137,11 @@ class House:
         self.trunk = Node(self.net, TRUNK)
         self.phones = {user: Node(self.net, ip) for user, ip in AGENTS.items()}
         self.media = QuietMedia()
+        self.vault = QuietVault()
         dids = (
             Did(number=ASSISTED, flow="agent_assisted", agents=tuple(AGENTS)),
             Did(number=ALONE, flow="unattended_payment"),
+            Did(number=HANDED_OVER, flow="unattended_payment", agents=tuple(AGENTS)),
         )
         tenant = Tenant("demo", "Demo Travel", live=False, telephony=Telephony(did=dids))
         shelf = Shelf(self.media, Speech(Catalogue(), folder, Voice()))  # type: ignore[arg-type]
@@ -121,7 +149,7 @@ class House:
         self.board = Switchboard(
             Settings(data_dir=folder, trunk_ips=TRUNK, bind_ip=US),
             Numbers({"demo": tenant}),
-            QuietVault(),  # type: ignore[arg-type]
+            self.vault,  # type: ignore[arg-type]
             self.media,  # type: ignore[arg-type]
             shelf,
             notes,
