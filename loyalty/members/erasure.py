@@ -76,9 +76,12 @@ def _forget(office: Office, register: Register, member_id: str, by: str) -> None
         return
     close_in(conn, register.programme, register.member(member_id, Role.LEGAL).account_id)
     _delete(register, member_id)
-    if not erased_before:  # a member that came back with a restored backup has his row already
-        row = {"tenant": tenant, "member_id": member_id, "erased_by": by, "at": office.now(), "pin": LEFT}
-        conn.execute(insert(ERASURE).values(row))
+    row = {"erased_by": by, "at": office.now(), "pin": LEFT}
+    if erased_before:  # he came back with a restored backup
+        mine = (ERASURE.c.tenant == tenant, ERASURE.c.member_id == member_id)
+        conn.execute(update(ERASURE).where(*mine).values(row))
+    else:
+        conn.execute(insert(ERASURE).values(tenant=tenant, member_id=member_id, **row))
     office.note(register, "member.profile.erased", member_id, by)
 
 

@@ -33,7 +33,7 @@ from loyalty.members.person import (
 )
 from loyalty.members.sealing import blind_index, derived_id, new_data_key, opened, sealed, unwrapped, wrapped
 from loyalty.programme import Programme
-from loyalty.tables import CARD, DATA_KEY, MEMBER, MEMBER_ACCOUNT, MEMBER_CHANGE
+from loyalty.tables import CARD, DATA_KEY, ERASURE, MEMBER, MEMBER_ACCOUNT, MEMBER_CHANGE
 from loyalty.tenancy import TenantConn
 from pay_ivr.ids import new_id
 
@@ -193,18 +193,27 @@ class Register:
         return derived_id(self._keys, self.tenant, Purpose.IDENTITY, "mem", key)
 
     def replayed(self, newcomer: Newcomer) -> Member | None:
-        """The member that this key has enrolled before; LoyaltyError("key_reused") for somebody else's."""
+        """The member that this key has enrolled before; None when it has not.
+
+        LoyaltyError: `key_reused` for somebody else's key, `member_unknown` for one who is closed or erased:
+        a request that comes late brings nobody back.
+        """
         if not newcomer.key:
             return None
         member_id = self.id_for(newcomer.key)
-        wanted = (MEMBER.c.tenant == self.tenant, MEMBER.c.member_id == member_id)
-        if self.conn.execute(select(MEMBER.c.member_id).where(*wanted)).one_or_none() is None:
+        if self._has(ERASURE, member_id):
+            raise unknown()
+        if not self._has(MEMBER, member_id):
             return None
         asked = normalised(newcomer.person, *self._digits)
         person = self.person(member_id)
         if replace(asked, number=asked.number or person.number) != person:
             raise LoyaltyError("key_reused", "Another member was enrolled under this key.")
         return self.member(member_id)
+
+    def _has(self, table: Table, member_id: str) -> bool:
+        wanted = (table.c.tenant == self.tenant, table.c.member_id == member_id)
+        return self.conn.execute(select(table.c.member_id).where(*wanted)).one_or_none() is not None
 
     def _added(
         self, person: Person, card_number: str, member_id: str, at: str

@@ -173,14 +173,48 @@ def test_a_tenant_without_a_programme_is_told_so(
     assert 1 == len(capsys.readouterr().err.splitlines())
 
 
+def _counts(path: Path) -> list[int]:
+    """How many members, and how many of each thing that a member has exactly one of."""
+    one_each = ("member", "data_key", "member_account", "card", "account WHERE kind = 'member'")
+    with closing(sqlite3.connect(path)) as database:
+        return [database.execute(f"SELECT count(*) FROM {what}").fetchone()[0] for what in one_each]  # noqa: S608
+
+
+def test_a_killed_import_leaves_nothing_half_and_is_finished_by_the_next(
+    anna: Settings, short_dir: Path, capsys: pytest.CaptureFixture[str]
+):
+    """SIGKILL in mid-file: every member is whole; the same file again brings the rest and all points."""
+    file = short_dir / "many.csv"
+    lines = [f"{2_000_000 + place},,Gelb,,,1970-01-01,,,,{place + 1}\n" for place in range(160)]
+    file.write_text(HEADER + "".join(lines))
+    program = [sys.executable, "-m", "pay_ivr", "member", "import", str(file), "--tenant", "sunny"]
+    running = subprocess.Popen(program)
+    database = anna.data_dir / "loyalty.db"
+    for _ in range(3_000):
+        if _counts(database)[0] > 30:
+            break
+        time.sleep(0.01)
+    running.kill()
+    running.wait(timeout=10)
+    counts = _counts(database)
+    assert 1 == len(set(counts))
+    assert 30 < counts[0] < 161
+    assert 0 == member("import", file)
+    assert [161] * 5 == _counts(database)
+    assert f"{161 - counts[0]} enrolled, {counts[0] - 1} known already" in capsys.readouterr().out
+    with closing(sqlite3.connect(database)) as books:
+        points = books.execute("SELECT sum(posted) FROM account WHERE kind = 'member'").fetchone()[0]
+    assert 250 + sum(range(1, 161)) == points
+
+
 async def test_an_import_beside_a_running_node_keeps_nobody_waiting(settings: Settings, short_dir: Path):
-    """Another process takes 120 members in; redemptions of this one go on meanwhile (L21 in small)."""
+    """Another process takes 80 members in; redemptions of this one go on meanwhile (L21 in small)."""
     settings.data_dir.mkdir()
     file = short_dir / "many.csv"
     file.write_text(
         HEADER
         + "".join(
-            f"{2_000_000 + place},Otto,Gelb,80331,{place},1970-01-01,,,,{place + 1}\n" for place in range(120)
+            f"{2_000_000 + place},Otto,Gelb,80331,{place},1970-01-01,,,,{place + 1}\n" for place in range(80)
         )
     )
     tenants = load_tenants(settings.tenants_dir)
@@ -203,7 +237,7 @@ async def test_an_import_beside_a_running_node_keeps_nobody_waiting(settings: Se
         waited.append(time.monotonic() - started)
         await asyncio.sleep(0.005)
     out, err = await running.communicate()
-    assert (b"120 enrolled, 0 known already, 0 not taken; opening points booked for 120\n", b"") == (out, err)
+    assert (b"80 enrolled, 0 known already, 0 not taken; opening points booked for 80\n", b"") == (out, err)
     assert 100_000 - len(waited) == (await ledger.balance("sunny", "miles", one.account_id)).available
     print(f"redemptions beside an import: {len(waited)}, longest {max(waited) * 1000:.0f} ms")
     assert max(waited) < 2.0  # a shared machine; docs/members.md has the figures of a quiet one

@@ -12,11 +12,12 @@ from sqlalchemy import insert, select
 from loyalty.database import Database
 from loyalty.errors import LoyaltyError
 from loyalty.keys import Keys
-from loyalty.ledger import Done, Earn, Key, Redeem
+from loyalty.ledger import Done, Earn, Key
 from loyalty.members import Member, Members, Role
 from loyalty.members.sealing import blind_index
-from loyalty.tables import DATA_KEY, DELIVERY, ERASURE, REDEMPTION
+from loyalty.tables import DATA_KEY, ERASURE
 from tests.loyalty.members.conftest import PROGRAMMES, House, person
+from tests.support.member_life import lived
 from tests.support.pins import pin_desk_at
 from tests.support.zone import running_zone
 from vault import VaultError
@@ -37,40 +38,8 @@ class Vault:
 
 
 async def seeded(members: Members) -> Member:
-    """A member with points earned and spent, a delivery that waits, a change of address and two cards."""
-    member = await members.enrol("sunny", person(), by=BY, card_number="900100200")
-    ledger = members.database.ledger
-    earn = Earn(Key("sunny", "miles", "earn-1"), member.account_id, 700, "till-1", None, NOW)
-    redeem = Redeem(Key("sunny", "miles", "red-1"), member.account_id, 500, "redeemed_voucher")
-    assert isinstance(await ledger.do(earn, actor="key:shop"), Done)
-    done = await ledger.do(redeem, actor="caller", call_id="call_abc")
-    assert isinstance(done, Done)
-    await members.change(
-        "sunny", member.member_id, {"email": "second@example.org", "postcode": "10115"}, by=BY, reason="moved"
-    )
-    await members.replace_card("sunny", member.member_id, by=BY, reason="lost", number="900100300")
-
-    def redemption(conn):
-        row = {"tenant": "sunny", "programme": "miles", "redemption_id": "red_a", "idem": "red-1"}
-        row |= {"request_hash": "0" * 64, "member_id": member.member_id, "account_id": member.account_id}
-        row |= {"reward_id": "book", "kind": "voucher", "points": 500, "state": "done", "channel": "phone"}
-        row |= {"journal_id": done.journal_id, "call_id": "call_abc", "at": "2026-03-01T12:00:00.000Z"}
-        conn.execute(insert(REDEMPTION).values(receipt="12345678", **row))
-        text = b'{"to": "second@example.org", "subject": "s", "text": "Dear Anna Maria"}'
-        conn.execute(
-            insert(DELIVERY).values(
-                tenant="sunny",
-                delivery_id="dlv_a",
-                redemption_id="red_a",
-                medium="email",
-                sealed_to_and_text=members.seal(conn, member.member_id, "dlv_a", text),
-                state="waiting",
-                next_at="2026-03-01T12:00:00.000Z",
-            )
-        )
-
-    await members.database.write("sunny", redemption)
-    return member
+    """A member with everything that is ever stored of one."""
+    return await lived(members, person())
 
 
 def rows_of(data_dir: Path) -> dict[str, list[tuple[object, ...]]]:
@@ -250,15 +219,26 @@ async def test_erasing_again_is_no_error_and_an_unknown_id_is(house: House):
 
 
 async def test_a_member_from_an_old_backup_is_erased_again(house: House):
-    """The backup brings the person back; the same call takes him away."""
+    """The backup brings the person back; the same call takes him away, and his PIN is asked for again."""
     member = await seeded(house.members)
+    row = {"tenant": "sunny", "member_id": member.member_id, "erased_by": BY, "pin": "forgotten"}
+    row["at"] = "2026-03-01T12:00:00.000Z"
+    await house.members.database.write("sunny", lambda conn: conn.execute(insert(ERASURE).values(row)))
     await house.members.erase("sunny", member.member_id, BY)
-    row = {"tenant": "rainy", "member_id": "mem_back", "erased_by": BY, "at": "2026-03-01T12:00:00.000Z"}
-    back = await house.members.enrol("rainy", person(), by=BY)
-    row["member_id"] = back.member_id
-    await house.members.database.write("rainy", lambda conn: conn.execute(insert(ERASURE).values(row)))
-    await house.members.erase("rainy", back.member_id, BY)
-    assert not (await house.members.claim_by_number("rainy", "4711001")).known
+    assert not (await house.members.claim_by_number("sunny", "4711001")).known
+    assert 1 == await house.members.finish_erasures("sunny", Vault())
+
+
+async def test_a_late_request_brings_nobody_back(house: House):
+    """The key under which somebody was enrolled enrols nobody once he is closed or erased."""
+    members = house.members
+    member = await members.enrol("sunny", person(), by=BY, key="crm-1")
+    await members.close_member("sunny", member.member_id, by=BY)
+    for _ in range(2):
+        with pytest.raises(LoyaltyError) as refused:
+            await members.enrol("sunny", person(), by=BY, key="crm-1")
+        assert "member_unknown" == refused.value.code
+        await members.erase("sunny", member.member_id, BY)
 
 
 async def test_a_closed_member_is_erased_when_his_time_is_over(house: House):

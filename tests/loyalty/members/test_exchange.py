@@ -5,10 +5,12 @@ import io
 import pytest
 
 from audit.outbox import OUTBOX
+from loyalty.answers import Booked
 from loyalty.errors import LoyaltyError
 from loyalty.members import Members
 from loyalty.members.csv_form import BadRow
 from loyalty.members.exchange import BATCH_ROWS, Imported
+from loyalty.points import Points
 from tests.loyalty.members.conftest import House, person
 
 BY = "user:operator"
@@ -65,6 +67,16 @@ async def test_other_opening_points_are_refused(members: Members):
     await take(members, HEADER + line(1_000_001, points="250"))
     done, bad = await take(members, HEADER + line(1_000_001, points="300"))
     assert (Imported(refused=1), [(2, "points")]) == (done, [(one.line, one.column) for one in bad])
+
+
+async def test_opening_points_of_the_file_and_of_the_api_are_one(members: Members):
+    """Whoever comes first books them; the other hears the same answer."""
+    await take(members, HEADER + line(1_000_001, points="250"))
+    claim = await members.claim_by_number("sunny", "1000001")
+    api = Points(members, members.database.ledger, members.programmes, members.clock)
+    booked = await api.open_balance("sunny", claim.member_id, 250, expires=None, by="key:crm")
+    assert isinstance(booked, Booked)
+    assert (250, True) == (booked.available, booked.replayed)
 
 
 async def test_a_line_that_contradicts_what_is_stored_is_not_taken(members: Members):

@@ -57,7 +57,7 @@ acts = st.sampled_from(["enrol", "replace", "change", "close", "erase", "lock"])
 steps = st.lists(st.tuples(st.sampled_from(TENANTS), acts, numbers), max_size=8)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps)
 def test_no_read_crosses(world: tuple[asyncio.Runner, Members, Path], done: list[tuple[str, str, str]]):
     """Equal numbers, equal births, equal cards: every read of one tenant knows his own members only."""
