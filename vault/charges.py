@@ -133,12 +133,12 @@ class Charges:
     async def recover(self) -> None:
         """After a start: captures of the run before are over, attempts of the run before are fetched."""
         for row in await self._register.store.in_state(PaymentState.CAPTURING):
-            slot = self._register.slot_of(row)
+            slot = await self._register.slot(row.payment_id)
             entry = slot.entry("payment.intent.expired", reason="broker_restarted")
             await self._register.move(slot, Move.EXPIRE, entry)
             self._register.tell(slot, Why.EXPIRED)
         for row in await self._register.store.in_state(*UNRESOLVED):
-            slot = self._register.slot_of(row)
+            slot = await self._register.slot(row.payment_id)
             await self._conclude(slot, row.attempt, UNKNOWN)
             self._spawn(self._resolve(slot, row.attempt))
 

@@ -102,7 +102,7 @@ class Inquiry:
     async def look_at_holds(self) -> None:
         """Holds that have run out are looked up, and marked when the bank has let go; for the upkeep."""
         for row in await self._register.store.holds_ending(stamp()):
-            await self.look_once(self._register.slot_of(row))
+            await self.look_once(await self._register.slot(row.payment_id))
 
     async def look_at_doubts(self) -> None:
         """Attempts that never ran, as the provider said, are looked up once more later; for the upkeep."""
@@ -110,7 +110,7 @@ class Inquiry:
         rows = await self._register.store.doubtful(stamp(self._doubts_until), stamp(until))
         self._doubts_until = until
         for row in rows:
-            await self.look_once(self._register.slot_of(row))
+            await self.look_once(await self._register.slot(row.payment_id))
 
     async def _standing(self, slot: Slot) -> Standing | None:
         row = slot.row

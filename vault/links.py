@@ -175,7 +175,8 @@ class Links:
         now_s, now = time.monotonic(), stamp(self._clock())
         due = [row for row in rows if self._is_due(row, now_s, now)]
         self._looked |= {row.payment_id: now_s for row in due}
-        await asyncio.gather(*(self._visit(self._register.slot_of(row)) for row in due))
+        slots = [await self._register.slot(row.payment_id) for row in due]
+        await asyncio.gather(*(self._visit(slot) for slot in slots))
 
     async def recover(self) -> None:
         """After a start: links that the run before had asked for and told nobody of are none."""

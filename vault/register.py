@@ -68,15 +68,23 @@ class Register:
         """Number of the last fact."""
         self._publish = publish
         self._slots: WeakValueDictionary[str, Slot] = WeakValueDictionary()
+        self._moved = 0
+        """How often a payment has changed."""
 
     async def slot(self, payment_id: str) -> Slot:
-        """The slot of a payment; `Refused("payment_unknown")`."""
-        if (known := self._slots.get(payment_id)) is not None:
-            return known
-        return self.slot_of(await self.store.payment(payment_id))
+        """The slot of a payment; `Refused("payment_unknown")`.
+
+        A row is read again when any payment has changed meanwhile: it may have been this one, by somebody who
+        has let go of its slot since.
+        """
+        while (known := self._slots.get(payment_id)) is None:
+            moved, row = self._moved, await self.store.payment(payment_id)
+            if moved == self._moved:
+                return self.slot_of(row)
+        return known
 
     def slot_of(self, row: PaymentRow) -> Slot:
-        """The slot of a payment just read; one that is in memory already wins."""
+        """The slot of a payment read in this very moment, or the one in memory; after any wait ask `slot`."""
         return self._slots.setdefault(row.payment_id, Slot(row))
 
     async def create(
@@ -119,6 +127,7 @@ class Register:
             for entry in (entries,) if isinstance(entries, Entry) else entries:
                 await change.tell(entry)
         slot.row = row
+        self._moved += 1
 
     async def note(self, entry: Entry) -> None:
         """Stores an entry that changes no payment."""

@@ -99,7 +99,7 @@ class Steps:
     async def recover(self) -> None:
         """After a start: steps of the run before are unknown."""
         for row in await self._register.store.with_step_under_way():
-            slot = self._register.slot_of(row)
+            slot = await self._register.slot(row.payment_id)
             step = await self._under_way(row.payment_id)
             if step is not None:
                 await self._conclude(slot, step, STEP_UNKNOWN)

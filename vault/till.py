@@ -184,7 +184,8 @@ class Till:
         return await self._captures.cancel(slot, *_party(by))
 
     async def _slots_of_call(self, call_id: str) -> list[Slot]:
-        return [self._register.slot_of(row) for row in await self._register.store.of_call(call_id)]
+        rows = await self._register.store.of_call(call_id)
+        return [await self._register.slot(row.payment_id) for row in rows]
 
 
 def _party(by: str) -> tuple[str, str]:

@@ -169,7 +169,7 @@ class Webhooks:
         row = await self._db.of_provider_ref(provider, provider_ref) if provider_ref else None
         ours = row is not None and row.tenant == tenant
         if row is not None and ours:
-            await self._inquiry.look_once(self._register.slot_of(row))
+            await self._inquiry.look_once(await self._register.slot(row.payment_id))
         elif provider_ref:
             log.info("payment.notice.unclaimed", tenant=tenant, provider=provider)
         state = Inbox.LOOKED if ours else Inbox.UNCLAIMED

@@ -166,7 +166,11 @@ def _begin(folder: Path) -> None:
 def _lot(seeds: range) -> Tally:
     tally = Tally()
     for seed in seeds:
-        tally.add(_shop[0].live(seed, sites=seed == seeds[0]))
+        try:
+            tally.add(_shop[0].live(seed, sites=seed == seeds[0]))
+        except Exception as error:
+            error.add_note(f"in the life of seed {seed}: replay it with --seed {seed}")
+            raise
     return tally
 
 
