@@ -26,6 +26,9 @@ from loyalty.ledger.accounts import (
     system_account,
 )
 
+POSTED_MAX = 2**63 - 1
+"""What a BIGINT holds: a group with more than that would fail whole, and be tried again one by one."""
+
 
 class BrokenError(LoyaltyError):
     """A change that the books cannot take."""
@@ -263,6 +266,8 @@ class Book:
     def _check(self, change: Change) -> None:
         for name in {change.member, *(posting.account for posting in change.postings)}:
             account = self.accounts[name]
+            if abs(account.posted) > POSTED_MAX:
+                raise BrokenError("an account would hold more than 64 bits can")
             if account.held < 0 or (
                 account.floor is not None and account.posted - account.held < account.floor
             ):

@@ -203,7 +203,7 @@ class Ledger:
                 raise
             log.warning("ledger.hold.left", hold_id=hold.hold_id, tenant=hold.tenant, code=error.code)
             return "left"
-        if isinstance(outcome, Rejected):  # somebody else has ended it meanwhile
+        if isinstance(outcome, Rejected) or outcome.replayed:  # somebody else has ended it meanwhile
             return "left"
         return "posted" if spent else "voided"
 

@@ -1,0 +1,64 @@
+"""What SQLite's planner is told: keys are looked up, a tenant's rows are never read through."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, event, text
+
+from loyalty import engines
+from loyalty.database import Database
+from loyalty.estimates import stat, tell
+from tests.support.ledger_books import Books
+
+
+@pytest.mark.parametrize(
+    ("columns", "unique", "told"),
+    [
+        (("tenant", "programme", "id"), True, "1000000 1000000 1000000 1"),
+        (("tenant", "idem"), True, "1000000 1000000 1"),
+        (("tenant", "programme", "at"), False, "1000000 1000000 1000000 10"),
+        (("until",), False, "1000000 10"),
+        (("tenant",), True, "1000000 1000000"),
+    ],
+)
+def test_a_tenant_is_many_rows_and_whatever_else_is_few(columns: tuple[str, ...], unique: bool, told: str):
+    """As sqlite_stat1 wants it: the table, then rows per value of one, two … columns."""
+    assert told == stat(columns, unique=unique)
+
+
+async def test_booking_looks_keys_up(tmp_path: Path):
+    """Each statement over journal, lot and account uses an index down to the key that it was given."""
+    database = Database.open(tmp_path / "loyalty.db")
+    plans: list[str] = []
+
+    def explain(connection: Connection, _cursor: object, statement: str, given: object, *_: object) -> None:
+        if statement.startswith("SELECT"):
+            raw = connection.connection.dbapi_connection
+            plans.extend(row[-1] for row in raw.execute(f"EXPLAIN QUERY PLAN {statement}", given))
+
+    books = Books(database)
+    members = [await books.member(100) for _ in range(20)]
+    spent = await books.redeem(members[0], 1)
+    event.listen(database._writing, "before_cursor_execute", explain)
+    wishes = [books.redeeming(member, 1) for member in members]
+    await books.all(*wishes, *(books.earning(member, 1) for member in members), books.reversing(spent))
+    await database.close()
+
+    assert not [plan for plan in plans if plan.startswith("SCAN")]
+    bare = [plan for plan in plans if plan.endswith(("(tenant=?)", "(tenant=? AND programme=?)"))]
+    assert [] == bare
+    assert any("one_journal_of_a_key (tenant=? AND idem=?)" in plan for plan in plans)
+    assert any("ix_lot_by_expiry (tenant=? AND programme=? AND account_id=?)" in plan for plan in plans)
+
+
+def test_figures_of_an_analysis_stay(tmp_path: Path):
+    """Told once; what ANALYZE found later is better."""
+    path = tmp_path / "loyalty.db"
+    Database.open(path)
+    engine = engines.writing(engines.url_of(path))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE sqlite_stat1 SET stat = '7 7 7 1' WHERE idx = 'journal'"))
+        tell(connection)
+        found = connection.execute(text("SELECT stat FROM sqlite_stat1 WHERE idx = 'journal'"))
+        assert ["7 7 7 1"] == found.scalars().all()
+    engine.dispose()
