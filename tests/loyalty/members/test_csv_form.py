@@ -5,7 +5,7 @@ import io
 from datetime import date
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from loyalty.errors import LoyaltyError
@@ -125,6 +125,7 @@ people = st.builds(
 )
 
 
+@settings(max_examples=60, deadline=None)
 @given(people)
 @example(Person("123456", "'t", "'=x", "", "'", date(1990, 1, 1), "", "", "de-DE"))
 def test_what_is_written_reads_back(told: Person):
@@ -147,6 +148,7 @@ CONTENT = st.binary(max_size=400) | st.lists(
 ).map(b",".join)
 
 
+@settings(max_examples=60, deadline=None)
 @given(CONTENT)
 def test_any_octets_are_rows_or_sentences(octets: bytes):
     """Behind a good header: no exception, no content in a report, every line counted once."""
@@ -157,6 +159,7 @@ def test_any_octets_are_rows_or_sentences(octets: bytes):
     assert sorted({one.line for one in found}) == [one.line for one in found]
 
 
+@settings(max_examples=60, deadline=None)
 @given(CONTENT)
 def test_any_octets_are_a_header_or_refused(octets: bytes):
     """One error of ours, nothing else."""

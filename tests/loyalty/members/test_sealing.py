@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loyalty.errors import LoyaltyError
@@ -16,6 +16,7 @@ KEYS = Keys(Secret(bytes(range(32))))
 BOUND = ("sunny", "miles", "mem_a", "person")
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=300))
 def test_what_is_sealed_opens(octets: bytes):
     """With the same key and place."""
@@ -29,6 +30,7 @@ def test_the_same_twice_looks_different():
     assert sealed(key, BOUND, b"Anna") != sealed(key, BOUND, b"Anna")
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.integers(min_value=0, max_value=40), st.integers(min_value=1, max_value=255))
 def test_a_changed_byte_does_not_open(place: int, change: int):
     """Form, nonce, text and tag are all of one piece."""
