@@ -137,12 +137,15 @@ class Copies:
 
     def __init__(self, sent: Sequence[Samples]) -> None:
         everything = np.concatenate([np.empty(0, np.int16), *sent])
-        self._marks = np.unique(np.concatenate([_marks(encode(everything, codec)) for codec in LEVELS]))
+        self._marks = np.sort(np.concatenate([_marks(encode(everything, codec)) for codec in LEVELS]))
 
     def count(self, heard: Sequence[Frame]) -> int:
         """Pieces of 5 ms that are equal."""
         marks = _marks(b"".join(frame.payload for frame in heard))
-        return int(np.isin(marks, self._marks).sum())
+        if not len(self._marks):
+            return 0
+        places = np.minimum(np.searchsorted(self._marks, marks), len(self._marks) - 1)
+        return int((self._marks[places] == marks).sum())
 
 
 def _marks(audio: bytes) -> NDArray[np.uint64]:

@@ -169,8 +169,9 @@ class Findings:
         planned = len(self.talks) * TALK_PRESSES
         if min(talk.own_audio.right, talk.decoded_own) < POSITIVE_CONTROL * planned:
             found.append("attacker or receiver cannot hear what callers keyed in TALK")
-        if not talk.voice_heard:
-            found.append("no caller's voice came through in TALK")
+        silent = sum(not one.voice_heard for one in self.talks)
+        if silent:
+            found.append(f"in {silent} of {len(self.talks)} pauses the caller's voice did not come through")
         return found
 
     def _memory_problems(self) -> list[str]:
@@ -255,6 +256,7 @@ class Findings:
             "interval": [round(end, 4) for end in exact_interval(score.count, score.right)],
             "bound": score.bound,
             "accuracy_on_callers_own_audio": round(talk.own_audio.accuracy, 4),
+            "voices_heard": sum(one.voice_heard for one in self.talks),
         }
 
     def table(self) -> list[str]:

@@ -19,8 +19,8 @@ from pay_ivr.proof.other_user import command, hand_over
 from pay_ivr.settings import Settings
 from pay_ivr.tenants import load_tenants
 
-START_TIMEOUT_S = 60.0
-"""The first start renders every prompt of four languages."""
+START_TIMEOUT_S = 120.0
+"""The first start renders every prompt of four languages; others may need the machine too."""
 STOP_TIMEOUT_S = 30.0
 LOG_TAIL = 2000
 

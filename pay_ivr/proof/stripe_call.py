@@ -203,9 +203,9 @@ class StripeCall(CanaryCall):
     async def _killed_charging(self) -> None:
         await self._key_some(PAUSED_AFTER)
         await self._stop(When.FIELD)
+        await self._stop(When.FIELD)
         await self._key_rest(PAUSED_AFTER)
         await self._ready()
-        await self._stop(When.READY)
         await self._charge_unanswered()
         await self._stop(When.WAITING)
         await self._in(*PAID)

@@ -1,4 +1,4 @@
-"""The leak proof itself, on one round of calls: a real node, six callers, live memory, all controls."""
+"""The leak proof itself, on few calls: a real node, sandbox and Stripe, live memory, all controls."""
 
 import json
 import subprocess
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pay_ivr.proof.plan import TALK_TRANSPORTS
+from pay_ivr.proof.stripe_plan import SAMPLE
 
 
 @pytest.mark.slow
@@ -20,6 +21,9 @@ def test_one_round_of_canary_calls_is_clean(tmp_path: Path) -> None:
     report = json.loads(report_file.read_text(encoding="utf-8"))
     assert [] == report["findings"]
     assert {"caught"} == set(report["controls"].values())
-    assert ("scanned", 6 + len(TALK_TRANSPORTS), 0) == (report["memory"], report["runs"], ended.returncode), (
-        ended.stdout
-    )
+    scenarios, _stops = SAMPLE
+    runs = 6 + len(TALK_TRANSPORTS) + len(scenarios)
+    assert ("scanned", runs, 0) == (report["memory"], report["runs"], ended.returncode), ended.stdout
+    went = {name: one["came_through"] for name, one in report["stripe"]["scenarios"].items()}
+    assert dict.fromkeys(scenarios, 1) == went
+    assert report["stripe"]["broker_to_provider"]["requests"] > 0

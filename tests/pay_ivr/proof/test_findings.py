@@ -53,8 +53,8 @@ FAULTS: dict[str, Callable[[Findings], object]] = {
     "key decoded in TALK": lambda one: one.talks.__setitem__(0, replace(one.talks[0], decoded=1)),
     "attacker in TALK": lambda one: one.talks.__setitem__(0, replace(one.talks[0], agent_leg=Score(6, 6))),
     "deaf receiver in TALK": lambda one: one.talks.__setitem__(0, replace(one.talks[0], decoded_own=2)),
-    "no voice in TALK": lambda one: setattr(
-        one, "talks", [replace(talk, voice_heard=False) for talk in one.talks]
+    "one voice missing in TALK": lambda one: one.talks.__setitem__(
+        0, replace(one.talks[0], voice_heard=False)
     ),
     "a pause is missing": lambda one: one.talks.pop(),
     "memory open to its own user": lambda one: setattr(one, "separation", Separation(1, 4, 1, 9, 0)),
