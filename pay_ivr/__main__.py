@@ -77,6 +77,16 @@ def _parser() -> argparse.ArgumentParser:
     charges.add_argument("--seed", type=int, help="replay one life and tell it line by line")
     charges.add_argument("--json", type=Path, help="write the JSON line here")
     charges.set_defaults(run=_verify_charges)
+    ledger = verify.add_parser(
+        "ledger", help="points booked while processes are killed; none lost or doubled"
+    )
+    ledger.add_argument("--clients", type=int, default=64, help="callers at once; default: 64")
+    ledger.add_argument("--seconds", type=float, default=20.0, help="for how long; default: 20")
+    ledger.add_argument(
+        "--postgres", default="", metavar="URL", help="an empty database, or `embedded`; default: SQLite"
+    )
+    ledger.add_argument("--json", type=Path, help="write the findings here")
+    ledger.set_defaults(run=_verify_ledger)
 
     check = commands.add_parser("check", help="check settings and tenant files; names the wrong line")
     check.set_defaults(run=_check)
@@ -307,6 +317,13 @@ def _verify_charges(options: argparse.Namespace) -> int:
     from pay_ivr.proof.charges import run_charges
 
     return run_charges(seeds=options.seeds, seed=options.seed, json_file=options.json)
+
+
+def _verify_ledger(options: argparse.Namespace) -> int:
+    from pay_ivr.proof.ledger import run_ledger
+
+    sizes = {"clients": options.clients, "seconds": options.seconds}
+    return run_ledger(**sizes, postgres=options.postgres, json_file=options.json)
 
 
 def _check(_options: argparse.Namespace) -> int:

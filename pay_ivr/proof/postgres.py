@@ -15,8 +15,9 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 ADMIN = "postgres"
 """Superuser of the throw-away server; what is proved logs in as `LOGIN`."""
@@ -51,8 +52,9 @@ def programs() -> Path:
 class PostgresServer:
     """One running server; `stop` ends it and removes its folder."""
 
-    def __init__(self, *, durable: bool) -> None:
-        """`durable`: fsync as in production; without it a test's database is made faster."""
+    def __init__(self, *, durable: bool, options: Mapping[str, str] = MappingProxyType({})) -> None:
+        """`durable`: fsync as in production, or faster without; `options`: more of postgresql.conf."""
+        self._options = dict(options)
         self.folder = Path(tempfile.mkdtemp(prefix="payivr-pg-"))
         self._owner = pwd.getpwnam("nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name)
         self._programs = self._readable(programs())
@@ -72,9 +74,10 @@ class PostgresServer:
         options = {
             "listen_addresses": "",
             "unix_socket_directories": str(self.folder),
-            "max_connections": "60",
+            "max_connections": "120",
             "shared_buffers": "64MB",
             "fsync": fsync,
+            **self._options,
         }
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
