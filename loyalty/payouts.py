@@ -18,6 +18,7 @@ from loyalty.ledger import Command, Done, Hold, Key, Ledger, Post, Rejected, Voi
 from loyalty.members import Members
 from loyalty.points import checked_key
 from loyalty.programme import POINTS_MAX, Programme
+from loyalty.redemption.in_time import in_time
 from loyalty.redemption.redemptions import HELD_UNTIL
 from loyalty.redemption.standing import RefusedError, spender
 from loyalty.tables import PAYOUT
@@ -85,7 +86,7 @@ class Payouts:
         self, tenant: str, work: Callable[[TenantConn], Payout | NotBooked]
     ) -> Payout | NotBooked:
         try:
-            return await self._database.write(tenant, work)
+            return await in_time(self._database.write(tenant, work))
         except RefusedError as refused:
             return NotBooked(refused.code)
 

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from loyalty.answers import KEY_MAX, Booked, NotBooked, Refusal, answer_of
 from loyalty.errors import LoyaltyError
 from loyalty.ledger import Adjust, Command, Earn, Key, Ledger, Reverse
-from loyalty.ledger.commands import IDEM
+from loyalty.ledger.commands import IDEM, REASON
 from loyalty.members import Member, Members
 from loyalty.programme import POINTS_MAX, Programme
 
@@ -67,7 +67,7 @@ class Points:
             return NotBooked(Refusal.MEMBER_UNKNOWN)
         expires = programme.expires(self._clock()) if points > 0 else None
         name = self._key(tenant, "adjust", key)
-        command = Adjust(name, member.account_id, points, reason, expires)
+        command = Adjust(name, member.account_id, points, checked_reason(reason), expires)
         return await self._done(command, points, by=by, call_id=call_id, reason=reason)
 
     async def reverse(
@@ -83,7 +83,7 @@ class Points:
     ) -> Booked | NotBooked:
         """A posting taken back, linked to it: returned goods, a mistake."""
         name = self._key(tenant, "undo", key)
-        command = Reverse(name, journal_id, reason, points)
+        command = Reverse(name, journal_id, checked_reason(reason), points)
         return await self._done(command, points or 0, by=by, call_id=call_id, reason=reason)
 
     async def _member(self, tenant: str, member_id: str) -> Member | None:
@@ -109,3 +109,10 @@ def checked_key(key: str) -> str:
     if not IDEM.fullmatch(key) or len(key) > KEY_MAX:
         raise LoyaltyError("key_malformed", f"A key has 1 to {KEY_MAX} letters, digits and _ . : -")
     return key
+
+
+def checked_reason(reason: str) -> str:
+    """A word that says why, for the log; LoyaltyError("reason_malformed")."""
+    if not reason or not REASON.fullmatch(reason):
+        raise LoyaltyError("reason_malformed", "A reason is a word of small letters and _, like complaint.")
+    return reason

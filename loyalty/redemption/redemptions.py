@@ -16,6 +16,7 @@ the source what it has under this id and never guesses: an issued voucher is pos
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from audit.outbox import Entry, stamp
 from loyalty.answers import (
@@ -31,11 +32,14 @@ from loyalty.answers import (
     refusal_of,
 )
 from loyalty.database import Database
+from loyalty.errors import LoyaltyError
 from loyalty.ledger import Command, Done, Hold, Key, Ledger, Post, Redeem, Rejected, Reverse, Void
-from loyalty.members import Member, Members
+from loyalty.members import Member, Members, Person
+from loyalty.points import checked_key, checked_reason
 from loyalty.programme import Programme, Reward, RewardKind
 from loyalty.redemption import limits, records
 from loyalty.redemption.deliveries import Deliveries, address_of
+from loyalty.redemption.in_time import in_time
 from loyalty.redemption.records import Record, Wish
 from loyalty.redemption.sources import NotIssued, Order, Source, SourceLate, Voucher
 from loyalty.redemption.standing import RefusedError, spender
@@ -58,6 +62,8 @@ ENDS = {
 }
 VOUCHERS = "redeemed_voucher"
 DONATIONS = "redeemed_donation:"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,7 @@ class Redemptions:
     async def redeem(self, wish: Wish) -> Redeemed | NotRedeemed:
         """Points for the reward; the same answer whenever the key asks again."""
         try:
-            answer = await self._tools.database.write(wish.tenant, lambda conn: self._book(conn, wish))
+            answer = await self._write(wish.tenant, lambda conn: self._book(conn, wish))
         except RefusedError as refused:
             return NotRedeemed(refused.code)
         if isinstance(answer, Record):
@@ -258,7 +264,7 @@ class Redemptions:
             return NotRedeemed(Refusal.LATER, record.redemption_id)
         if isinstance(answer, NotIssued) and held / 2 <= age < held:
             return NotRedeemed(Refusal.LATER, record.redemption_id)
-        told = await self._tools.database.write(tenant, lambda conn: self._finish(conn, record, answer))
+        told = await self._write(tenant, lambda conn: self._finish(conn, record, answer))
         self._tools.filed()
         return told
 
@@ -343,17 +349,20 @@ class Redemptions:
             record = records.by_id(conn, redemption_id)
             if record is None or record.journal_id is None:
                 return NotBooked(Refusal.UNKNOWN)
-            name = Key(tenant, self._programmes[tenant].programme, f"undo.{key}")
-            command = Reverse(name, record.journal_id, reason)
+            name = Key(tenant, self._programmes[tenant].programme, f"undo.{checked_key(key)}")
+            command = Reverse(name, record.journal_id, checked_reason(reason))
             outcome = self._tools.ledger.book_in(conn, command, actor=by, reason=reason)
             if isinstance(outcome, Done) and not outcome.replayed:
                 records.change(conn, record, state=RedemptionState.RELEASED.value)
                 self._note(conn, "redemption.reward.reversed", record, by)
             return answer_of(outcome, record.points)
 
-        return await self._tools.database.write(tenant, work)
+        return await self._write(tenant, work)
 
     # Our own tools
+
+    async def _write(self, tenant: str, work: Callable[[TenantConn], T]) -> T:
+        return await in_time(self._tools.database.write(tenant, work))
 
     def _do(self, conn: TenantConn, command: Command, by: str, call_id: str) -> Done:
         """Books within the transaction of `conn`, or undoes all of it."""
@@ -380,7 +389,9 @@ class Redemptions:
         """Files the message, when there is a way to send one."""
         programme = self._programmes[conn.tenant]
         able = self._tools.channels.media_of(conn.tenant)
-        person = self._tools.members.register(conn).person(record.member_id)
+        person = self._person(conn, record.member_id)
+        if person is None:
+            return
         to = address_of(person, [medium for medium in programme.deliver_by if medium in able])
         if to is None:
             return
@@ -389,6 +400,15 @@ class Redemptions:
         told = Told(record.kind, name, record.points, record.receipt or "", code[1] if code else None)
         letter = letter_of(programme, told, person.language)
         self._tools.deliveries.file(conn, record.member_id, record.redemption_id, to, letter, self._now())
+
+    def _person(self, conn: TenantConn, member_id: str) -> Person | None:
+        """Whom to write to; nobody, when the member has left while his order was under way."""
+        try:
+            return self._tools.members.register(conn).person(member_id)
+        except LoyaltyError as error:
+            if error.code != "member_unknown":
+                raise
+            return None
 
     def _note(self, conn: TenantConn, name: str, record: Record, by: str) -> None:
         data: dict[str, int | str] = {

@@ -61,6 +61,14 @@ WORDS = {
         "Votre code de réinitialisation : {code}\nComposez-le au téléphone, puis un nouveau code PIN. Il est "
         "valable dix minutes. Si vous ne l'avez pas demandé, vous n'avez rien à faire.",
     ),
+    "hu-HU": Words(
+        "Az Ön utalványa – {programme}", "Pontokat váltott be erre: {reward}.", "Az Ön kódja: {code}",
+        "Az Ön adománya – {programme}", "Felajánlotta a pontjait: {reward}. Köszönjük!",
+        "Pontok: {points}", "Bizonylat: {receipt}",
+        "Az Ön PIN-kódja – {programme}",
+        "Az Ön visszaállító kódja: {code}\nÜsse be a telefonon, majd adjon meg új PIN-kódot. Tíz percig "
+        "érvényes. Ha nem Ön kérte, nincs teendője.",
+    ),
 }  # fmt: skip
 FALLBACK = "en-US"
 

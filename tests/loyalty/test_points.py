@@ -75,6 +75,10 @@ async def test_adjustments_have_a_reason_and_a_limit(house: House):
     assert NotBooked(Refusal.INSUFFICIENT) == await adjust(-400, "a3")
     assert NotBooked(Refusal.NEEDS_SECOND) == await adjust(5_001, "a4")
     assert NotBooked(Refusal.AMOUNT_WRONG) == await adjust(0, "a5")
+    for reason in ("", "Because!"):
+        with pytest.raises(LoyaltyError) as caught:
+            await house.loyalty.adjust("sunny", member.member_id, 5, key="a6", reason=reason, by=ANNA)
+        assert "reason_malformed" == caught.value.code
 
 
 async def test_an_opening_balance_is_booked_once(house: House):

@@ -166,6 +166,23 @@ async def test_a_lock_stops_what_comes_after_it(spa: House, shop: Shop):
     assert NotRedeemed(Refusal.CARD_LOCKED) == await redeem(spa, member, "k2")
 
 
+@pytest.mark.parametrize("leave", ["close", "erase"])
+async def test_who_leaves_while_an_order_is_under_way_holds_nothing_up(spa: House, shop: Shop, leave: str):
+    """The order is settled all the same; there is nobody to write to."""
+    shop.faults = ["issue_then_busy"]
+    member = await spa.member()
+    answer = await redeem(spa, member)
+    members = spa.loyalty.members
+    if leave == "close":
+        await members.close_member("sunny", member.member_id, by=AGENT)
+    else:
+        await members.erase("sunny", member.member_id, AGENT)
+    spa.clock.turn(minutes=11)
+    await spa.loyalty.upkeep.round()
+    told = await spa.loyalty.redemption("sunny", answer.redemption_id)
+    assert ("SPA-00001", None) == (told.code, told.delivery)
+
+
 async def test_without_a_token_or_with_an_open_one_nothing_is_sent(short_dir: Path, shop: Shop):
     """A token that others may read is none."""
     source = shop.source(short_dir)
