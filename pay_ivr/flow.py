@@ -58,6 +58,9 @@ class Line(Protocol):
     def speak_language(self, tag: str) -> None:
         """From the next sentence on, the caller hears this language."""
 
+    def speak_slowly(self) -> None:
+        """From the next sentence on, the caller is spoken to a quarter slower."""
+
     async def say(self, *sentences: Sentence) -> None:
         """Speaks to the caller and returns when it is over or a key stopped it."""
 

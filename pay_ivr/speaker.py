@@ -106,7 +106,7 @@ class Speaker:
         taken: list[str] = []
         play_id = new_id("play")
         try:
-            taken += [await self._shelf.take(one.language or self.language, one) for one in sentences]
+            taken += [await self._take(sentence) for sentence in sentences]
             if unless():
                 return "key"
             over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -122,7 +122,8 @@ class Speaker:
                 await self._shelf.put_back(prompt_id)
 
     async def _take(self, sentence: Sentence) -> str:
-        return await self._shelf.take(self.language, sentence, tenant_id=self._tenant_id, slow=self.slow)
+        language = sentence.language or self.language
+        return await self._shelf.take(language, sentence, tenant_id=self._tenant_id, slow=self.slow)
 
     def tell(self, sentences: Sequence[Sentence], *, after: bool = False) -> None:
         """Says it soon, instead of what is being said; sentences of one burst are said once each.

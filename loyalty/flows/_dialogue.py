@@ -169,6 +169,7 @@ class Dialogue:
                 return taken[key]
             if key == slower:
                 self.pace = self.pace.slower()
+                self.line.speak_slowly()
             else:
                 self.tell(*self._told)
 

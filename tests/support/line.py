@@ -104,6 +104,9 @@ class ScriptedLine:
         self.did.append(f"speak {tag}")
         self.call.language = tag
 
+    def speak_slowly(self) -> None:
+        self.did.append("speak slowly")
+
     async def say(self, *sentences: Sentence) -> None:
         self.said += [sentence.key.value for sentence in sentences]
         self.spoken += [(one.language or self.call.language, one) for one in sentences]

@@ -251,6 +251,7 @@ async def test_who_is_cut_off_while_keying_gets_more_time_for_the_rest_of_the_ca
     line.script[Key.ASK_NUMBER].appendleft(Keyed("47", "too_few"))
     await call(line, loyalty)
     assert [8.0, 8.0, 16.0, 16.0, 32.0] == [one.first_s for one in line.questions]
+    assert "speak slowly" == line.did[-1]
 
 
 async def test_repeat_says_the_last_news_again(loyalty: Loyalty, member: Member) -> None:
