@@ -38,6 +38,8 @@ class Office:
         self.keys = keys
         self.programmes = programmes
         self.clock = clock
+        self._proven: set[str] = set()
+        """Tenants of whom our keys have opened something: this is the database that they belong to."""
 
     def programme(self, tenant: str) -> Programme:
         """The tenant's programme; LoyaltyError("no_programme")."""
@@ -47,8 +49,11 @@ class Office:
         return programme
 
     def register(self, conn: TenantConn) -> Register:
-        """The register in a database transaction; LoyaltyError("no_programme")."""
-        return Register(conn, self.keys, self.programme(conn.tenant))
+        """The register in a database transaction; LoyaltyError: `no_programme`, `key_other`."""
+        register = Register(conn, self.keys, self.programme(conn.tenant))
+        if conn.tenant not in self._proven and register.proves_keys():
+            self._proven.add(conn.tenant)
+        return register
 
     async def read(self, tenant: str, work: Callable[[Register], T]) -> T:
         """What `work` reads of the register."""

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Table, and_, insert, select, update
 
 from loyalty.errors import LoyaltyError
-from loyalty.keys import Keys, Purpose, Secret
+from loyalty.keys import FILE_NAME, KeyFault, Keys, Purpose, Secret
 from loyalty.ledger import close_in, open_in
 from loyalty.members.person import (
     FIELDS,
@@ -139,6 +139,23 @@ class Register:
         return member, person, card
 
     # Sealed data
+
+    def proves_keys(self) -> bool:
+        """True when our keys open a member of this tenant, False when there is none yet.
+
+        KeyFault("key_other"): they belong to another database. Without this a second node with a root key of
+        its own would find nobody, and enrol members that the first one cannot read.
+        """
+        own = DATA_KEY.c.tenant == self.tenant
+        row = self.conn.execute(select(DATA_KEY.c.member_id, DATA_KEY.c.wrapped).where(own).limit(1)).first()
+        if row is None:
+            return False
+        try:
+            unwrapped(self._keys, self.tenant, row.member_id, row.wrapped)
+        except LoyaltyError:
+            sentence = f"keys/{FILE_NAME} is not the key that the database was written with."
+            raise KeyFault("key_other", sentence) from None
+        return True
 
     def person(self, member_id: str, role: Role = Role.SERVICE) -> Person:
         """The personal data; LoyaltyError("member_unknown"). One statement, also for nobody's id."""

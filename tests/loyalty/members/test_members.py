@@ -10,9 +10,10 @@ from sqlalchemy import event, func, select
 
 from audit.outbox import OUTBOX
 from loyalty.errors import LoyaltyError
+from loyalty.keys import Keys, Secret
 from loyalty.members import Ambiguous, CardState, Claim, Member, Members, PersonError, Reason, Role, Status
 from loyalty.tables import ACCOUNT, CARD, DATA_KEY, MEMBER, MEMBER_ACCOUNT
-from tests.loyalty.members.conftest import House, person
+from tests.loyalty.members.conftest import PROGRAMMES, House, person
 
 BY = "agent:anna"
 DECOY = re.compile(r"mem_[a-hjkmnp-tv-z]{18}")
@@ -127,6 +128,17 @@ async def test_a_tenant_without_a_programme_has_no_members(members: Members):
     assert "no_programme" == refused.value.code
 
 
+async def test_a_second_node_with_a_key_of_its_own_is_refused(house: House):
+    """Before it enrols anybody whom the first cannot read; nobody is just not found."""
+    await enrolled(house.members)
+    other = Members(house.members.database, Keys(Secret(bytes(32))), PROGRAMMES)
+    for asked in (other.claim_by_number("sunny", "4711001"), other.enrol("sunny", person(number=""), by=BY)):
+        with pytest.raises(LoyaltyError) as refused:
+            await asked
+        assert "key_other" == refused.value.code
+    assert not (await other.claim_by_number("rainy", "4711001")).known  # nobody there yet
+
+
 # Claims
 
 
@@ -182,6 +194,7 @@ async def test_a_claim_runs_the_same_statements_for_a_member_and_for_nobody(hous
     """Counted at the connection: text for text the same."""
     members = house.members
     await members.enrol("sunny", person(), by=BY, card_number="900100200")
+    await members.claim_by_number("sunny", "4711001")  # the first one also looks whether the keys fit
     ran: list[str] = []
     engine = members.database._reading
     event.listen(engine, "before_cursor_execute", lambda _c, _k, text, *_: ran.append(text))
