@@ -19,7 +19,7 @@ from sqlalchemy import Connection, bindparam, select
 
 from loyalty.ledger.arithmetic import decide
 from loyalty.ledger.book import Book
-from loyalty.ledger.commands import Done, Outcome, Refusal, Rejected
+from loyalty.ledger.commands import Command, Done, Outcome, Refusal, Rejected
 from loyalty.ledger.loading import load
 from loyalty.ledger.orders import Booked, Order
 from loyalty.ledger.storing import answer_of, store
@@ -57,14 +57,14 @@ def book(connection: Connection, orders: Sequence[Order]) -> list[Outcome]:
 
 def _books(connection: Connection, orders: Sequence[Order]) -> dict[tuple[str, str], Book]:
     """The books that these orders are for, each with what they need of it."""
-    by_books: dict[tuple[str, str], list[Order]] = {}
+    asked: dict[tuple[str, str], tuple[Book, list[Command]]] = {}
     for order in orders:
-        by_books.setdefault(order.books, []).append(order)
-    books = {}
-    for (tenant, programme), own in sorted(by_books.items()):
-        book = books[tenant, programme] = Book(max(order.today for order in own))
-        load(connection, tenant, programme, book, [order.command for order in own])
-    return books
+        book, commands = asked.setdefault(order.books, (Book(order.today), []))
+        book.today = max(book.today, order.today)
+        commands.append(order.command)
+    if asked:
+        load(connection, asked)
+    return {books: book for books, (book, _) in asked.items()}
 
 
 def _answered(connection: Connection, orders: Sequence[Order]) -> dict[tuple[str, str], tuple[str, Done]]:

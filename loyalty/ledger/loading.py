@@ -1,18 +1,18 @@
-"""Reads and locks what a group of commands needs of one programme's books.
+"""Reads and locks what a group of commands needs of the books that they are for.
 
-Set-based: one statement per table, however many commands there are. Every statement names tenant and
-programme, so that a command finds nothing that is not of its own programme, whatever id it gives.
+Set-based: one statement per table, however many commands, programmes and tenants there are. Each names the
+tenants and programmes; a row goes into the book of its own, and only if a command of that book named it: a
+command finds nothing that is not of its programme, whatever id it gives.
 
-Holds are locked before accounts, each in the order of their ids, one programme after the other in the order
-of their names. An account's lock also keeps its lots and the reversals of its journals still, because whoever
-changes those locks the account first.
+Holds are locked before accounts, each in the order of tenant, programme and id. An account's lock also keeps
+its lots and the reversals of its journals still, because whoever changes those locks the account first.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, func, select
 
 from loyalty.ledger.accounts import (
     ADJUSTED,
@@ -29,21 +29,29 @@ from loyalty.ledger.commands import Adjust, Command, Earn, Expire, Hold, Move, P
 from loyalty.ledger.reads import HAS_POINTS, same_journal
 from loyalty.tables import ACCOUNT, ENTRY, HOLD, HOLD_LOT, JOURNAL, LOT, LOT_USE
 
-_Rows = Sequence[Any]
-"""Rows of a statement below, each with the columns that it names, in that order."""
+BooksKey = tuple[str, str]
+"""Tenant and programme."""
 
 
 @dataclass
-class _Wanted:
-    """Ids that the commands name."""
+class _Place:
+    """One book of the group, and the ids that its commands name."""
 
+    book: Book
     accounts: set[str] = field(default_factory=set)
     spending: set[str] = field(default_factory=set)
-    """Member accounts of which every lot may be needed; of others only those past their date are."""
+    """Member accounts of which every lot may be needed."""
     holds: set[str] = field(default_factory=set)
     journals: set[str] = field(default_factory=set)
     receipts: set[str] = field(default_factory=set)
     lots: set[str] = field(default_factory=set)
+    made: set[str] = field(default_factory=set)
+    """Lots that journals to reverse have made."""
+
+    @property
+    def resting(self) -> set[str]:
+        """Accounts of which only the lots past their date are needed, which nobody can spend."""
+        return self.accounts - self.spending
 
     def member(self, account: str, *, spending: bool) -> None:
         """A member's account and the one of his debt, by the name of either."""
@@ -86,143 +94,147 @@ class _Wanted:
                 self.system(EXPIRED)
 
 
-def load(
-    connection: Connection, tenant: str, programme: str, book: Book, commands: Iterable[Command]
-) -> None:
-    """Puts into `book` what these commands need, locked until the end of the database transaction."""
-    wanted = _Wanted()
-    for command in commands:
-        wanted.name(command)
-    shelf = _Shelf(connection, tenant, programme)
-    _holds(shelf, book, wanted)
-    _pasts(shelf, book, wanted)
-    for name, kind, posted, held, floor, state in shelf.rows(_ACCOUNTS, wanted.accounts):
-        book.accounts[name] = Account(name, kind, posted, held, floor, state == "open")
-    _put(book, shelf.rows(_LOTS_OF, wanted.spending))
-    _put(book, shelf.rows(_LOTS_OVER, wanted.accounts - wanted.spending, today=book.today))
-    _put(book, shelf.rows(_LOTS, wanted.lots))
-    _reversals(shelf, book, wanted.journals)
-    book.receipts.update(*shelf.rows(_RECEIPTS, wanted.receipts))
+def load(connection: Connection, asked: Mapping[BooksKey, tuple[Book, Sequence[Command]]]) -> None:
+    """Puts into each book what its commands need, locked until the end of the database transaction."""
+    shelf = _Shelf(connection)
+    for books, (book, commands) in asked.items():
+        wanted = shelf.places[books] = _Place(book)
+        for command in commands:
+            wanted.name(command)
+    _holds(shelf)
+    _pasts(shelf)
+    for place, (name, kind, posted, held, floor, state) in shelf.rows(_ACCOUNTS, "accounts"):
+        place.book.accounts[name] = Account(name, kind, posted, held, floor, state == "open")
+    _put(shelf.rows(_LOTS_OF, "spending"))
+    _put(shelf.rows(_LOTS_OVER, "resting", today=max(book.today for book, _ in asked.values())))
+    _put(shelf.rows(_LOTS, "lots"))
+    _reversals(shelf)
+    for place, (receipt,) in shelf.rows(_RECEIPTS, "receipts"):
+        place.book.receipts.add(receipt)
 
 
 def _statement(table: Table, by: str, *columns: ColumnElement[Any]) -> Select[Any]:
-    """The rows of one programme with one of `names` in the column `by`."""
-    own = and_(table.c.tenant == bindparam("tenant"), table.c.programme == bindparam("programme"))
-    return select(*columns).where(own, table.c[by].in_(bindparam("names", expanding=True)))
+    """Tenant, programme, the column `by` and then `columns` of the rows with one of `names` in `by`."""
+    key = (table.c.tenant, table.c.programme)
+    asked = zip((*key, table.c[by]), ("tenants", "programmes", "names"), strict=True)
+    few = [column.in_(bindparam(name, expanding=True)) for column, name in asked]
+    return select(*key, table.c[by], *columns).where(*few)
 
 
 _account, _hold, _journal, _entry = ACCOUNT.c, HOLD.c, JOURNAL.c, ENTRY.c
-_lot = (LOT.c.id, LOT.c.account_id, LOT.c.journal_id, LOT.c.expires, LOT.c.granted, LOT.c.remaining)
-_ACCOUNTS = (
-    _statement(
-        ACCOUNT,
-        "id",
-        _account.id,
-        _account.kind,
-        _account.posted,
-        _account.held,
-        _account.floor,
-        _account.state,
-    )
-    .order_by(_account.id)
-    .with_for_update()
-)
+_of_lot = (LOT.c.id, LOT.c.account_id, LOT.c.journal_id, LOT.c.expires, LOT.c.granted, LOT.c.remaining)
+_of_account = (_account.kind, _account.posted, _account.held, _account.floor, _account.state)
+_ACCOUNTS = _statement(ACCOUNT, "id", *_of_account).order_by(*ACCOUNT.primary_key.columns).with_for_update()
 _HOLDS = (
-    _statement(HOLD, "id", _hold.id, _hold.account_id, _hold.amount, _hold.state)
-    .order_by(_hold.id)
+    _statement(HOLD, "id", _hold.account_id, _hold.amount, _hold.state)
+    .order_by(*HOLD.primary_key.columns)
     .with_for_update()
 )
-_HOLD_LOTS = _statement(HOLD_LOT, "hold_id", HOLD_LOT.c.hold_id, HOLD_LOT.c.lot_id, HOLD_LOT.c.amount)
-_LOTS = _statement(LOT, "id", *_lot)
-_LOTS_OF = _statement(LOT, "account_id", *_lot).where(HAS_POINTS)
+_HOLD_LOTS = _statement(HOLD_LOT, "hold_id", HOLD_LOT.c.lot_id, HOLD_LOT.c.amount)
+_LOTS = _statement(LOT, "id", *_of_lot)
+_LOTS_OF = _statement(LOT, "account_id", *_of_lot).where(HAS_POINTS)
 _LOTS_OVER = _LOTS_OF.where(LOT.c.expires <= bindparam("today"))
-_LOTS_MADE = _statement(LOT, "journal_id", *_lot)
-_LOT_USES = _statement(LOT_USE, "journal_id", LOT_USE.c.journal_id, LOT_USE.c.lot_id, LOT_USE.c.amount)
-_JOURNALS = _statement(JOURNAL, "id", _journal.id, _journal.kind, _journal.points)
+_LOTS_MADE = _statement(LOT, "journal_id", *_of_lot)
+_LOT_USES = _statement(LOT_USE, "journal_id", LOT_USE.c.lot_id, LOT_USE.c.amount)
+_JOURNALS = _statement(JOURNAL, "id", _journal.kind, _journal.points)
 _SIDES = (
-    _statement(ENTRY, "journal_id", _entry.journal_id, _entry.account_id)
+    _statement(ENTRY, "journal_id", _entry.account_id)
     .where(_entry.seq < 2)
-    .order_by(_entry.journal_id, _entry.seq)
+    .order_by(*ENTRY.primary_key.columns)
 )
-_REVERSED = _statement(JOURNAL, "reverses", _journal.reverses, _journal.points)
-_RECEIPTS = _statement(JOURNAL, "receipt", _journal.receipt)
+_REVERSED = _statement(JOURNAL, "reverses", _journal.points)
+_RECEIPTS = _statement(JOURNAL, "receipt")
 _EXPIRED_OF = (
-    _statement(LOT_USE, "lot_id", LOT_USE.c.lot_id, func.sum(LOT_USE.c.amount))
+    _statement(LOT_USE, "lot_id", func.sum(LOT_USE.c.amount))
     .join(JOURNAL, same_journal(LOT_USE))
     .where(_journal.kind == "expire")
-    .group_by(LOT_USE.c.lot_id)
+    .group_by(LOT_USE.c.tenant, LOT_USE.c.programme, LOT_USE.c.lot_id)
 )
 _TAKEN_BACK = (
-    _statement(JOURNAL, "reverses", _journal.reverses, func.sum(-_entry.amount))
+    _statement(JOURNAL, "reverses", func.sum(-_entry.amount))
     .join(ENTRY, same_journal(ENTRY))
     .where(_entry.account_id == system_account(EXPIRED))
-    .group_by(_journal.reverses)
+    .group_by(_journal.tenant, _journal.programme, _journal.reverses)
 )
 
 
-@dataclass(frozen=True)
 class _Shelf:
-    """The rows of one programme."""
+    """The rows of the programmes that a group is for."""
 
-    connection: Connection
-    tenant: str
-    programme: str
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.places: dict[BooksKey, _Place] = {}
 
-    def rows(self, statement: Select[Any], names: Collection[str], **more: Any) -> _Rows:
-        """What `statement` finds for these names; nothing is asked without any."""
+    def rows(self, statement: Select[Any], kind: str, **more: Any) -> list[tuple["_Place", Any]]:
+        """What `statement` finds of the ids of one kind, each with its place; without any, nothing is asked."""
+        names = set().union(*(getattr(place, kind) for place in self.places.values()))
         if not names:
-            return ()
-        asked = {"tenant": self.tenant, "programme": self.programme, "names": sorted(names), **more}
-        return self.connection.execute(statement, asked).all()
+            return []
+        tenants, programmes = (sorted(set(each)) for each in zip(*self.places, strict=True))
+        asked = {"tenants": tenants, "programmes": programmes, "names": sorted(names), **more}
+        found = []
+        for tenant, programme, *row in self.connection.execute(statement, asked):
+            place = self.places.get((tenant, programme))
+            if place is not None and row[0] in getattr(place, kind):
+                found.append((place, row))
+        return found
 
 
-def _holds(shelf: _Shelf, book: Book, wanted: _Wanted) -> None:
-    rows = shelf.rows(_HOLDS, wanted.holds)
-    parts: dict[str, list[Part]] = {row.id: [] for row in rows}
-    for hold, lot, amount in shelf.rows(_HOLD_LOTS, parts.keys()):
-        parts[hold].append(Part(lot, amount))
-        wanted.lots.add(lot)
-    for name, account, amount, state in rows:
-        wanted.member(account, spending=False)
-        book.holds[name] = Held(name, account, amount, tuple(parts[name]), state)
+def _holds(shelf: _Shelf) -> None:
+    rows = shelf.rows(_HOLDS, "holds")
+    parts: dict[str, list[Part]] = {}
+    for place, (hold, lot, amount) in shelf.rows(_HOLD_LOTS, "holds"):
+        parts.setdefault(hold, []).append(Part(lot, amount))
+        place.lots.add(lot)
+    for place, (name, account, amount, state) in rows:
+        place.member(account, spending=False)
+        place.book.holds[name] = Held(name, account, amount, tuple(parts[name]), state)
 
 
-def _pasts(shelf: _Shelf, book: Book, wanted: _Wanted) -> None:
+def _pasts(shelf: _Shelf) -> None:
     """The journals to reverse and the accounts that they went between, which never change."""
     sides: dict[str, list[str]] = {}
-    for journal, account in shelf.rows(_SIDES, wanted.journals):
+    for _, (journal, account) in shelf.rows(_SIDES, "journals"):
         sides.setdefault(journal, []).append(account)
-    for name, kind, points in shelf.rows(_JOURNALS, wanted.journals):
+    for place, (name, kind, points) in shelf.rows(_JOURNALS, "journals"):
         source, target = sides.get(name, ("", ""))
-        book.pasts[name] = Past(name, kind, points, source, target)
+        place.book.pasts[name] = Past(name, kind, points, source, target)
         for account in {source, target} - {""}:
             if SYSTEM.fullmatch(kind_of(account)):
-                wanted.system(kind_of(account))
+                place.system(kind_of(account))
             else:
-                wanted.member(account, spending=True)
+                place.member(account, spending=True)
 
 
-def _reversals(shelf: _Shelf, book: Book, journals: Collection[str]) -> None:
+def _reversals(shelf: _Shelf) -> None:
     """What a reversal needs beyond the journal itself: its lots, and what came back of it already."""
-    for name, points in shelf.rows(_REVERSED, journals):
-        book.pasts[name].reversed += points
-    _put(book, shelf.rows(_LOTS_MADE, journals))
-    uses = shelf.rows(_LOT_USES, journals)
-    _put(book, shelf.rows(_LOTS, {row.lot_id for row in uses}))
-    for past in book.pasts.values():
-        own = (Part(lot, amount) for journal, lot, amount in uses if journal == past.id)
-        of_source = (part for part in own if book.lots[part.lot].account == past.source)
-        past.uses = tuple(sorted(of_source, key=lambda part: book.lots[part.lot].order, reverse=True))
-    made = {lot.id: lot for past in book.pasts for lot in book.made_by(past)}
-    taken_back = dict(map(tuple, shelf.rows(_TAKEN_BACK, journals)))
-    for name, points in sorted(shelf.rows(_EXPIRED_OF, made)):
-        lot = made[name]
-        back = min(int(taken_back.get(lot.journal, 0)), int(points))
+    for place, (name, points) in shelf.rows(_REVERSED, "journals"):
+        place.book.pasts[name].reversed += points
+    _put(shelf.rows(_LOTS_MADE, "journals"))
+    uses: dict[str, list[Part]] = {}
+    for place, (journal, lot, amount) in shelf.rows(_LOT_USES, "journals"):
+        uses.setdefault(journal, []).append(Part(lot, amount))
+        place.lots.add(lot)
+    _put(shelf.rows(_LOTS, "lots"))
+    for place in shelf.places.values():
+        for past in place.book.pasts.values():
+            past.uses = _in_order(place.book, past, uses.get(past.id, ()))
+            place.made |= {lot.id for lot in place.book.made_by(past.id)}
+    taken_back = {name: int(points) for _, (name, points) in shelf.rows(_TAKEN_BACK, "journals")}
+    for place, (name, points) in sorted(shelf.rows(_EXPIRED_OF, "made"), key=lambda found: found[1]):
+        lot = place.book.lots[name]
+        back = min(taken_back.get(lot.journal, 0), int(points))
         lot.expired = int(points) - back
         taken_back[lot.journal] = taken_back.get(lot.journal, 0) - back
 
 
-def _put(book: Book, rows: _Rows) -> None:
-    for name, account, journal, expires, granted, remaining in rows:
-        if name not in book.lots:
-            book.add_lot(Lot(name, account, journal, expires, granted, remaining))
+def _in_order(book: Book, past: Past, uses: Iterable[Part]) -> tuple[Part, ...]:
+    """What a journal took from its source's lots, what was taken last first."""
+    own = (part for part in uses if book.lots[part.lot].account == past.source)
+    return tuple(sorted(own, key=lambda part: book.lots[part.lot].order, reverse=True))
+
+
+def _put(rows: Iterable[tuple[_Place, Any]]) -> None:
+    for place, (_, name, account, journal, expires, granted, remaining) in rows:
+        if name not in place.book.lots:
+            place.book.add_lot(Lot(name, account, journal, expires, granted, remaining))

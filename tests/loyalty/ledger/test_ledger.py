@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -452,6 +453,48 @@ async def test_every_booked_command_is_in_the_log_and_no_refused_one(books: Book
     assert [(len(names),)] == await books.rows("SELECT COUNT(*) FROM journal WHERE tenant = :tenant")
     assert {"account": member, "points": 1, "target": other, "reason": "merged"} == entries[-1]["data"]
     assert {ACTOR} == {entry["actor"] for entry in entries}
+
+
+async def test_the_page_says_which_command_moves_what(books: Books):
+    """The table in docs/ledger.md is what the ledger books."""
+    member, other, debtor = await books.member(), await books.member(), await books.member()
+    names = {member: "member", other: "another member", debtor: "member", clawback_of(debtor): "clawback"}
+    earned = await books.earn(member, 100, books.days(1))
+    kept, freed = await books.hold(member, 10), await books.hold(member, 10)
+    bought = await books.earn(debtor, 5)
+    await books.redeem(debtor, 5)
+    await books.done(books.reversing(bought))
+    posted = await books.done(books.posting(kept))
+    done = {
+        "earn": earned,
+        "hold": kept,
+        "post": posted,
+        "void": await books.done(books.voiding(freed)),
+        "redeem": await books.done(books.redeeming(member, 10, TREES)),
+        "adjust (given)": await books.done(books.adjusting(member, 1)),
+        "adjust (taken)": await books.done(books.adjusting(member, -1)),
+        "adjust (a debt let go)": await books.done(books.adjusting(clawback_of(debtor), 5)),
+        "move": await books.done(books.moving(member, other, 1)),
+        "reverse (of a redemption)": await books.done(books.reversing(posted)),
+        "reverse (of an earn)": await books.done(books.reversing(earned, 1)),
+    }
+    books.pass_days(1)
+    done["expire"] = await books.done(books.expiring(member))
+
+    sides = {}
+    for kind, journal in done.items():
+        entries = await books.rows(
+            """SELECT account_id, amount FROM entry
+            WHERE tenant = :tenant AND journal_id = :journal ORDER BY amount""",
+            journal=journal.journal_id,
+        )
+        told = [names.get(account, account.removeprefix("acc_")) for account, _ in entries]
+        sides[kind] = tuple(told) or ("-", "-")
+
+    page = (Path(__file__).parents[3] / "docs" / "ledger.md").read_text("utf-8")
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    written = {row[0].removeprefix("| "): (row[1], row[2]) for row in rows if len(row) == 4}
+    assert sides == {kind: written.get(kind) for kind in sides}
 
 
 async def test_ids_of_strangers_are_refused_by_value(books: Books):
