@@ -1,1 +1,1 @@
-"""Members, points ledger and redemption; opens with the loyalty issue."""
+"""Members, points ledger and redemption of loyalty programmes, by telephone, web and API."""
