@@ -120,7 +120,9 @@ async def create_tables(engine: AsyncEngine, *metadata: MetaData) -> None:
 
 def put(conn: Connection, *entries: Entry) -> None:
     """Puts entries into the outbox, in their order, inside the caller's transaction."""
-    conn.execute(insert(OUTBOX).inline(), [{"key": secrets.token_hex(16), "body": _body(one)} for one in entries])
+    conn.execute(
+        insert(OUTBOX).inline(), [{"key": secrets.token_hex(16), "body": _body(one)} for one in entries]
+    )
 
 
 async def add(conn: AsyncConnection, entry: Entry) -> None:
@@ -128,8 +130,11 @@ async def add(conn: AsyncConnection, entry: Entry) -> None:
     await conn.run_sync(put, entry)
 
 
+_ENCODED = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
 def _body(entry: Entry) -> str:
-    return json.dumps(entry.as_json(), separators=(",", ":"), ensure_ascii=False)
+    return _ENCODED(entry.as_json())
 
 
 def rows(conn: Connection, limit: int) -> list[dict[str, Any]]:

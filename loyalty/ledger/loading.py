@@ -166,7 +166,7 @@ class _Shelf:
         self.places: dict[BooksKey, _Place] = {}
 
     def rows(self, statement: Select[Any], kind: str, **more: Any) -> list[tuple["_Place", Any]]:
-        """What `statement` finds of the ids of one kind, each with its place; without any, nothing is asked."""
+        """What `statement` finds of one kind of ids, each with its place; without any, nothing is asked."""
         names = set().union(*(getattr(place, kind) for place in self.places.values()))
         if not names:
             return []
