@@ -23,10 +23,14 @@ proof: tools .venv/.dev         ## the long runs: full counts, long timers, big 
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m proof
 	$(BIN)/pay-ivr verify leak --runs $(PROOF_RUNS) --json var/leak.json
 	$(BIN)/pay-ivr verify charges --json var/charges.json
+	$(BIN)/pay-ivr verify ledger --json var/ledger.json
+	$(BIN)/pay-ivr verify ledger --postgres embedded --json var/ledger-postgres.json
+	$(BIN)/pay-ivr verify pins --json var/pins.json
 
 bench: tools .venv/.dev         ## ratios only, each measured in one run -> var/bench/
 	$(BIN)/python tests/bench/media.py --install-rtpengine
 	$(BIN)/python -m tests.bench.payments
+	$(BIN)/python -m tests.bench.ledger
 
 stripe-live: .venv/.dev         ## a real Stripe test account, with STRIPE_TEST_KEY in the environment
 	$(BIN)/python -m tests.live.stripe
