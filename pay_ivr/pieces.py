@@ -82,14 +82,15 @@ def _fewest(words: list[str], known: Collection[str]) -> list[str] | None:
     if len(line) > LETTERS_MAX:
         return None
     joints = set(accumulate(map(len, words), initial=0))
+    longest = max(map(len, known), default=0)
     best: list[list[str] | None] = [[]]
     for end in range(1, len(line) + 1):
         ways = [
             [*before, line[start:end]]
-            for start in range(end)
+            for start in range(max(0, end - longest), end)
             if (before := best[start]) is not None
             and line[start:end] in known
-            and (end - start > 1 or {start, end} <= joints)
+            and (end - start > 1 or (start in joints and end in joints))
         ]
         best.append(min(ways, key=len, default=None))
     return best[-1]

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pay_ivr.catalogue import Said
-from pay_ivr.pieces import PAUSE, assemble, letters
+from pay_ivr.pieces import PAUSE, Piece, assemble, letters
 from pay_ivr.sentences import VALUES
 from pay_ivr.sound import PACKET_SAMPLES
 
@@ -47,6 +47,28 @@ class Recording:
     """What the speaker had to read when it was imported; fixed pieces are found by it."""
 
 
+class _List:
+    """One index as it was read, with what is looked for in every sentence."""
+
+    def __init__(self, changed: int, recordings: Mapping[str, Recording]) -> None:
+        self.changed = changed
+        self.recordings = recordings
+        self._fixed = {(name.rpartition(".")[0], one.words): name for name, one in recordings.items()}
+        self._spoken = frozenset(name.removeprefix(SAY) for name in recordings if name.startswith(SAY))
+
+    def parts_of(self, key: str, piece: Piece) -> Sequence[str]:
+        """The recordings that say one piece; none when one is missing."""
+        if not piece.value:
+            return [name] if (name := self._fixed.get((key, piece.text))) else []
+        if (whole := letters(piece.text)) in self._spoken:
+            return [SAY + whole]
+        words = None if piece.whole else assemble(piece.text, self._spoken)
+        return [SAY + word if word != PAUSE else PAUSE for word in words or ()]
+
+
+_NOTHING = _List(0, {})
+
+
 def digest_of(ulaw: bytes) -> str:
     """The hash of a recording's packets as it stands in the index and in the log."""
     return b32encode(hashlib.sha256(ulaw).digest()).decode().rstrip("=").lower()
@@ -57,19 +79,23 @@ class Recordings:
 
     def __init__(self, data_dir: Path) -> None:
         self._folder = data_dir / FOLDER
-        self._lists: dict[Path, tuple[int, Mapping[str, Recording]]] = {}
+        self._lists: dict[Path, _List] = {}
         self._sounds: OrderedDict[str, bytes] = OrderedDict()
 
     def names(self, owner: str, language: str) -> Mapping[str, Recording]:
         """All recordings of a tenant (or `HOUSE`) in a language; none when the index cannot be read."""
+        return self._list(owner, language).recordings
+
+    def _list(self, owner: str, language: str) -> "_List":
         path = self._folder / owner / language / INDEX
         try:
             changed = path.stat().st_mtime_ns
         except FileNotFoundError:
-            return {}
-        if path not in self._lists or self._lists[path][0] != changed:
-            self._lists[path] = (changed, _read_index(path))
-        return self._lists[path][1]
+            return _NOTHING
+        known = self._lists.get(path)
+        if known is None or known.changed != changed:
+            known = self._lists[path] = _List(changed, _read_index(path))
+        return known
 
     def owners(self) -> tuple[tuple[str, str], ...]:
         """(owner, language) of everything imported."""
@@ -94,20 +120,12 @@ class Recordings:
 
     def parts(self, owner: str, language: str, sentence: Said) -> tuple[str, ...]:
         """The recordings that say a sentence, `PAUSE` between groups; none when one is missing."""
-        known = self.names(owner, language)
+        known = self._list(owner, language)
         if sentence.key not in VALUES:
-            return (sentence.key,) if sentence.key in known else ()
-        fixed = {one.words: name for name, one in known.items() if name.rpartition(".")[0] == sentence.key}
-        spoken = {name.removeprefix(SAY) for name in known if name.startswith(SAY)}
+            return (sentence.key,) if sentence.key in known.recordings else ()
         parts: list[str] = []
         for piece in sentence.pieces:
-            if not piece.value:
-                found: Sequence[str] | None = [fixed[piece.text]] if piece.text in fixed else None
-            elif (whole := letters(piece.text)) in spoken:
-                found = [SAY + whole]
-            else:
-                words = None if piece.whole else assemble(piece.text, spoken)
-                found = None if words is None else [SAY + word if word != PAUSE else PAUSE for word in words]
+            found = known.parts_of(sentence.key, piece)
             if not found:
                 return ()
             parts += found

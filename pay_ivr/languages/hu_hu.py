@@ -1,7 +1,7 @@
 """Hungarian: numbers, money and days for callers; the sentences stand in `hu_hu.ftl`.
 
 No free voice speaks Hungarian: callers hear recordings, and American English where there is none (decision
-0029).
+0030).
 """
 
 from pay_ivr import numbers
