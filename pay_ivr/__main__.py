@@ -77,6 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     charges.add_argument("--seed", type=int, help="replay one life and tell it line by line")
     charges.add_argument("--json", type=Path, help="write the JSON line here")
     charges.set_defaults(run=_verify_charges)
+    pins = verify.add_parser("pins", help="simulated attacks on PINs; none finds more than the limits allow")
+    pins.add_argument("--guesses", type=int, default=100_000, help="of all attacks together; default: 100000")
+    pins.add_argument("--seed", type=int, default=1, help="another seed is another run")
+    pins.add_argument("--json", type=Path, help="write the JSON line here")
+    pins.set_defaults(run=_verify_pins)
     ledger = verify.add_parser(
         "ledger", help="points booked while processes are killed; none lost or doubled"
     )
@@ -324,6 +329,12 @@ def _verify_ledger(options: argparse.Namespace) -> int:
 
     sizes = {"clients": options.clients, "seconds": options.seconds}
     return run_ledger(**sizes, postgres=options.postgres, json_file=options.json)
+
+
+def _verify_pins(options: argparse.Namespace) -> int:
+    from pay_ivr.proof.pins import run_pins
+
+    return run_pins(guesses=options.guesses, seed=options.seed, json_file=options.json)
 
 
 def _check(_options: argparse.Namespace) -> int:

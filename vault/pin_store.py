@@ -24,10 +24,10 @@ from sqlalchemy import (
     Integer,
     String,
     Table,
+    bindparam,
     delete,
     func,
     insert,
-    or_,
     select,
     tuple_,
     update,
@@ -101,6 +101,35 @@ PIN_CODES = Table(
 )
 """The reset code of a member, as a keyed hash."""
 
+_ROW = select(PINS).where(PINS.c.tenant == bindparam("tenant"), PINS.c.member_id == bindparam("member_id"))
+_OTHER = (
+    select(PINS.c.member_id)
+    .where(
+        PINS.c.tenant == bindparam("tenant"),
+        ((PINS.c.scheme > "") & (PINS.c.scheme < bindparam("scheme")))
+        | (PINS.c.scheme > bindparam("scheme")),
+        PINS.c.hash.is_not(None),
+    )
+    .limit(1)
+)
+_missed = upsert(PINS)
+_MISS = _missed.on_conflict_do_update(
+    index_elements=(PINS.c.tenant, PINS.c.member_id),
+    set_={"misses": PINS.c.misses + 1, "touched_ms": _missed.excluded.touched_ms},
+).returning(PINS.c.misses)
+_COUNTED = select(PIN_COUNTS.c.kind, PIN_COUNTS.c.window_s, PIN_COUNTS.c.misses).where(
+    PIN_COUNTS.c.tenant == bindparam("tenant"),
+    tuple_(PIN_COUNTS.c.kind, PIN_COUNTS.c.mark, PIN_COUNTS.c.window_s, PIN_COUNTS.c.window).in_(
+        bindparam("places", expanding=True)
+    ),
+)
+_counted = upsert(PIN_COUNTS)
+_COUNT = _counted.on_conflict_do_update(
+    index_elements=PIN_COUNTS.primary_key,
+    set_={"misses": PIN_COUNTS.c.misses + _counted.excluded.misses},
+)
+"""What every try runs, put together once: building a statement costs more than SQLite takes for it."""
+
 _NOBODYS = "p" * (2 * HASH_BYTES)
 """What the hash of somebody without a PIN is compared with: never right, as letters of the same number."""
 
@@ -171,7 +200,7 @@ class PinStore:
     async def stored(self, member: Member) -> Stored | None:
         """The member's hash and how it was made; None when there is no PIN."""
         async with self._store.engine.connect() as conn:
-            found = (await conn.execute(select(PINS).where(_of(PINS, member)))).first()
+            found = (await conn.execute(_ROW, vars(member))).first()
         if found is None or found.hash is None:
             return None
         return Stored(found.hash, found.salt, found.scheme, found.key_version)
@@ -184,17 +213,13 @@ class PinStore:
 
     async def has_other_schemes(self, tenant: str, scheme: str) -> bool:
         """True while a PIN of the tenant waits for its next success to be hashed anew."""
-        column = PINS.c
-        older = (column.scheme > "") & (column.scheme < scheme)
-        other = (column.tenant == tenant) & or_(older, column.scheme > scheme)
-        wanted = select(column.member_id).where(other, column.hash.is_not(None)).limit(1)
         async with self._store.engine.connect() as conn:
-            return (await conn.execute(wanted)).first() is not None
+            return (await conn.execute(_OTHER, {"tenant": tenant, "scheme": scheme})).first() is not None
 
     async def standing(self, member: Member, tries: int) -> PinStanding:
         """Whether there is a PIN, and how it stands."""
         async with self._store.engine.connect() as conn:
-            found = (await conn.execute(select(PINS).where(_of(PINS, member)))).first()
+            found = (await conn.execute(_ROW, vars(member))).first()
         if found is None:
             return PinStanding(set=False, locked=False, misses=0)
         return PinStanding(found.hash is not None, found.misses >= tries, found.misses)
@@ -213,7 +238,7 @@ class PinStore:
         """Counts a miss and compares, or says why not. `limited` goes on record when a limit says no."""
         now = _now_ms() if now_ms is None else now_ms
         async with self._store.changing() as change:
-            before = (await change.conn.execute(select(PINS).where(_of(PINS, member)))).first()
+            before = (await change.conn.execute(_ROW, vars(member))).first()
             if before is not None and before.misses >= tries:
                 return Held.LOCKED
             if await _is_limited(change.conn, member.tenant, proof.marks, rules, now, limited):
@@ -375,11 +400,8 @@ async def _touch(conn: AsyncConnection, member: Member, now_ms: int) -> None:
 
 async def _count_miss(conn: AsyncConnection, member: Member, now_ms: int) -> int:
     """One miss more, and how many that are; one statement, whoever the member is."""
-    row = upsert(PINS).values(**{**_empty_row(member, now_ms), "misses": 1})
-    more = {"misses": PINS.c.misses + 1, "touched_ms": now_ms}
-    keys = (PINS.c.tenant, PINS.c.member_id)
-    counted = row.on_conflict_do_update(index_elements=keys, set_=more).returning(PINS.c.misses)
-    return int((await conn.execute(counted)).scalar_one())
+    first = {**_empty_row(member, now_ms), "misses": 1}
+    return int((await conn.execute(_MISS, first)).scalar_one())
 
 
 async def _is_limited(
@@ -400,16 +422,13 @@ async def _misses(
     conn: AsyncConnection, tenant: str, marks: Sequence[Mark], rules: Sequence[PinRule], now_ms: int
 ) -> dict[tuple[PinKind, int], int]:
     """The misses so far by kind and length of the window, in the windows of this moment."""
-    column = PIN_COUNTS.c
-    wanted = [
+    places = [
         (mark.kind.value, mark.name, rule.window_s, window_of(rule.window_s, now_ms))
         for mark in marks
         for rule in rules
         if rule.kind is mark.kind
     ]
-    place = tuple_(column.kind, column.mark, column.window_s, column.window)
-    counted = select(column.kind, column.window_s, column.misses).where(column.tenant == tenant)
-    rows = (await conn.execute(counted.where(place.in_(wanted)))).all()
+    rows = (await conn.execute(_COUNTED, {"tenant": tenant, "places": places})).all()
     found: dict[tuple[PinKind, int], int] = {}
     for kind, window_s, misses in rows:  # a caller is counted under every valid version of the key
         key = PinKind(kind), window_s
@@ -441,11 +460,8 @@ async def _count(
         for rule in rules
         if rule.kind in newest
     ]
-    if not rows:
-        return
-    row = upsert(PIN_COUNTS)
-    more = {"misses": PIN_COUNTS.c.misses + row.excluded.misses}
-    await conn.execute(row.on_conflict_do_update(index_elements=PIN_COUNTS.primary_key, set_=more), rows)
+    if rows:
+        await conn.execute(_COUNT, rows)
 
 
 def _because(entry: Entry, limit: PinLimit) -> Entry:
