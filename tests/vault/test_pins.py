@@ -6,10 +6,14 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 
+import numpy as np
 import pytest
 
+from tests.support.cell import keys_of
+from tests.support.media import Phone, press
 from tests.support.memory import search
 from tests.support.pins import AGENT, PinDesk, new_pin, pin_desk_at
+from tests.support.tones import Manner, frames, keyed
 from tests.support.zone import ZoneProcesses, new_payment, running_zone
 from vault import PinField, PinProblem, PinPurpose, PinResult, PinStanding, PinWhy, Refused, VaultError
 
@@ -240,6 +244,44 @@ async def normal_again(zone: ZoneProcesses) -> None:
             return
         await asyncio.sleep(0.02)
     raise AssertionError("the leg stays SECURE")
+
+
+def rtp_leg(zone: ZoneProcesses, leg_id: str, role: str, phone: Phone) -> None:
+    """A leg with a phone at its other end."""
+    phone.target = ("127.0.0.1", zone.media("open_leg", leg_id=leg_id, role=role)["port"])
+    remote = {**vars(phone.remote()), "source_ip": None}
+    assert zone.media("set_remote", leg_id=leg_id, **remote)["ok"] is True
+
+
+@pytest.mark.parametrize("how", ["telephone_event", "in_band"])
+async def test_a_pin_keyed_over_rtp_is_right_and_unheard(desk: PinDesk, member: str, how: str) -> None:
+    """Through real media: the cell gets every key, the agent not one packet of the caller's."""
+    await desk.member_with("470815", member)
+    caller, agent = Phone(), Phone()
+    rtp_leg(desk.zone, "leg_caller", "caller", caller)
+    rtp_leg(desk.zone, "leg_agent", "agent", agent)
+    desk.zone.media("bridge", caller="leg_caller", agent="leg_agent")
+    for phone in (caller, agent):
+        await phone.talk(0.1)
+    try:
+        await desk.opened(member=member, leg_id="leg_caller")
+        caller.forget()
+        agent.forget()
+        keys = keys_of("470815")
+        if how == "telephone_event":
+            for key in keys:
+                await caller.stream([*press(caller, key), None, None, None, None])
+        else:
+            sound = keyed(keys, Manner(on_ms=80.0, off_ms=80.0), np.random.default_rng(7)).sound
+            await caller.stream(frames(sound, alaw=False))
+        assert PinResult.OK is await desk.result()
+        assert agent.got
+        assert not caller.sent & set(agent.payloads())
+    finally:
+        for phone in (caller, agent):
+            phone.close()
+        for leg_id in ("leg_caller", "leg_agent"):
+            desk.zone.media("close_leg", leg_id=leg_id)
 
 
 async def test_a_challenge_is_good_once_and_for_its_tenant(desk: PinDesk, member: str) -> None:
