@@ -13,6 +13,7 @@ Whatever is left `reserved`, by a kill or by a source that did not answer, is se
 the source what it has under this id and never guesses: an issued voucher is posted, never voided.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -41,7 +42,7 @@ from loyalty.redemption import limits, records
 from loyalty.redemption.deliveries import Deliveries, address_of
 from loyalty.redemption.in_time import in_time
 from loyalty.redemption.records import Record, Wish
-from loyalty.redemption.sources import NotIssued, Order, Source, SourceLate, Voucher
+from loyalty.redemption.sources import AT_ONCE, NotIssued, Order, Source, SourceLate, Voucher
 from loyalty.redemption.standing import RefusedError, spender
 from loyalty.redemption.stock import Stock
 from loyalty.redemption.words import Told, letter_of
@@ -264,7 +265,10 @@ class Redemptions:
             return NotRedeemed(Refusal.LATER, record.redemption_id)
         if isinstance(answer, NotIssued) and held / 2 <= age < held:
             return NotRedeemed(Refusal.LATER, record.redemption_id)
-        told = await self._write(tenant, lambda conn: self._finish(conn, record, answer))
+        try:
+            told = await self._write(tenant, lambda conn: self._finish(conn, record, answer))
+        except RefusedError as refused:  # a hold that only we could have ended
+            raise LoyaltyError("hold_lost", f"An order's hold is not there: {refused.code}.") from None
         self._tools.filed()
         return told
 
@@ -321,7 +325,13 @@ class Redemptions:
         waiting = await self._tools.database.read(
             tenant, lambda conn: records.reserved_before(conn, stamp(before), SETTLE_MAX)
         )
-        answers = [await self._settled(tenant, record) for record in waiting]
+        places = asyncio.Semaphore(AT_ONCE)
+
+        async def settled(record: Record) -> Redeemed | NotRedeemed:
+            async with places:
+                return await self._settled(tenant, record)
+
+        answers = await asyncio.gather(*map(settled, waiting))
         ended = sum(isinstance(one, Redeemed) or one.code is not Refusal.LATER for one in answers)
         if waiting:
             log.info("redemption.orders.settled", tenant=tenant, ended=ended, waiting=len(waiting) - ended)

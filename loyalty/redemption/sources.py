@@ -15,6 +15,7 @@ import json
 import ssl
 import stat
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,7 +27,11 @@ from loyalty.redemption.stock import CODE
 from pay_ivr.logs import log
 
 ANSWER_S = 6.0
-"""A caller waits for it in silence; longer, and he is told that the voucher follows."""
+"""Per network operation: a caller waits in silence; longer, and he is told that the voucher follows."""
+PATIENCE_S = 10.0
+"""For an order, a place among `AT_ONCE` included; what has not been sent by then is never sent."""
+AT_ONCE = 8
+"""Orders at one source at a time, in threads of its own: a slow shop keeps nobody else waiting."""
 ANSWER_BYTES_MAX = 4_096
 """A code and its braces."""
 TOKEN_BYTES_MAX = 4_096
@@ -80,6 +85,7 @@ class HttpSource:
     def __init__(self, section: VoucherSource, token_file: Path) -> None:
         self._section = section
         self._token_file = token_file
+        self._threads = ThreadPoolExecutor(AT_ONCE, f"voucher-{section.id}")
 
     async def issue(self, order: Order) -> Voucher | NotIssued:
         """PUT, in a thread of its own."""
@@ -92,7 +98,11 @@ class HttpSource:
 
     async def _asked(self, method: str, order: Order, body: bytes | None) -> Voucher | NotIssued:
         try:
-            status, answer = await asyncio.to_thread(self._answer, method, order.key, body)
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(PATIENCE_S):
+                status, answer = await loop.run_in_executor(
+                    self._threads, self._answer, method, order.key, body
+                )
         except (OSError, http.client.HTTPException) as error:
             log.warning("voucher.source.failed", source=self._section.id, error=type(error).__name__)
             raise SourceLate from None
