@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from pay_ivr.ids import new_id
+from pay_ivr.logs import log
 from pay_ivr.payment_voice import Sentence
 from pay_ivr.speech import Speech
 from pay_ivr.voice import SpeechError
@@ -106,9 +107,11 @@ class Speaker:
         taken: list[str] = []
         play_id = new_id("play")
         try:
-            taken += [await self._take(sentence) for sentence in sentences]
+            await self._take(sentences, taken)
             if unless():
                 return "key"
+            if not taken:
+                return "silent"
             over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             self._playing[play_id] = over
             await self._media.play(self._leg_id, play_id, taken, barge_in=barge_in)
@@ -121,7 +124,17 @@ class Speaker:
             for prompt_id in taken:
                 await self._shelf.put_back(prompt_id)
 
-    async def _take(self, sentence: Sentence) -> str:
+    async def _take(self, sentences: Sequence[Sentence], taken: list[str]) -> None:
+        """Adds what media is to play; a sentence without words or voice is left out, not the others with it."""
+        found = await asyncio.gather(*map(self._take_one, sentences), return_exceptions=True)
+        taken += [one for one in found if isinstance(one, str)]
+        for error in found:
+            if isinstance(error, SpeechError):
+                log.warning("speech.sentence.missing", code=error.code)
+            elif isinstance(error, BaseException):
+                raise error
+
+    async def _take_one(self, sentence: Sentence) -> str:
         language = sentence.language or self.language
         return await self._shelf.take(language, sentence, tenant_id=self._tenant_id, slow=self.slow)
 

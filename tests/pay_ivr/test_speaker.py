@@ -9,6 +9,7 @@ from pay_ivr.catalogue import Catalogue, Key
 from pay_ivr.payment_voice import Sentence
 from pay_ivr.speaker import BURST_S, Shelf, Speaker
 from pay_ivr.speech import Speech
+from pay_ivr.voice import SpeechError
 from vault import MediaFact
 
 LATE_S = 2 * BURST_S
@@ -38,6 +39,8 @@ class Voice:
     version = "test"
 
     async def speak(self, tag: str, text: str) -> bytes:
+        if text.startswith("Our team"):
+            raise SpeechError("voice_late", "The voice did not answer in time.", retryable=True)
         return b"\xff" * 160
 
     async def close(self) -> None:
@@ -119,3 +122,19 @@ async def test_key_drops_what_is_waiting(speaker: Speaker, ear: Ear) -> None:
     await over(speaker, ear, "key")
     await asyncio.wait_for(speaker.told(), 1)
     assert 1 == len(ear.played)
+
+
+async def test_a_sentence_that_cannot_be_spoken_is_left_out_alone(ear: Ear, speaker: Speaker) -> None:
+    """The caller hears the others: a menu without one of its items is still a menu."""
+    saying = asyncio.create_task(speaker.say(ASK_PAN, Sentence(Key.AGENTS_CLOSED), ASK_EXPIRY))
+    await until_played(ear, 1)
+    assert 2 == ear.played[0][1]
+    speaker.media_restarted()
+    assert "stopped" == await saying
+    assert "silent" == await speaker.say(Sentence(Key.AGENTS_CLOSED))
+
+
+async def test_what_has_been_answered_is_not_said_any_more(ear: Ear, speaker: Speaker) -> None:
+    """The key came before the first word."""
+    assert "key" == await speaker.say(ASK_PAN, unless=lambda: True)
+    assert [] == ear.played
