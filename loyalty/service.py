@@ -40,8 +40,10 @@ from loyalty.redemption.redemptions import Redemptions, Tools
 from loyalty.redemption.sources import Source
 from loyalty.redemption.stock import Import, Stock, numbered
 from loyalty.reset import ResetCodes
+from loyalty.telling import Telling
 from loyalty.upkeep import Upkeep
 from pay_ivr.channels import Channels
+from pay_ivr.hooks import Hooks
 from vault import Door, NewPinEntry, PinProblem, PinResult, PinSeal, VaultError
 
 __all__ = [
@@ -123,6 +125,10 @@ class Loyalty:
     def on_filed(self, wake: Callable[[], None]) -> None:
         """From now on `wake` is called when a message has been stored: whoever sends them looks at once."""
         self._wake = wake
+
+    def telling(self, hooks: Hooks, wake: Callable[[], None]) -> Telling:
+        """What tells the tenants' systems of points; `wake` is called when there is something to send."""
+        return Telling(self._database, self._programmes, hooks, wake, self._clock)
 
     def _filed(self) -> None:
         self.deliveries.woken()

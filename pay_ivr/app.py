@@ -168,6 +168,7 @@ class App:
         if loyalty is not None:
             loyalty.on_filed(teller.stored.set)
             trays.append(loyalty.deliveries)
+            self._task(loyalty.telling(hooks, teller.stored.set).run(), "outgoing.points")
         webhooks = {name: webhooks_of(tenant, settings.tenants_dir) for name, tenant in tenants.items()}
         postman = Postman(hooks, trays, channels, webhooks, teller.stored)
         self._task(postman.run(), "outgoing.postman")

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -80,7 +81,7 @@ deliveries = Table(
     Column("delivery_id", String(64), nullable=False, unique=True),
     Column("endpoint_id", String(64), nullable=False),
     Column("tenant", String(64), nullable=False),
-    Column("payment_id", String(64), nullable=False),
+    Column("payment_id", String(64), nullable=False),  # what the order is kept by: a member's id as well
     Column("event_id", String(128), nullable=False),
     Column("type", String(32), nullable=False),
     Column("body", Text, nullable=False),
@@ -129,6 +130,20 @@ class Delivery:
     problem: str
     """Why the last try failed: a word of `pay_ivr/postman.py`, or `status_503`."""
     made_at_ms: int
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, as it is told: the same `event_id` is stored once per endpoint."""
+
+    event_id: str
+    type: str
+    at: str
+    """UTC, ISO 8601; endpoints that are younger do not hear of it."""
+    about: str
+    """Events about the same payment, or the same member, are delivered in their order."""
+    body: str
+    """The JSON that is signed and sent."""
 
 
 class Hooks:
@@ -218,27 +233,42 @@ class Hooks:
         self, conn: AsyncConnection, payment: Payment, found: tuple[Happening, ...], now_ms: int
     ) -> None:
         """What happened, once for every endpoint that is old enough; in the transaction of `conn`."""
-        wanted = endpoints.c.tenant == payment.tenant, endpoints.c.removed_at_ms.is_(None)
+        events = [
+            Event(one.event_id, one.what.value, one.at, payment.payment_id, body_of(one, payment))
+            for one in found
+        ]
+        await self._file(conn, payment.tenant, events, now_ms)
+
+    async def file_events(self, tenant: str, events: Sequence[Event], now_ms: int) -> int:
+        """The same for events that are made elsewhere; how many deliveries are new."""
+        async with self._engine.begin() as conn:
+            return await self._file(conn, tenant, events, now_ms)
+
+    async def _file(self, conn: AsyncConnection, tenant: str, events: Sequence[Event], now_ms: int) -> int:
+        wanted = endpoints.c.tenant == tenant, endpoints.c.removed_at_ms.is_(None)
         rows = (await conn.execute(select(endpoints).where(*wanted))).all()
+        stored = 0
         for endpoint in rows:
-            for one in found:
+            for one in events:
                 if one.at < endpoint.since:
                     continue
                 values = {
                     "delivery_id": new_id("dlv"),
                     "endpoint_id": endpoint.endpoint_id,
-                    "tenant": payment.tenant,
-                    "payment_id": payment.payment_id,
+                    "tenant": tenant,
+                    "payment_id": one.about,
                     "event_id": one.event_id,
-                    "type": one.what.value,
-                    "body": body_of(one, payment),
+                    "type": one.type,
+                    "body": one.body,
                     "state": DeliveryState.WAITING,
                     "tries": 0,
                     "problem": "",
                     "next_at_ms": now_ms,
                     "made_at_ms": now_ms,
                 }
-                await conn.execute(insert_once(deliveries).values(**values).on_conflict_do_nothing())
+                done = await conn.execute(insert_once(deliveries).values(**values).on_conflict_do_nothing())
+                stored += done.rowcount
+        return stored
 
     async def due(self, now_ms: int) -> tuple[Delivery, ...]:
         """The oldest waiting event of every payment and endpoint, if its time has come."""
