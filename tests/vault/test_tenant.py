@@ -70,6 +70,9 @@ def test_defaults_are_the_careful_ones(tmp_path):
         ('["booking"]', '["booking"]\nsandbox = {hold_s = "1"}', "section [payment], field payment.sandbox"),
         ('["booking"]', '["booking"]\nsandbox = 1', "line 10, field payment.options.sandbox"),
         ("[payment]", "[payments]", "section [payment], field payment"),
+        ('["booking"]', '["booking"]\n[pin]\ntries = 0', "line 11, field pin.tries"),
+        ('["booking"]', '["booking"]\n[pin]\ndigits_max = 3', "line 11, field pin.digits_max"),
+        ('["booking"]', '["booking"]\n[pin]\ndigits_min = 7', "section [pin], field pin: digits_min"),
     ],
 )
 def test_wrong_line_is_named_without_its_value(tmp_path, old, new, place):
