@@ -58,8 +58,8 @@ EARLY_S = 0.02
 """How long the control `early` leaves between answer and commit: a kill must find the gap."""
 REMEMBERED = 40
 """Answered commands that a caller may ask again or take back."""
-TRIES_MAX = 50
-"""With the same key, while the database is away; a killed server is back after some of them."""
+TRIES_MAX = 400
+"""With the same key, while the database is away: 40 s for a killed server to recover on a busy disk."""
 TRY_AGAIN_S = 0.1
 
 

@@ -14,6 +14,7 @@ from pay_ivr.proof.postgres import PostgresServer
 from tests.support.loyalty_rows import put_journal
 
 CLIENTS, SECONDS = 16, 3.0
+RUNS_MAX = 4
 
 
 @pytest.fixture(autouse=True)
@@ -68,16 +69,19 @@ def test_answers_before_the_commit_are_found_out():
 
 @pytest.mark.proof
 def test_a_server_that_answers_before_its_disk_is_found_out():
-    """Control `forgetful`: synchronous_commit = off, with a log that is written in its own time."""
-    server = PostgresServer(durable=True, options={"wal_writer_delay": "10s"})
-    try:
-        url = server.url(server.new_database())
-        found = ledger.verify(
-            url, server, clients=32, seconds=12.0, say=quiet, control="forgetful", rates=False
-        )
-    finally:
-        server.stop()
-    assert found.faults["an answer is not in the books"] > 0
+    """Control `forgetful`: synchronous_commit = off; a kill must only come between two writes of its log."""
+    run = {"clients": 32, "seconds": 12.0, "say": quiet, "control": "forgetful", "rates": False}
+    lost = 0
+    for _ in range(RUNS_MAX):
+        server = PostgresServer(durable=True, options={"wal_writer_delay": "10s"})
+        try:
+            found = ledger.verify(server.url(server.new_database()), server, **run)
+        finally:
+            server.stop()
+        lost += found.faults.get("an answer is not in the books", 0)
+        if lost:
+            break
+    assert lost > 0
 
 
 def test_a_server_that_is_not_there_is_said_in_words(capsys: pytest.CaptureFixture[str], short_dir: Path):
