@@ -28,6 +28,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Never, TypeVar, cast
 
+from cryptography.exceptions import UnsupportedAlgorithm
+
 from vault.brands import BrandTable
 from vault.capture import Limits
 from vault.cell import Assignment, ProviderModule, run
@@ -64,7 +66,7 @@ class Spawner:
         providers: Mapping[str, ProviderModule],
         without: Iterable[str] = (),
     ) -> None:
-        preload()
+        self._hashes_pins = _hashes_pins()
         self._providers = providers
         self._without = frozenset(without)
         self._brands = BrandTable.read()
@@ -172,6 +174,10 @@ class Spawner:
         )
 
     def _pin_assignment(self, request: Mapping[str, Any]) -> PinAssignment:
+        if not self._hashes_pins:
+            raise Refused(
+                "pins_unsupported", "The cryptography library here has no argon2id. Install its wheel."
+            )
         limits = _limits(PinLimits, request.get("limits", {}))
         match request:
             case {
@@ -288,6 +294,16 @@ def _limits(kind: type[_Limits], values: object) -> _Limits:
         except (TypeError, ValueError):
             pass
     raise Refused("bad_limits", "A limit is unknown, not above zero, or above its default.")
+
+
+def _hashes_pins() -> bool:
+    """True when a cell can hash a PIN; a library without argon2id must not keep cards from being taken."""
+    try:
+        preload()
+    except UnsupportedAlgorithm:
+        sys.stderr.write("vault.spawner: no argon2id in this cryptography library; PINs are refused\n")
+        return False
+    return True
 
 
 def _load(names: Iterable[str]) -> dict[str, ProviderModule]:

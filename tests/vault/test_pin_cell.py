@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -33,6 +34,7 @@ from vault.pin_progress import (
 )
 from vault.pin_seal import make_key, private_key, public_key, seal_message
 from vault.progress import End, PostureTold
+from vault.spawner import _hashes_pins
 
 CHALLENGE = b"c" * 16
 
@@ -277,6 +279,19 @@ def test_the_spawner_refuses_what_is_no_pin(house: SpawnerEnds, values: dict[str
     """Forms, purposes and limits that no tenant may have."""
     asked = {"capture_id": "p", "purpose": "verify", "digits_min": 4, "digits_max": 6, "sealed": False}
     assert house.ask("fork_pin", **{**asked, **values})["ok"] is False
+
+
+def test_a_library_without_argon2id_keeps_no_card_from_being_taken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The spawner starts, says so, and refuses PINs alone."""
+
+    def unsupported() -> None:
+        raise UnsupportedAlgorithm("no argon2id")
+
+    monkeypatch.setattr("vault.spawner.preload", unsupported)
+    assert not _hashes_pins()
+    assert "PINs are refused" in capsys.readouterr().err
 
 
 @pytest.mark.root
