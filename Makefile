@@ -2,7 +2,7 @@
 BIN := .venv/bin
 PROOF_RUNS ?= 1000
 
-.PHONY: demo serve check test proof tools bench stripe-live clean
+.PHONY: demo serve check test proof tools bench stripe-live listen clean
 
 demo: .venv/.runtime            ## real calls on a node of its own; open var/demo/index.html afterwards
 	$(BIN)/pay-ivr demo
@@ -19,7 +19,7 @@ test: tools .venv/.dev          ## everything a landing needs
 	sh infra/setup/tests.sh "not slow and not proof" "fast ones (about 5 minutes)"
 	sh infra/setup/tests.sh "slow and not proof" "whole nodes, foreign phones, lossy networks, kills (about 7 minutes)"
 
-proof: tools .venv/.dev         ## the long runs: full counts, long timers, big fuzz, mutation
+proof: tools .venv/.dev .tools/listen/.ready  ## the long runs: full counts, long timers, big fuzz, mutation
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m proof
 	$(BIN)/pay-ivr verify leak --runs $(PROOF_RUNS) --json var/leak.json
 	$(BIN)/pay-ivr verify charges --json var/charges.json
@@ -31,9 +31,13 @@ bench: tools .venv/.dev         ## ratios only, each measured in one run -> var/
 	$(BIN)/python tests/bench/media.py --install-rtpengine
 	$(BIN)/python -m tests.bench.payments
 	$(BIN)/python -m tests.bench.ledger
+	$(BIN)/python -m tests.bench.pins
 
 stripe-live: .venv/.dev         ## a real Stripe test account, with STRIPE_TEST_KEY in the environment
 	$(BIN)/python -m tests.live.stripe
+
+listen: .venv/.dev .tools/listen/.ready  ## a recogniser reads the prompts back
+	$(BIN)/python -m pytest -q -m proof tests/listen
 
 tools:                          ## foreign programs for tests: sipp, baresip, chromium, iptables, ip, multimon-ng, sipvicious, gcc
 	sh infra/setup/tools.sh
@@ -43,6 +47,9 @@ tools:                          ## foreign programs for tests: sipp, baresip, ch
 
 .venv/.dev: requirements-dev.lock requirements.lock pyproject.toml
 	sh infra/setup/venv.sh dev
+
+.tools/listen/.ready: requirements-listen.lock
+	sh infra/setup/listen.sh
 
 clean:
 	rm -rf .venv var dist

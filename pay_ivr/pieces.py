@@ -125,8 +125,8 @@ def values_of(message: ast.Message) -> frozenset[str]:
     return frozenset(seen.names)
 
 
-_Chosen = Mapping[str, str]
-"""Value name → the variant taken, so that `one` here is `one` there."""
+_Chosen = Mapping[str, tuple[str, frozenset[str]]]
+"""Value name → the variant taken, so that `one` here is `one` there; a default also says what it is not."""
 
 
 def _ways(
@@ -163,9 +163,14 @@ def _choice(
     variants = {_key(variant): variant for variant in choice.variants}
     default = next(_key(variant) for variant in choice.variants if variant.default)
     name = choice.selector.id.name if isinstance(choice.selector, ast.VariableReference) else ""
-    taken = chosen.get(name)
-    for key in (taken if taken in variants else default,) if taken is not None else variants:
-        yield from _ways(variants[key].value.elements, parts, {**chosen, name: taken or key})
+    taken, ruled_out = chosen.get(name, ("", frozenset[str]()))
+    possible = [taken if taken in variants else default] if taken else [*variants]
+    for key in possible:
+        if key in ruled_out:
+            continue
+        others = frozenset(variants) - {default} | ruled_out
+        now = (taken, ruled_out) if taken else ("", others) if key == default else (key, ruled_out)
+        yield from _ways(variants[key].value.elements, parts, {**chosen, name: now})
 
 
 def _key(variant: ast.Variant) -> str:

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Collection, Iterator
 from datetime import date, timedelta
 from enum import StrEnum
+from functools import cache
 from itertools import chain, product
 from pathlib import Path
 
@@ -166,9 +167,14 @@ def test_more_numbers_up_to_a_million_are_words(language: Language):
         agree(language, {*range(3_000), *others, *EDGES}, gender)
 
 
+@cache
+def rules(language: str) -> RbnfEngine:
+    return RbnfEngine.for_language(language)
+
+
 def cldr(tag: str, number: int, gender: str) -> str:
     """UTS #35 part 3: the cardinal of that gender, of any when the language counts without one."""
-    engine = RbnfEngine.for_language(tag[:2])
+    engine = rules(tag[:2])
     for name in (f"spellout-cardinal-{gender}", "spellout-cardinal"):
         if name in engine.rulesets:
             text = engine.format_number(number, ruleset_names=[name]).text_by_ruleset[name]
