@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 from pay_ivr.call import Call, CallEvent, CallState, EndReason
@@ -188,35 +189,58 @@ class Contact:
         collect_id = new_id("col")
         answer: asyncio.Future[Mapping[str, object]] = asyncio.get_running_loop().create_future()
         self._answers[collect_id] = answer
-        # The order to collect is on its way before the one to play: no key falls between them.
-        saying = asyncio.create_task(
-            self.speaker.say(*sentences, unless=answer.done), name="contact.question"
+        order = partial(
+            self._media.collect,
+            self.caller.leg_id,
+            collect_id,
+            digits_max=digits,
+            digits_min=digits_min,
+            first_timeout_ms=int(first_s * 1000),
+            next_timeout_ms=int(next_s * 1000),
+            ahead=ahead,
         )
+        asking = asyncio.create_task(self._ask(sentences, order, answer), name="contact.question")
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                await self._when_open(
-                    lambda: self._media.collect(
-                        self.caller.leg_id,
-                        collect_id,
-                        digits_max=digits,
-                        digits_min=digits_min,
-                        first_timeout_ms=int(first_s * 1000),
-                        next_timeout_ms=int(next_s * 1000),
-                        ahead=ahead,
-                    )
-                )
                 values = await answer
         except TimeoutError:
+            asking.cancel()
             return Keyed("", "timeout")
         except BaseException:
-            saying.cancel()
+            asking.cancel()
             raise
         finally:
             self._answers.pop(collect_id, None)
-        if not saying.done():
+        if not asking.done():
             await self.speaker.quiet()  # answered before its first word: the words must not come after it
-        await saying
+        await asking
         return Keyed(str(values.get("digits", "")), str(values.get("outcome", "no_input")))
+
+    async def _ask(
+        self,
+        sentences: tuple[Sentence, ...],
+        order: Callable[[], Awaitable[None]],
+        answer: asyncio.Future[Mapping[str, object]],
+    ) -> None:
+        """Keys count from the moment at which the question can be heard, and its clock starts at its end."""
+        ordered = False
+
+        async def collect() -> None:
+            nonlocal ordered
+            ordered = True
+            try:
+                await self._when_open(order)
+            except VaultError as error:
+                if not answer.done():
+                    answer.set_exception(error)
+
+        try:
+            await self.speaker.say(*sentences, first=collect, unless=answer.done)
+            if not ordered:  # media could take none of its words; the question stands all the same
+                await collect()
+        except Exception as error:  # noqa: BLE001 whatever it is, the flow is waiting for the answer
+            if not answer.done():
+                answer.set_exception(error)
 
     async def ask_pin(
         self, member_id: str, purpose: PinPurpose, born: str = "", *, by: str = ""

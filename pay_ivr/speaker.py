@@ -8,7 +8,7 @@ field); a key drops it (barge-in is media's part).
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from pay_ivr.ids import new_id
 from pay_ivr.logs import log
@@ -23,6 +23,10 @@ HOLD_MUSIC = "hold_music"
 """The name under which `Shelf.keep` has it."""
 SPEECH_MAX_S = 60.0
 """No prompt of ours is longer; a lost `play.done` must not hold a flow for ever."""
+
+
+async def _nothing() -> None:
+    """Nothing to be done before the first word."""
 
 
 class Shelf:
@@ -98,16 +102,22 @@ class Speaker:
         self._collecting = False
 
     async def say(
-        self, *sentences: Sentence, barge_in: bool = True, unless: Callable[[], bool] = lambda: False
+        self,
+        *sentences: Sentence,
+        barge_in: bool = True,
+        first: Callable[[], Awaitable[None]] = _nothing,
+        unless: Callable[[], bool] = lambda: False,
     ) -> str:
         """How it ended: finished | stopped | key | silent (nothing could be said).
 
-        `unless`: true when it need not be said any more; asked just before the first word.
+        `first`: done when all is ready to be said, just before the first word. `unless`, asked after it: true
+        when nothing need be said any more.
         """
         taken: list[str] = []
         play_id = new_id("play")
         try:
             await self._take(sentences, taken)
+            await first()
             if unless():
                 return "key"
             if not taken:
@@ -125,7 +135,7 @@ class Speaker:
                 await self._shelf.put_back(prompt_id)
 
     async def _take(self, sentences: Sequence[Sentence], taken: list[str]) -> None:
-        """Adds what media is to play; a sentence without words or voice is left out, not the others with it."""
+        """Adds what media is to play; a sentence without words or voice is left out, the others stay."""
         found = await asyncio.gather(*map(self._take_one, sentences), return_exceptions=True)
         taken += [one for one in found if isinstance(one, str)]
         for error in found:

@@ -148,6 +148,11 @@ class Collection:
         if not self._keys and not self._spoiled:
             self._due_ms = now_ms + self._first_timeout_ms
 
+    def hold(self) -> None:
+        """The question is being spoken: nobody is late before its last word; who is keying is timed."""
+        if not self._keys and not self._spoiled:
+            self._due_ms = None
+
     def press(self, key: int, now_ms: float) -> Outcome | None:
         """Takes one key; an outcome when the collection is over."""
         self._due_ms = now_ms + (RUN_GAP_MS if self._spoiled else self._next_timeout_ms)

@@ -29,6 +29,8 @@ class Prompting:
         prompts = self._relay.prompts.find(prompt_ids)
         self.stop(party)
         party.playing = Playing(play_id, prompts, loop=loop, barge_in=barge_in)
+        if party.collection is not None and not loop:
+            party.collection.hold()
         self._relay.rewire(party)
 
     def stop(self, party: Party, outcome: str = "stopped") -> None:
@@ -90,6 +92,7 @@ class Prompting:
         for party, collection in tuple(self._collecting.items()):
             outcome = collection.tick(now_ms)
             if outcome is not None:
+                party.ahead.open(now_ms)
                 self.end_collection(party, outcome)
 
     def end_collection(self, party: Party, outcome: Outcome) -> None:

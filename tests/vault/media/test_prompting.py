@@ -152,6 +152,18 @@ async def test_timeouts_end_a_collection() -> None:
         assert "too_few" == (await rig.fact("collect.done")).values["outcome"]
 
 
+async def test_a_question_that_is_longer_than_its_timeout_is_spoken_to_its_end() -> None:
+    """The order to collect comes first, so that no key is lost; its clock still waits for the last word."""
+    async with media() as rig:
+        await rig.call()
+        await rig.client.load_prompt("menu", prompt(1, 60))
+        await rig.client.collect("caller", "col_1", digits_max=1, first_timeout_ms=500)
+        await rig.client.play("caller", "play_1", ["menu"])
+        assert "finished" == (await rig.fact("play.done")).values["outcome"]
+        assert not rig.of("collect.done")
+        assert "no_input" == (await rig.fact("collect.done")).values["outcome"]
+
+
 async def test_a_newer_prompt_or_collection_ends_the_older() -> None:
     """One of each per leg; the older one is told as stopped, without digits."""
     async with media() as rig:
