@@ -202,10 +202,7 @@ class PinBook:
         new = ticket.new
         number = new.caller_number.strip()[:NUMBER_MAX].encode()
         keys = self._keys.derived(Purpose.PIN_CALLER, new.tenant) if number else ()
-        marks = [
-            Mark(PinKind.CALLER, letters(digest(key.reveal(), number, "sha256")[:DIGEST_BYTES]), version)
-            for version, key in keys
-        ]
+        marks = [caller_mark(version, key.reveal(), number) for version, key in keys]
         if not number:
             marks.append(Mark(PinKind.WITHHELD, "withheld"))
         if told.mark:
@@ -238,6 +235,11 @@ class PinBook:
         """Nothing is stored of the member's PIN any more."""
         self.section(member.tenant)
         await self._store.forget(member, _entry("pin.entry.forgotten", member, "system:loyalty"))
+
+
+def caller_mark(version: int, key: bytes, number: bytes) -> Mark:
+    """By which a caller's number is counted and known again."""
+    return Mark(PinKind.CALLER, letters(digest(key, number, "sha256")[:DIGEST_BYTES]), version)
 
 
 def _check_first(new: NewPinEntry, stored: Stored | None) -> None:

@@ -68,11 +68,15 @@ PINS = Table(
     Column("scheme", String(48), nullable=False),
     Column("key_version", Integer, nullable=False),
     Column("misses", Integer, nullable=False),
+    Column("home", String(48), nullable=False),
     Column("touched_ms", BigInteger, nullable=False, index=True),
     CheckConstraint("misses >= 0", name="misses_are_counted_up"),
     Index("pins_by_scheme", "tenant", "scheme"),
 )
-"""One row per member who has a PIN or was tried; `hash` is NULL without a PIN."""
+"""One row per member who has a PIN or was tried; `hash` is NULL without a PIN.
+
+`home` is the mark of the number from which a PIN was last right, empty for none.
+"""
 
 PIN_COUNTS = Table(
     "pin_counts",
@@ -129,6 +133,10 @@ _COUNT = _counted.on_conflict_do_update(
     set_={"misses": PIN_COUNTS.c.misses + _counted.excluded.misses},
 )
 """What every try runs, put together once: building a statement costs more than SQLite takes for it."""
+
+AWAY_ONLY = frozenset({PinKind.VALUE, PinKind.TENANT})
+"""What does not stop a member at the telephone where his PIN was last right: else whoever rings often enough
+keeps everybody out. His own three tries and his telephone's limit hold there as anywhere."""
 
 _NOBODYS = "p" * (2 * HASH_BYTES)
 """What the hash of somebody without a PIN is compared with: never right, as letters of the same number."""
@@ -241,7 +249,8 @@ class PinStore:
             before = (await change.conn.execute(_ROW, vars(member))).first()
             if before is not None and before.misses >= tries:
                 return Held.LOCKED
-            if await _is_limited(change.conn, member.tenant, proof.marks, rules, now, limited):
+            held = _held_at(before.home if before is not None else "", proof.marks, rules)
+            if await _is_limited(change.conn, member.tenant, proof.marks, held, now, limited):
                 return Held.LIMITED
             if before is not None and before.hash is not None and before.salt != proof.salt:
                 return Held.STALE
@@ -291,6 +300,8 @@ class PinStore:
                 await change.conn.execute(delete(PIN_CODES).where(_of(PIN_CODES, member)))
                 await _touch(change.conn, member, admitted.at_ms)
             values: dict[str, Any] = {"misses": 0, "touched_ms": admitted.at_ms, **_hash_values(fresh)}
+            numbers = [mark.name for mark in proof.marks if mark.kind is PinKind.CALLER]
+            values |= {"home": numbers[0]} if numbers else {}
             if (await change.conn.execute(update(PINS).where(same).values(**values))).rowcount != 1:
                 return False
             await _count(change.conn, member.tenant, proof.marks, rules, admitted.at_ms, by=-1)
@@ -390,7 +401,13 @@ def _hash_values(fresh: Stored | None) -> dict[str, Any]:
 def _empty_row(member: Member, now_ms: int) -> dict[str, Any]:
     """The row of somebody without a PIN."""
     head = {"tenant": member.tenant, "member_id": member.member_id, "touched_ms": now_ms}
-    return {**head, "hash": None, "salt": "", "scheme": "", "key_version": 0, "misses": 0}
+    return {**head, "hash": None, "salt": "", "scheme": "", "key_version": 0, "misses": 0, "home": ""}
+
+
+def _held_at(home: str, marks: Sequence[Mark], rules: Sequence[PinRule]) -> list[PinRule]:
+    """The rules that hold for a caller at this telephone."""
+    at_home = any(mark.name == home for mark in marks if mark.kind is PinKind.CALLER)
+    return [rule for rule in rules if not (at_home and rule.kind in AWAY_ONLY)]
 
 
 async def _touch(conn: AsyncConnection, member: Member, now_ms: int) -> None:

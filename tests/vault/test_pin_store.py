@@ -147,6 +147,20 @@ async def test_limits_of_caller_value_and_tenant_hold_in_their_windows(book: Boo
     assert [1] == await book.column("SELECT misses FROM pins WHERE member_id = 'mem_anna'")
 
 
+async def test_a_member_at_home_is_not_kept_out_by_others(book: Book) -> None:
+    """Where his PIN was last right neither the tenant's limit nor the value's stops him; his own do."""
+    book.made_with(tenant_misses_per_hour=2, value_misses_per_hour=1)
+    await book.set("4711")
+    assert PinResult.OK is await book.tried("4711")
+    for member in ("mem_a", "mem_b"):
+        assert PinResult.WRONG is await book.tried("4711", member_id=member, caller_number=f"+{member}")
+    assert PinResult.WRONG is await book.tried("4711", caller_number="+492")
+    assert PinResult.WRONG is await book.tried("4711", caller_number="")
+    assert PinResult.OK is await book.tried("4711")
+    results = [await book.tried("9") for _ in range(3)]
+    assert [PinResult.WRONG, PinResult.WRONG, PinResult.LOCKED] == results
+
+
 async def test_withheld_numbers_are_one_caller(book: Book) -> None:
     """They share a limit of their own."""
     book.made_with(withheld_misses_per_hour=1)
@@ -243,7 +257,7 @@ async def test_nothing_that_is_stored_is_a_digit_of_a_pin_or_a_number(book: Book
     """Hashes, salts and marks are letters; the caller's number and the PIN are in no column and no entry."""
     await book.set("8361")
     await book.tried("47110815", caller_number="+4930123456")
-    texts = await book.column("SELECT hash || salt FROM pins")
+    texts = await book.column("SELECT coalesce(hash, salt) || salt || home FROM pins")
     texts += await book.column("SELECT mark FROM pin_counts")
     assert not any(character.isdigit() for text in texts for character in text)
     bodies = " ".join(await book.column("SELECT body FROM outbox"))

@@ -6,6 +6,7 @@ that m misses with v come with m · p / (1 - p) finds on average, and the attack
 limits together leave him on the most common values first.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import exp, inf
@@ -73,5 +74,5 @@ def bound(expected: float) -> int:
         chance *= expected / count
         total += chance
         if count > 10 * expected + 100:  # far beyond: exp has underflowed, a normal count is as good
-            return round(expected + 3.1 * expected**0.5)
+            return round(expected + 3.1 * math.sqrt(expected))
     return count
