@@ -12,8 +12,12 @@ from tests.support.node import Node, running_node
 async def node(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Node]:
-    """A node in processes of its own, with `AGENTS` desks; those of `WITHOUT_PHONE` bring their own."""
+    """A node in processes of its own, with `AGENTS` desks; those of `WITHOUT_PHONE` bring their own.
+
+    `MORE` are sections of its tenant's file.
+    """
     agents = getattr(request.module, "AGENTS", 1)
     without_phone = getattr(request.module, "WITHOUT_PHONE", ())
-    async with running_node(tmp_path_factory.mktemp("node"), agents, without_phone) as running:
+    more = getattr(request.module, "MORE", "")
+    async with running_node(tmp_path_factory.mktemp("node"), agents, without_phone, more) as running:
         yield running

@@ -229,7 +229,8 @@ class Node:
         names = _column(data / "audit.db", "SELECT name FROM entries ORDER BY idx")
         waiting = [
             name
-            for owner in ("vault.db", "app.db")
+            for owner in ("vault.db", "app.db", "loyalty.db")
+            if (data / owner).exists()
             for name in _column(data / owner, "SELECT json_extract(body, '$.name') FROM outbox ORDER BY seq")
         ]
         return names + waiting
@@ -255,15 +256,15 @@ def last_words(stage: Stage) -> dict[str, int]:
 
 @asynccontextmanager
 async def running_node(
-    folder: Path, agents: int, without_phone: Collection[int] = (), **settings: Any
+    folder: Path, agents: int, without_phone: Collection[int] = (), more: str = "", **settings: Any
 ) -> AsyncIterator[Node]:
     """A node with that many agents at their desks, phones registered; all of it gone afterwards.
 
-    `without_phone`: numbers of agents whose phones the test brings.
+    `without_phone`: numbers of agents whose phones the test brings. `more`: sections of the tenant's file.
     """
     tenants = folder / "tenants"
     tenants.mkdir(parents=True)
-    (tenants / f"{TENANT}.toml").write_text(tenant_text(agents))
+    (tenants / f"{TENANT}.toml").write_text(tenant_text(agents) + more, encoding="utf-8")
     stage = Stage(folder / "node", tenants, **settings)
     await stage.start(TENANT)
     places: list[Place] = []

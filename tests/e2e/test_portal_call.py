@@ -1,0 +1,190 @@
+"""Members call: four languages, keys as events and in-band, login, balance, redemption, voucher, an agent.
+
+Everything is real: SIP and RTP on loopback, the node's processes, PINs in cells, the ledger on SQLite. What
+the callers hear is compared with the prompts frame by frame. Who does what on a call stands in
+tests/support/portal_call.py.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from loyalty.members import Member
+from loyalty.programme import Reward, RewardKind
+from pay_ivr.catalogue import Catalogue, Key
+from pay_ivr.payment_voice import Sentence
+from pay_ivr.speech import Speech
+from tests.support.members import LANGUAGES, TENANT, enrol, programme, sunny
+from tests.support.node import WAIT_S, Node, until
+from tests.support.portal_call import HEARD_S, PortalCall, data_of, end_of, portal_call, set_pin
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+AGENTS = 1
+NUMBERS = {language: str(4930300001 + at) for at, language in enumerate(LANGUAGES)}
+MEMBERS = {language: f"47110{at}1" for at, language in enumerate(LANGUAGES)}
+TRANSPORTS = dict(zip(LANGUAGES, ("event", "inband", "inband", "event"), strict=True))
+PIN = "4913"
+POINTS = 1_500
+CODES = ("K7P4QX9A", "M3R8TW2B", "N6V5YZ7C", "P9X4HJ3D")
+BALANCE, REDEEM, AGENT, GOODBYE = "1", "2", "3", "7"
+MORE = """
+[loyalty]
+programme = "miles"
+name = "Sunny Miles"
+
+[[loyalty.menu]]
+key = "1"
+action = "balance"
+
+[[loyalty.menu]]
+key = "2"
+action = "redeem"
+
+[[loyalty.menu]]
+key = "3"
+action = "agent"
+
+[[loyalty.reward]]
+id = "coffee"
+kind = "voucher"
+points = 200
+names = { "de-DE" = "Kaffee", "en-US" = "coffee", "es-ES" = "café", "fr-FR" = "café" }
+""" + "".join(
+    f"""
+[[telephony.did]]
+number = "{number}"
+flow = "loyalty.portal"
+language = "{language}"
+agents = ["agent1"]
+"""
+    for language, number in NUMBERS.items()
+)
+NAMES = {"de-DE": "Kaffee", "en-US": "coffee", "es-ES": "café", "fr-FR": "café"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def members(node: Node) -> dict[str, Member]:
+    """A member for each language, with points and a PIN; four codes in stock."""
+    coffee = Reward(id="coffee", kind=RewardKind.VOUCHER, points=200, names=NAMES)
+    async with sunny(data_of(node), programme(reward=(coffee,))) as loyalty:
+        made = {
+            language: await enrol(loyalty, POINTS, number=number, house_number=number, language=language)
+            for language, number in MEMBERS.items()
+        }
+        await loyalty.add_codes(TENANT, "coffee", "\n".join(CODES), by="system:test")
+    for member in made.values():
+        await set_pin(node, TENANT, member, PIN)
+    return made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def speech(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Speech]:
+    """The node's voice once more: the same sentence gives the same bytes."""
+    voice = Speech(Catalogue(), Path(tmp_path_factory.mktemp("speech")))
+    yield voice
+    await voice.close()
+
+
+async def log_in(call: PortalCall, language: str) -> None:
+    """Welcome, the offers each in its own language, the number, the PIN, up to the menu."""
+    await call.hears(Sentence(Key.PORTAL_WELCOME, {"tenant": "Demo Travel"}))
+    for digit, offered in enumerate(("en-US", "de-DE", "es-ES", "fr-FR"), 1):
+        await call.hears(Sentence(Key.LANGUAGE_OFFER, {"digit": digit}, language=offered), whole=False)
+        if offered == language:
+            await call.key(str(digit))
+            break
+    await call.begins(Key.IDENTIFY_MENU)
+    await call.key("1")
+    await call.begins(Key.ASK_NUMBER)
+    await call.key(MEMBERS[language] + "#")
+    await call.begins(Key.ASK_PIN)
+    await call.key(PIN + "#")
+    await call.begins(Key.MENU_BALANCE, digit=int(BALANCE))
+
+
+async def redeem_a_coffee(call: PortalCall, language: str, expires: date) -> str:
+    """Balance, offer, price, confirmation; the code that the caller was told."""
+    coffee = {"reward": NAMES[language], "points": 200}
+    day = {"year": expires.year, "month": expires.month, "day": expires.day}
+    await call.key(BALANCE)
+    await call.hears(
+        Sentence(Key.BALANCE, {"points": POINTS}), Sentence(Key.BALANCE_EXPIRING, {"points": POINTS, **day})
+    )
+    await call.key(REDEEM)
+    await call.hears(
+        Sentence(Key.REDEEM_INTRO, {"points": POINTS}), Sentence(Key.REWARD_VOUCHER, {"digit": 1, **coffee})
+    )
+    await call.key("1")
+    await call.hears(Sentence(Key.REDEEM_CONFIRM, coffee))
+    await call.begins(Key.CONFIRM_OR_BACK)
+    await call.key("1")
+    await call.hears(Sentence(Key.REDEEMED_VOUCHER, coffee))
+    spoken = {code: await call.spoken(Sentence(Key.VOUCHER_CODE, {"code": code})) for code in CODES}
+    since = call.heard_so_far
+    await until(lambda: any(end_of(call.heard, said, since) for said in spoken.values()), HEARD_S)
+    await call.key(GOODBYE)
+    await call.hears(Sentence(Key.LOYALTY_GOODBYE))
+    await asyncio.wait_for(call.phone.ended.wait(), WAIT_S)
+    return next(code for code, said in spoken.items() if end_of(call.heard, said, since))
+
+
+async def test_members_of_four_languages_redeem_by_telephone(
+    node: Node, members: dict[str, Member], speech: Speech
+) -> None:
+    """Two key telephone-events, two in-band tones; each hears every sentence in order and its own code."""
+    async with sunny(data_of(node)) as loyalty:
+        balance = await loyalty.balance(TENANT, members["de-DE"].member_id)
+    expires = balance.next_expiry
+    assert expires is not None
+
+    async def play(language: str) -> str:
+        caller = f"49151200{1000 + LANGUAGES.index(language)}"
+        number, transport = NUMBERS[language], TRANSPORTS[language]
+        async with portal_call(node, number, caller, speech, language, transport) as call:
+            await log_in(call, language)
+            return await redeem_a_coffee(call, language, expires)
+
+    codes = await asyncio.gather(*(play(language) for language in LANGUAGES))
+
+    assert sorted(CODES) == sorted(codes)
+    async with sunny(data_of(node)) as loyalty:
+        left = [(await loyalty.balance(TENANT, one.member_id)).available for one in members.values()]
+    assert [POINTS - 200] * 4 == left
+    rows = node.audit_rows()
+    assert [4, 4, 4] == [
+        rows.count(name)
+        for name in ("pin.entry.accepted", "redemption.reward.done", "ledger.points.redeemed")
+    ]
+
+
+async def test_a_member_reaches_an_agent_who_sees_what_the_portal_knows(
+    node: Node, members: dict[str, Member], speech: Speech
+) -> None:
+    """Music while the phone rings, the context in /v1/calls; after the agent's hang-up the menu is back."""
+    desk, phone = node.places[0].desk, node.places[0].phone
+    assert phone is not None
+    async with portal_call(node, NUMBERS["es-ES"], "4915120002000", speech, "es-ES") as call:
+        await log_in(call, "es-ES")
+        await call.key(BALANCE)
+        await call.begins(Key.BALANCE, points=POINTS - 200)
+        await call.key(AGENT)
+        bridged = await desk.bridged_call()
+        assert {
+            "language": "es-ES",
+            "member": members["es-ES"].member_id,
+            "topic": "balance",
+            "reason": "asked",
+            "tried": "balance,agent",
+        } == bridged["context"]
+        await phone.hang_up()
+        await call.begins(Key.MENU_BALANCE, digit=int(BALANCE))
+        shown = await desk.call("GET", f"/v1/calls/{bridged['call_id']}")
+        assert "self_service" == shown["state"]
