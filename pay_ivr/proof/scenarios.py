@@ -1,4 +1,4 @@
-"""The demo's four calls, each as the people on it would go through it.
+"""The demo's five calls, each as the people on it would go through it.
 
 Each returns what came out, in words that `demo.py` compares with what must come out.
 """
@@ -7,12 +7,25 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pay_ivr.catalogue import Key
 from pay_ivr.proof.desk import PAID, DeskClient, Integrator
 from pay_ivr.proof.foreign_phone import ForeignPhone
+from pay_ivr.proof.member import (
+    CODE,
+    NUMBER,
+    PIN,
+    POINTS,
+    TENANT,
+    Listener,
+    enrol,
+    programme_of,
+    voice_of,
+)
 from pay_ivr.proof.screen import Screen
 from pay_ivr.proof.sip_phone import SipPhone
+from pay_ivr.settings import Settings
 
-AGENT_NUMBER, ALONE_NUMBER = "4930100001", "4930100002"
+AGENT_NUMBER, ALONE_NUMBER, PORTAL_NUMBER = "4930100001", "4930100002", "4930100003"
 CALLER = "4915112345678"
 VISA, MASTERCARD, NO_FUNDS = "4242424242424242", "5555555555554444", "4000000000009995"
 """Published test cards; the sandbox takes no others."""
@@ -33,6 +46,8 @@ class Players:
     agent: ForeignPhone
     screen: Screen
     out: Path
+    settings: Settings
+    """The node's own."""
     heard: ForeignPhone | None = None
     """The caller with in-band tones: what it sent is the upper strip of the spectrogram."""
     ladder_call: str = ""
@@ -117,6 +132,36 @@ async def agent_lost(players: Players) -> str:
     finally:
         caller.close()
         await _agent_is_free(players)
+
+
+async def member_in_german(players: Players) -> str:
+    """A member logs in by number and PIN, asks for the balance, redeems a voucher, gets it by mail too."""
+    member_id = await enrol(players.settings)
+    players.screen.note("a member is enrolled, with points and a PIN; he calls the portal")
+    phone, voice = SipPhone(CALLER, seed=15), voice_of(players.settings)
+    await phone.open(players.port)
+    try:
+        await phone.call(PORTAL_NUMBER)
+        line = Listener(phone, voice)
+        await line.asked(Key.PORTAL_WELCOME, "2", tenant="Demo Travel")
+        await line.asked(Key.IDENTIFY_MENU, "1")
+        await line.asked(Key.ASK_NUMBER, NUMBER + "#")
+        players.screen.note("the PIN is keyed into a cell of its own, SECURE")
+        await line.asked(Key.ASK_PIN, PIN + "#")
+        await line.asked(Key.MENU_BALANCE, "1", digit=1)
+        await line.asked(Key.BALANCE, "2", points=POINTS)
+        await line.asked(Key.REDEEM_INTRO, "2", points=POINTS)
+        await line.asked(Key.CONFIRM_OR_BACK, "1")
+        await line.hears(Key.VOUCHER_CODE, code=CODE)
+        await phone.hang_up()
+    finally:
+        phone.close()
+        await voice.close()
+    async with programme_of(players.settings) as loyalty:
+        balance = await loyalty.balance(TENANT, member_id)
+    letters = [path.read_text("utf-8") for path in (players.settings.data_dir / "messages").glob("*.json")]
+    sent = "sent" if any(CODE in letter for letter in letters) else "not sent"
+    return f"{balance.available} points left, voucher heard and {sent}"
 
 
 async def _caller(players: Players, seed: int) -> SipPhone:
