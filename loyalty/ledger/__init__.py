@@ -1,7 +1,6 @@
 """The points ledger: double entry, append-only, one write path; see docs/ledger.md."""
 
 from loyalty.ledger.accounts import clawback_of, close_in, open_in
-from loyalty.ledger.booking import book
 from loyalty.ledger.commands import (
     Adjust,
     Command,
@@ -19,6 +18,7 @@ from loyalty.ledger.commands import (
     Reverse,
     Void,
 )
+from loyalty.ledger.group import book
 from loyalty.ledger.jobs import DueHold, Reaped
 from loyalty.ledger.ledger import Ledger
 from loyalty.ledger.reads import Balance, Movement, RollForward

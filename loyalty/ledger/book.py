@@ -1,7 +1,7 @@
 """One programme's part of the books in memory, and the change that one command makes in it.
 
-Pure. The booking loads what its commands need into a `Book`, the arithmetic decides over it, `apply` carries
-a decided change out, and the booking stores what was touched. `apply` refuses whatever would break a rule of
+Pure. A group loads what its commands need into a `Book`, the arithmetic decides over it, `apply` carries a
+decided change out, and the group stores what was touched. `apply` refuses whatever would break a rule of
 the books; the arithmetic never asks for it, so a `BrokenError` is a mistake of ours, and
 its command is not booked.
 

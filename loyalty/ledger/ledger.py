@@ -15,7 +15,6 @@ from audit.outbox import stamp
 from loyalty.errors import LoyaltyError
 from loyalty.ledger import reads
 from loyalty.ledger.accounts import MEMBER, open_in
-from loyalty.ledger.booking import book
 from loyalty.ledger.commands import (
     Command,
     Done,
@@ -30,6 +29,7 @@ from loyalty.ledger.commands import (
     check,
     request_hash,
 )
+from loyalty.ledger.group import book
 from loyalty.ledger.ids import new_journal_id
 from loyalty.ledger.jobs import ACTOR, TOGETHER, DueHold, Issued, Reaped, due_accounts, due_holds
 from loyalty.ledger.orders import Order

@@ -52,7 +52,7 @@ class Movement:
     at: str
     """When it was booked: UTC, ISO 8601 with milliseconds."""
     on: date
-    """The day it is told by, of the tenant's clock: of the purchase with an earn, else of the booking."""
+    """The day it is told by, of the tenant's clock: of the purchase with an earn, else the day of `at`."""
     reason: str
     reverses: str
     """The journal that it takes back; empty for none."""
@@ -166,7 +166,7 @@ def as_of(conn: TenantConn, programme: str, account: str, at: datetime) -> int:
 
 
 def roll_forward(conn: TenantConn, programme: str, year: int, month: int, zone: tzinfo) -> RollForward:
-    """A month of the tenant's clock. One that is over never changes: what counts is the moment of booking."""
+    """A month of the tenant's clock. One that is over never changes: what counts is a journal's `at`."""
     first, after = month_bounds(year, month, zone)
     at = JOURNAL.c.at
     liability = _own(ENTRY, conn, programme) & ACCOUNT.c.kind.in_((MEMBER, CLAWBACK))

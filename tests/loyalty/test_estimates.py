@@ -26,7 +26,7 @@ def test_a_tenant_is_many_rows_and_whatever_else_is_few(columns: tuple[str, ...]
     assert told == stat(columns, unique=unique)
 
 
-async def test_booking_looks_keys_up(tmp_path: Path):
+async def test_a_group_looks_its_keys_up(tmp_path: Path):
     """Each statement over journal, lot and account uses an index down to the key that it was given."""
     database = Database.open(tmp_path / "loyalty.db")
     plans: list[str] = []

@@ -88,6 +88,15 @@ class Model:
     def add(self, name: str) -> None:
         self.members[name] = Member()
 
+    def reversible(self, *, whole: bool) -> dict[str, Deed]:
+        """Journals of which something can still be reversed; `whole`, or without any, all journals."""
+        some = {
+            name: deed
+            for name, deed in self.journals.items()
+            if deed.can_be_reversed and deed.back < deed.points
+        }
+        return self.journals if whole or not some else some
+
     def has_due(self, name: str) -> bool:
         return any(lot.left and lot.over(self.today) for lot in self.members[name].lots)
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from loyalty.errors import LoyaltyError
-from loyalty.ledger import Done, booking, ledger
+from loyalty.ledger import Done, group, ledger
 from loyalty.ledger.storing import ConflictError
 from tests.support.ledger_books import ACTOR, Books
 
@@ -127,12 +127,12 @@ async def test_a_key_that_another_node_wins_meanwhile_is_found(books: Books, mon
     member = await books.member(10)
     command = books.redeeming(member, 1)
     first = await books.done(command)
-    look, blind = booking._answered, [True]
+    look, blind = group._answered, [True]
 
     def answered(*asked):
         return {} if blind and blind.pop() else look(*asked)
 
-    monkeypatch.setattr(booking, "_answered", answered)
+    monkeypatch.setattr(group, "_answered", answered)
 
     again = await books.done(command)
 
@@ -145,7 +145,7 @@ async def test_a_conflict_that_stays_is_told_as_unknown(books: Books, monkeypatc
     member = await books.member(10)
     command = books.redeeming(member, 1)
     await books.done(command)
-    monkeypatch.setattr(booking, "_answered", lambda *_: {})
+    monkeypatch.setattr(group, "_answered", lambda *_: {})
 
     with pytest.raises(ConflictError) as conflict:
         await books.done(command)
