@@ -171,10 +171,12 @@ async def test_a_member_reaches_an_agent_who_sees_what_the_portal_knows(
     """Music while the phone rings, the context in /v1/calls; after the agent's hang-up the menu is back."""
     desk, phone = node.places[0].desk, node.places[0].phone
     assert phone is not None
+    async with sunny(data_of(node)) as loyalty:
+        balance = await loyalty.balance(TENANT, members["es-ES"].member_id)
     async with portal_call(node, NUMBERS["es-ES"], "4915120002000", speech, "es-ES") as call:
         await log_in(call, "es-ES")
         await call.key(BALANCE)
-        await call.begins(Key.BALANCE, points=POINTS - 200)
+        await call.begins(Key.BALANCE, points=balance.available)
         await call.key(AGENT)
         bridged = await desk.bridged_call()
         assert {
@@ -187,4 +189,4 @@ async def test_a_member_reaches_an_agent_who_sees_what_the_portal_knows(
         await phone.hang_up()
         await call.begins(Key.MENU_BALANCE, digit=int(BALANCE))
         shown = await desk.call("GET", f"/v1/calls/{bridged['call_id']}")
-        assert "self_service" == shown["state"]
+        assert ("self_service", False) == (shown["call"]["state"], shown["call"]["mine"])

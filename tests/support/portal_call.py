@@ -80,6 +80,7 @@ class PortalCall:
         self.phone = phone
         self.heard_so_far = 0
         """Up to here of `heard` the caller has listened."""
+        self._frames: list[bytes] = []
         self._speech = speech
         self._language = language
         self._transport = transport
@@ -87,7 +88,8 @@ class PortalCall:
     @property
     def heard(self) -> list[bytes]:
         """Every frame that the caller's ear was given, µ-law, in the order of arrival."""
-        return [one.data[12:] for one in self.phone.rtp.received]
+        self._frames += [one.data[12:] for one in self.phone.rtp.received[len(self._frames) :]]
+        return self._frames
 
     async def spoken(self, sentence: Sentence) -> list[bytes]:
         """The sentence as the node says it, frame by frame."""
@@ -102,7 +104,9 @@ class PortalCall:
             said = said if whole else said[:BEGINNING]
             before = self.heard_so_far
             try:
-                await until(lambda said=said, before=before: end_of(self.heard, said, before) > 0, HEARD_S)
+                await until(
+                    lambda said=said, before=before: end_of(self.heard, said, before) > 0, HEARD_S, 0.1
+                )
             except TimeoutError:
                 seconds = (len(self.heard) - before) / 50
                 raise AssertionError(f"{sentence.key} was not heard in {seconds:.1f} s of sound") from None
