@@ -15,6 +15,7 @@ from pay_ivr.catalogue import Catalogue, Key
 from pay_ivr.languages import Language, languages
 from pay_ivr.pieces import letters
 from pay_ivr.prompts import example
+from pay_ivr.sentences import VALUES
 from pay_ivr.speech import Speech
 from pay_ivr.wav import write_wav
 
@@ -25,9 +26,9 @@ RATE_MAX = 0.15
 EVERY = 4
 """Every fourth sentence is read back: about two minutes of speech a language."""
 TIMEOUT_S = 900
-FOREIGN = frozenset({Key.REDEEM_CONFIRM, Key.REWARD_VOUCHER, Key.REWARD_DONATION, Key.ANNOUNCEMENT})
-"""Their example values are of another language."""
-SENTENCES = [key for key in Key if key not in FOREIGN][::EVERY]
+NAMES = {"tenant", "reward", "text"}
+"""Values of no language: a recogniser that hears an English name in French text answers with anything."""
+SENTENCES = [key for key in Key if not NAMES & set(VALUES.get(key, {}))][::EVERY]
 SPOKEN = [language for language in languages().values() if language.voice]
 
 
