@@ -44,6 +44,7 @@ from loyalty.redemption.in_time import in_time
 from loyalty.redemption.records import Record, Wish
 from loyalty.redemption.sources import AT_ONCE, NotIssued, Order, Source, SourceLate, Voucher
 from loyalty.redemption.standing import RefusedError, spender
+from loyalty.redemption.states import NEW, Act, after
 from loyalty.redemption.stock import Stock
 from loyalty.redemption.words import Told, letter_of
 from loyalty.tenancy import TenantConn
@@ -204,7 +205,7 @@ class Redemptions:
             account_id=member.account_id,
             kind=reward.kind.value,
             points=reward.points,
-            state=RedemptionState.DONE.value,
+            state=after(NEW, Act.COMPLETE).value,
             journal_id=done.journal_id,
             receipt=records.free_receipt(conn, member.programme),
             at=self._now(),
@@ -241,7 +242,7 @@ class Redemptions:
             account_id=member.account_id,
             kind=reward.kind.value,
             points=reward.points,
-            state=RedemptionState.RESERVED.value,
+            state=after(NEW, Act.RESERVE).value,
             hold_id=done.hold_id,
             at=self._now(),
         )
@@ -293,7 +294,7 @@ class Redemptions:
         done = self._do(conn, Post(key, record.hold_id or "", VOUCHERS), SYSTEM, record.call_id)
         done_record = replace(
             record,
-            state=RedemptionState.DONE,
+            state=after(record.state, Act.ISSUED),
             journal_id=done.journal_id,
             code_id=code[0],
             receipt=records.free_receipt(conn, programme),
@@ -301,7 +302,7 @@ class Redemptions:
         records.change(
             conn,
             record,
-            state=RedemptionState.DONE.value,
+            state=done_record.state.value,
             journal_id=done.journal_id,
             code_id=code[0],
             receipt=done_record.receipt,
@@ -314,7 +315,7 @@ class Redemptions:
         key = Key(conn.tenant, self._programmes[conn.tenant].programme, f"{record.redemption_id}.void")
         self._do(conn, Void(key, record.hold_id or ""), SYSTEM, record.call_id)
         late = self._clock() - moment_of(record.at) >= self._held(conn.tenant)
-        state = RedemptionState.RELEASED if late else RedemptionState.REFUSED
+        state = after(record.state, Act.NEVER_ISSUED if late else Act.REFUSED)
         records.change(conn, record, state=state.value)
         self._note(conn, ENDS[state], record, SYSTEM)
         return NotRedeemed(Refusal.PROVIDER_REFUSED, record.redemption_id)
@@ -363,7 +364,7 @@ class Redemptions:
             command = Reverse(name, record.journal_id, checked_reason(reason))
             outcome = self._tools.ledger.book_in(conn, command, actor=by, reason=reason)
             if isinstance(outcome, Done) and not outcome.replayed:
-                records.change(conn, record, state=RedemptionState.RELEASED.value)
+                records.change(conn, record, state=after(record.state, Act.REVERSE).value)
                 self._note(conn, "redemption.reward.reversed", record, by)
             return answer_of(outcome, record.points)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from loyalty.members.states import CARD_MOVES, MEMBER_MOVES
+from loyalty.redemption.states import MOVES as REDEMPTION_MOVES
 from pay_ivr import call
 from pay_ivr.sip import legstate, machines
 from vault import capture, keypad, payment, pin_capture
@@ -43,6 +44,11 @@ def document() -> str:
         "## A member (`loyalty/members/states.py`)\n\n"
         + _rows(
             ("status", "act", "next"), [(state, act, after) for (state, act), after in MEMBER_MOVES.items()]
+        ),
+        "## A redemption (`loyalty/redemption/states.py`)\n\n"
+        + _rows(
+            ("state", "act", "next"),
+            [(state, act, after) for (state, act), after in REDEMPTION_MOVES.items()],
         ),
         "## An INVITE leg (`pay_ivr/sip/legstate.py`)\n\n```\n" + legstate.printed() + "\n```",
     ]
