@@ -136,7 +136,7 @@ def verify(
         for line in _told(findings):
             say(line)
         if rates:
-            turn_s = max(0.2, seconds / 20)
+            turn_s = max(0.2, seconds / 40)
             findings.rates = asyncio.run(measure(url, clients, turn_s, folder))
             for line in _rates_told(findings.rates):
                 say(line)
