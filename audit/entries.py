@@ -184,7 +184,7 @@ CATALOGUE: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
         "pin.entry.set": {},
         "pin.entry.changed": {},
         "pin.entry.reset": {},
-        "pin.entry.code_issued": {},
+        "pin.code.issued": {},
         "pin.entry.ended": {"purpose": Kind.WORD, **_REASON},
         "pin.entry.forgotten": {},
         # The points ledger: each booked command in the transaction of its journal, which is the subject.

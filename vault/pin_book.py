@@ -227,7 +227,7 @@ class PinBook:
         version, key = self._keys.derived(Purpose.PIN_CODE, member.tenant)[0]
         code = f"{secrets.randbelow(10**CODE_DIGITS):0{CODE_DIGITS}}"
         stored = code_digest(key.reveal(), member.tenant, member.member_id, code.encode())
-        entry = _entry("pin.entry.code_issued", member, by)
+        entry = _entry("pin.code.issued", member, by)
         await self._store.put_code(member, stored, version, entry, now_ms)
         return code
 
