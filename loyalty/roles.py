@@ -117,7 +117,8 @@ def check(connection: Connection) -> None:
 _BARE = """
 SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
 WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
-AND a.attname = 'tenant' AND NOT a.attisdropped AND NOT (c.relrowsecurity AND c.relforcerowsecurity AND EXISTS (
+AND a.attname = 'tenant' AND NOT a.attisdropped
+AND NOT (c.relrowsecurity AND c.relforcerowsecurity AND EXISTS (
     SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'one_tenant'
 ))
 """
