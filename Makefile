@@ -16,8 +16,8 @@ check: .venv/.dev               ## format, lint, types, contracts, fast tests (a
 
 test: tools .venv/.dev          ## everything a landing needs
 	sh infra/setup/check.sh
-	sh infra/setup/tests.sh "not slow and not proof" "fast ones (about 5 minutes)"
-	sh infra/setup/tests.sh "slow and not proof" "whole nodes, foreign phones, lossy networks, kills (about 7 minutes)"
+	sh infra/setup/tests.sh "not slow and not proof" "fast ones (about 7 minutes)" 2
+	sh infra/setup/tests.sh "slow and not proof" "whole nodes, foreign phones, lossy networks, kills (about 8 minutes)" 3
 
 proof: tools .venv/.dev .tools/listen/.ready  ## the long runs: full counts, long timers, big fuzz, mutation
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m proof

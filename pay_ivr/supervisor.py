@@ -31,7 +31,7 @@ RESTART_DELAYS_S = (0.0, 0.2, 1.0, 5.0, 15.0)
 STEADY_S = 30.0
 STOP_TIMEOUT_S = 8.0
 """After SIGTERM; what is still there is killed. Longer than the broker's own wait for a provider."""
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 45.0
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_DUMPABLE = 4
 """Set to 0: no core file, and no process of the same uid may trace us or take a descriptor of ours
