@@ -164,7 +164,7 @@ CATALOGUE: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
         "card.member.locked": {"card": Kind.ID, **_REASON},
         "card.member.unlocked": {"card": Kind.ID, **_REASON},
         "card.member.replaced": {"card": Kind.ID, **_REASON},
-        # Points for rewards and for money: who moved how many is told by ledger.points.* in the same transaction.
+        # Points for rewards and for money: how many moved, ledger.points.* tells in the same transaction.
         "redemption.reward.reserved": _REDEMPTION,
         "redemption.reward.done": _REDEMPTION,
         "redemption.reward.refused": _REDEMPTION,
