@@ -104,13 +104,13 @@ class Listener:
     speech: Speech
     _heard: int = field(default=0, init=False)
 
-    async def asked(self, key: Key, answer: str, **values: str | int) -> None:
+    async def asked(self, key: Key, answer: str, **values: Any) -> None:
         """Keys the answer as soon as the question has begun."""
         await self.hears(key, **values)
         await asyncio.sleep(0.3)
         await self.phone.key(answer)
 
-    async def hears(self, key: Key, **values: str | int) -> None:
+    async def hears(self, key: Key, **values: Any) -> None:
         """Returns when the prompt has begun, after everything heard before; TimeoutError otherwise."""
         said = (await self.speech.prompt(LANGUAGE, key, **values)).ulaw[:BEGINNING]
         async with asyncio.timeout(HEARD_S):
