@@ -12,11 +12,11 @@ serve: .venv/.runtime           ## a node on loopback that keeps running; prints
 
 check: .venv/.dev               ## format, lint, types, contracts, fast tests (about two minutes)
 	sh infra/setup/check.sh
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not proof" --durations=5
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not slow and not proof" --durations=5
 
 test: tools .venv/.dev          ## everything a landing needs
 	sh infra/setup/check.sh
-	sh infra/setup/tests.sh "not slow and not proof" "fast ones (about 7 minutes)" 2
+	sh infra/setup/tests.sh "not slow and not proof" "fast ones (about 8 minutes)" 3
 	sh infra/setup/tests.sh "slow and not proof" "whole nodes, foreign phones, lossy networks, kills (about 8 minutes)" 3
 
 proof: tools .venv/.dev .tools/listen/.ready  ## the long runs: full counts, long timers, big fuzz, mutation

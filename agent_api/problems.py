@@ -225,6 +225,8 @@ PROBLEMS: dict[str, Problem] = {
     "pin_needs_agent": Problem(422, "A first PIN needs an agent's word.", "Identify the member first."),
     "pin_over": Problem(409, "The PIN entry is over.", "Start a new one."),
     "pin_unknown": Problem(404, "This PIN entry is unknown.", "Start a new one."),
+    "pins_unsupported": Problem(409, "This node takes no PINs.", "Ask the operator for pay-ivr check."),
+    "reason_malformed": Problem(422, "The reason is no word.", "Send small letters and _, like goodwill."),
     "pins_used": Problem(503, "Too many PINs at once.", "Try again in a few seconds."),
     "pin_codes_used": Problem(409, "Too many reset codes were sent.", "Wait an hour, then send a new one."),
     "points_insufficient": Problem(409, "There are too few points.", "Choose a smaller reward."),

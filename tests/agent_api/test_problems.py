@@ -33,7 +33,8 @@ INTERNAL = {
     "database_roles", "database_unguarded", "database_unsound", "database_unusable", "database_url",
     "file_exists", "file_too_long", "file_unreadable", "header_wrong", "stock_too_long",
     # Ours alone: commands of the ledger, which no asker writes himself; a seal that only a cell can judge.
-    "account_kind", "card_invalid", "command_malformed", "key_malformed", "sealed_unreadable",
+    "account_kind", "card_invalid", "command_malformed", "hold_lost", "key_malformed", "redemption_state",
+    "sealed_unreadable",
     # The desk asks for the programme first; a flow without its service stops the start.
     "flow_unserved", "no_programme",
     # Met by a member on his page, which says it in his language (agent_api/member_web.py).

@@ -55,7 +55,7 @@ async def test_a_pin_is_set_verified_changed_and_reset(desk: PinDesk, member: st
     assert PinStanding(set=True, locked=False, misses=0) == await desk.door.pin_standing("demo", member)
     names = [entry["name"] for entry in desk.zone.waiting_entries() if entry["subject"] == member]
     told = [name.rpartition(".")[2] for name in names if name.startswith("pin.")]
-    opened = ["opened", "set", "opened", "accepted", "opened", "changed", "opened", "refused", "code_issued"]
+    opened = ["opened", "set", "opened", "accepted", "opened", "changed", "opened", "refused", "issued"]
     assert [*opened, "opened", "reset", "opened", "accepted"] == told
 
 

@@ -155,7 +155,7 @@ async def test_the_rest_of_a_card_is_no_open_digits() -> None:
         await rig.client.collect("caller", "col_1", digits_max=10, first_timeout_ms=1500)
         await caller.stream(slot for key in (4, 2, 4, 2) for slot in [*press(caller, key, 1), None, None])
         done = await rig.fact("collect.done")
-        assert ("no_input", "") == (done.values["outcome"], done.values["digits"])
+        assert ("too_many", "") == (done.values["outcome"], done.values["digits"])
 
 
 async def test_a_payload_type_is_not_audio_and_telephone_event_at_once() -> None:
