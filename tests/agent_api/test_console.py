@@ -44,7 +44,8 @@ NEVER_AT_THE_CONSOLE = {
     "needs_second_person",
     "number_taken", "numbers_used_up", "payout_decided", "payout_off", "payout_same_person", "person_invalid",
     "pin_codes_used", "pin_needs_agent", "pin_unknown", "points_insufficient", "points_wrong",
-    "posting_not_reversible", "posting_unknown", "reason_malformed", "receipt_used", "redemption_later", "redemption_moved",
+    "posting_not_reversible", "posting_unknown", "reason_malformed", "receipt_used", "redemption_later",
+    "redemption_moved",
     "reset_code_unsent", "reward_limit_reached", "reward_out_of_stock", "reward_unknown", "voucher_refused",
 }  # fmt: skip
 
