@@ -136,10 +136,17 @@ async def redeem_a_coffee(call: PortalCall, language: str, expires: date) -> str
     return next(code for code, said in spoken.items() if end_of(call.heard, said, since))
 
 
-async def test_members_of_four_languages_redeem_by_telephone(
-    node: Node, members: dict[str, Member], speech: Speech
+@pytest.mark.parametrize(
+    "spoken",
+    [
+        pytest.param(("de-DE", "en-US"), id="German and English"),
+        pytest.param(("es-ES", "fr-FR"), id="Spanish and French", marks=pytest.mark.proof),
+    ],
+)
+async def test_members_redeem_by_telephone(
+    node: Node, members: dict[str, Member], speech: Speech, spoken: tuple[str, str]
 ) -> None:
-    """Two key telephone-events, two in-band tones; each hears every sentence in order and its own code."""
+    """One keys telephone-events, one in-band tones; each hears every sentence in order and its own code."""
     async with sunny(data_of(node)) as loyalty:
         balance = await loyalty.balance(TENANT, members["de-DE"].member_id)
     expires = balance.next_expiry
@@ -152,17 +159,22 @@ async def test_members_of_four_languages_redeem_by_telephone(
             await log_in(call, language)
             return await redeem_a_coffee(call, language, expires)
 
-    codes = await asyncio.gather(*(play(language) for language in LANGUAGES))
+    before = booked(node)
+    codes = await asyncio.gather(*(play(language) for language in spoken))
 
-    assert sorted(CODES) == sorted(codes)
+    assert len(spoken) == len(set(codes) & set(CODES))
     async with sunny(data_of(node)) as loyalty:
-        left = [(await loyalty.balance(TENANT, one.member_id)).available for one in members.values()]
-    assert [POINTS - 200] * 4 == left
+        callers = [members[language].member_id for language in spoken]
+        left = [(await loyalty.balance(TENANT, one)).available for one in callers]
+    assert [POINTS - 200] * len(spoken) == left
+    assert [count + len(spoken) for count in before] == booked(node)
+
+
+def booked(node: Node) -> list[int]:
+    """How many PINs were right, rewards given and points redeemed, as the log has it."""
     rows = node.audit_rows()
-    assert [4, 4, 4] == [
-        rows.count(name)
-        for name in ("pin.entry.accepted", "redemption.reward.done", "ledger.points.redeemed")
-    ]
+    names = ("pin.entry.accepted", "redemption.reward.done", "ledger.points.redeemed")
+    return [rows.count(name) for name in names]
 
 
 async def test_a_member_reaches_an_agent_who_sees_what_the_portal_knows(

@@ -11,7 +11,7 @@ CALLS = 200
 LOSSES = (0.0, 0.1, 0.2)
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.root
 @pytest.mark.tool("sipp", "iptables", "unshare", "ip")
 async def test_every_call_succeeds_in_spite_of_loss_and_nothing_is_left() -> None:

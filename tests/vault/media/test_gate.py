@@ -16,7 +16,7 @@ from vault.media.g711 import DECODE_INT16, SILENCE, decode_alaw
 from vault.media.gate import DELAY_FRAMES, HOLD_FRAMES, MUTE_AFTER, TalkGate
 from vault.media.inband import InbandDetector
 
-PRESSES = 64
+PRESSES = 40
 """Presses a condition, one call each, so that no press profits from the hold after the one before."""
 
 FRAMES = 40
