@@ -131,10 +131,14 @@ class Findings:
 
     def leaks(self) -> list[str]:
         """Card data that chance does not explain."""
+        return sorted(map(str, self._judged_hits()))
+
+    def _judged_hits(self) -> set[Hit]:
+        """All places, without short fragments as long as chance explains their number."""
         hits = self._canary_hits()
         short = {hit for hit in hits if hit.short}
         by_chance = self.suspects <= poisson_upper(self.expected_chance_hits)
-        return sorted(map(str, hits - short if by_chance else hits))
+        return hits - short if by_chance else hits
 
     def problems(self) -> list[str]:
         """Everything that lets the proof fail, besides controls and memory."""
@@ -208,7 +212,7 @@ class Findings:
             "cards": {"taken": self.completed, "ended_mid_field": self.ended_early},
             "attacker": self._attacker(),
             "talk": self._talk(),
-            "stripe": self.stripe.report(self._canary_hits()),
+            "stripe": self.stripe.report(self._judged_hits()),
             "scanned": {
                 "foreign": dict(self.foreign_bytes),
                 "files": self.file_sizes,
@@ -284,7 +288,7 @@ class Findings:
         talk = self._talk()
         yield "TALK", f"{talk['label']}: {talk['decoded']} of {talk['presses']} keys decoded"
         yield "", f"attacker {talk['right']} right, chance explains up to {talk['bound']}"
-        yield from self.stripe.rows(self._canary_hits())
+        yield from self.stripe.rows(self._judged_hits())
         yield "foreign sockets", f"{sum(self.foreign_bytes.values()) / 1e6:.1f} MB"
         yield "files", f"{len(self.file_sizes)}, {sum(self.file_sizes.values()) / 1e6:.1f} MB"
         size = sum(memory.values()) / 1e6
