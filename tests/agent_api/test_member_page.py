@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from playwright.async_api import Page
 from agent_api.member_sessions import AGE_S, IDLE_S, SESSIONS_MAX, MemberSessions
 from agent_api.page_words import MEMBER
 from loyalty.answers import Refusal
-from tests.agent_api.conftest import LoyalHouse
+from tests.agent_api.conftest import PASSWORD, LoyalHouse
 from tests.agent_api.test_console import barriers, listen
 from tests.support.console import browser_page
+from tests.support.console import log_in as console_log_in
 from tests.support.members import NUMBER, POSTCODE, TENANT, enrol, stock
 
 PIN, NEXT_PIN = "4907", "8264"
@@ -255,3 +257,34 @@ def test_a_login_ends_by_itself_and_for_its_tenant_alone() -> None:
     for _ in range(SESSIONS_MAX):
         logins.open("demo", "mem_d", 0.0)
     assert logins.find("demo", oldest, 1.0) is None
+
+
+@pytest.mark.slow
+async def test_the_agent_sees_whom_the_portal_has_logged_in(
+    loyal_house: LoyalHouse, faults: list[str], tmp_path: Path
+) -> None:
+    """Name, points and what was tried stand at the console; the card is locked with a second press."""
+    house = loyal_house.desk
+    member = await enrol(loyal_house.loyalty, points=1_200)
+    async with browser_page(house.url) as page:
+        listen(page, faults)
+        await console_log_in(page, "agent1", house.one_time["agent1"], PASSWORD)
+        call = house.board.bridge(TENANT, "agent1")
+        context = {
+            "member": member.member_id,
+            "topic": "redeem",
+            "tried": "balance,redeem",
+            "language": "de-DE",
+        }
+        house.board.change(replace(call, context=context), "call.bridge.opened")
+        await page.wait_for_function("() => document.getElementById('member-points').textContent !== ''")
+        assert f"Anna Muster ({NUMBER})" == await page.inner_text("#member-name")
+        assert "1,200 points" == await page.inner_text("#member-points")
+        assert "Balance, Redeem points" == await page.inner_text("#member-tried")
+        await page.screenshot(path=tmp_path / "console.png", full_page=True)
+        assert [] == await barriers(page)
+        await page.click("#member-lock")
+        await page.click("#member-lock")
+        await page.wait_for_function("() => document.getElementById('member-said').textContent !== ''")
+    locked = await loyal_house.loyalty.members.get(TENANT, member.member_id)
+    assert ("locked", []) == (locked.card_state.value, faults)
