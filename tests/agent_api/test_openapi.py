@@ -17,7 +17,7 @@ from agent_api.pages import STYLE_PATH
 from agent_api.routes import ROUTES
 from tests.agent_api.conftest import DeskHouse, problem
 
-EXAMPLES_PER_OPERATION = 8
+EXAMPLES_PER_OPERATION = 5
 """Keeps the run short; `make proof` may raise it."""
 
 

@@ -28,7 +28,7 @@ from tests.support.voucher_shop import Shop, voucher_shop
 
 CODES = 1_000
 POINTS = 10**8
-ROUNDS = 5
+ROUNDS = 3
 GROW_S = 30.0
 """A child opens in half a second and answers some hundred times in another."""
 

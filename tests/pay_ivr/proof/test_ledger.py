@@ -49,7 +49,7 @@ def test_a_file_keeps_every_answer_through_kills(short_dir: Path):
     }
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_server_keeps_every_answer_through_kills(short_dir: Path):
     """PostgreSQL: the server is killed as well."""
     with ledger.place(ledger.EMBEDDED) as (url, server):
