@@ -217,8 +217,8 @@ async def test_talk_button_pauses_the_capture(place: Place) -> None:
         await talk.start()
         await talk.key(VISA[:8])
         await talk.step("key", 8)
-        await talk.press("talk", on=True)
-        assert talk.payment["talking"]
+        paused = await talk.press("talk", on=True)
+        assert paused["talking"]
         await agent_hears_caller(talk)
         await talk.key("99")
         await talk.press("talk", on=False)

@@ -190,7 +190,7 @@ async def test_agent_that_only_rings_is_given_up(stage: Stage) -> None:
         assert "" == (await phone.outcome()).failure
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 async def test_ringing_for_36_seconds_is_answered(stage: Stage) -> None:
     """Longer than timer B in real time."""
     phone = await stage.start("agent_rings_long", timeout_s=60)
