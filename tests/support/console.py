@@ -19,7 +19,7 @@ FLAGS = [
     "--disable-sync",
 ]
 """A browser that talks to nobody but us; no sandbox because tests run as root."""
-TIMEOUT_MS = 8000
+TIMEOUT_MS = 20_000
 TAB_STOPS_MAX = 20
 """The page never shows more elements that take the focus; past the last one the first comes again."""
 SIZE = {"width": 1280, "height": 800}
