@@ -29,7 +29,8 @@ from loyalty.service import Loyalty
 from pay_ivr.catalogue import Catalogue
 from pay_ivr.channels import Channels
 from pay_ivr.codes import PaymentCodes
-from pay_ivr.store import Agent, Store
+from pay_ivr.people import Agent
+from pay_ivr.store import Store
 from vault import Door
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from agent_api.desk import Asker, DeskSettings
 from agent_api.problems import DeskError
-from pay_ivr.store import AccessKey, Agent, Login, NewAgent, SipSecret, Store, Try
+from pay_ivr.people import AccessKey, Agent, Login, NewAgent, SipSecret, Try
+from pay_ivr.store import Store
 
 COOKIE = "__Host-pay-ivr"
 """The prefix binds it to this host, the path / and TLS (RFC 6265bis §4.1.3.2); loopback counts as safe."""

@@ -17,8 +17,9 @@ from pay_ivr.catalogue import Catalogue
 from pay_ivr.channels import Channels
 from pay_ivr.codes import PaymentCodes
 from pay_ivr.hooks import Hooks
+from pay_ivr.people import AccessKey, Agent
 from pay_ivr.receipts import Receipts
-from pay_ivr.store import AccessKey, Agent, Store
+from pay_ivr.store import Store
 from pay_ivr.teller import Teller
 from vault import Door
 

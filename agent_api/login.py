@@ -9,7 +9,7 @@ from agent_api.desk import Ask, Desk, TenantDesk
 from agent_api.labels import labels_of
 from agent_api.problems import DeskError
 from agent_api.schemas import AgentAnswer, HealthAnswer, LabelsAnswer, LoginBody
-from pay_ivr.store import LOGIN_AGE_MS_MAX, Agent
+from pay_ivr.people import LOGIN_AGE_MS_MAX, Agent
 
 NO_TENANT = TenantDesk(name="", languages=(), currencies=(), purposes=())
 """A tenant whose file is gone: its agents can still log out."""

@@ -24,7 +24,7 @@ from agent_api.problems import DeskError
 from loyalty.answers import CodeNotSent, Refusal
 from loyalty.members import Ambiguous, Member, Person
 from loyalty.service import Loyalty
-from pay_ivr.store import Permission
+from pay_ivr.people import Permission
 from vault import PinPurpose
 
 MEMBER_OF_CALL = "member"

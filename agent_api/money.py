@@ -31,8 +31,9 @@ from agent_api.schemas import (
 from pay_ivr.channels import ChannelError, check_address
 from pay_ivr.facts import CallError
 from pay_ivr.hooks import Delivery, DeliveryState
+from pay_ivr.people import Permission
 from pay_ivr.receipts import Wish
-from pay_ivr.store import Permission, utc_of
+from pay_ivr.store import utc_of
 from vault import (
     Attempt,
     CardOnFile,

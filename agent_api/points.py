@@ -39,7 +39,7 @@ from loyalty.answers import (
     Payout,
     Redeemed,
 )
-from pay_ivr.store import Permission
+from pay_ivr.people import Permission
 
 REDEMPTIONS_MAX = 50
 """Of one list: nobody reads more."""

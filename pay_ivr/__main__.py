@@ -21,7 +21,7 @@ from vault import VaultError
 
 if TYPE_CHECKING:
     from pay_ivr.node import NewAgentLogin
-    from pay_ivr.store import Permission
+    from pay_ivr.people import Permission
 
 OK, WRONG, USAGE = 0, 1, 2
 BESIDE = (
@@ -403,7 +403,7 @@ def _agent_allow(options: argparse.Namespace) -> int:
 
 
 def _may(options: argparse.Namespace) -> "frozenset[Permission]":
-    from pay_ivr.store import Permission
+    from pay_ivr.people import Permission
 
     return frozenset(map(Permission, options.may))
 

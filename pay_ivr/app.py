@@ -36,6 +36,7 @@ from pay_ivr.hooks import Hooks
 from pay_ivr.ids import now_ms
 from pay_ivr.journal import Journal
 from pay_ivr.logs import log, start_logging
+from pay_ivr.people import SipSecret
 from pay_ivr.phones import Phones
 from pay_ivr.postman import Postman, webhooks_of
 from pay_ivr.receipts import Receipts
@@ -47,7 +48,7 @@ from pay_ivr.sip.registrar import Registrar
 from pay_ivr.sip.trace import TraceLine
 from pay_ivr.speaker import HOLD_MUSIC, Shelf
 from pay_ivr.speech import Speech
-from pay_ivr.store import SipSecret, Store
+from pay_ivr.store import Store
 from pay_ivr.switchboard import ENDED_KEPT_MAX, Switchboard
 from pay_ivr.teller import Teller
 from pay_ivr.tenants import Numbers, Tenant, load_tenants, sections

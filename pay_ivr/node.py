@@ -20,9 +20,10 @@ from pay_ivr.checkup import checked_tenants
 from pay_ivr.hooks import Endpoint, Hooks
 from pay_ivr.ids import now_ms
 from pay_ivr.logs import start_logging
+from pay_ivr.people import Agent, Permission
 from pay_ivr.postman import webhooks_of
 from pay_ivr.settings import Settings
-from pay_ivr.store import Agent, Permission, Store
+from pay_ivr.store import Store
 from pay_ivr.supervisor import Supervisor
 from pay_ivr.tenants import USER_PATTERN, Tenant, TenantError, load_tenants
 from vault import Door, KeyLine

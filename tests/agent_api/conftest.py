@@ -22,9 +22,10 @@ from pay_ivr.catalogue import Catalogue
 from pay_ivr.channels import Channels, Medium
 from pay_ivr.codes import PaymentCodes
 from pay_ivr.hooks import Hooks
+from pay_ivr.people import Agent, Permission
 from pay_ivr.receipts import Receipts
 from pay_ivr.senders import FolderChannel
-from pay_ivr.store import Agent, Permission, Store
+from pay_ivr.store import Store
 from pay_ivr.teller import Teller
 from tests.support.members import programme, sunny
 from tests.support.switchboard import MemorySwitchboard

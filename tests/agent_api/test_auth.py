@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from agent_api.auth import COOKIE, OPERATOR, Passwords, reset_agent
-from pay_ivr.store import SipSecret
+from pay_ivr.people import SipSecret
 from tests.agent_api.conftest import PASSWORD, DeskHouse, problem
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page
 
-from pay_ivr.store import Permission
+from pay_ivr.people import Permission
 from tests.agent_api.conftest import PASSWORD, DeskHouse
 from tests.support.console import barriers, browser_page, fill_payment, log_in, picture, reach, wait_text
 from tests.support.zone import Desk, ZoneProcesses, desk_at

@@ -8,7 +8,7 @@ from agent_api.members import CODES
 from agent_api.problems import PROBLEMS
 from loyalty.answers import Refusal
 from loyalty.members import CardState
-from pay_ivr.store import Permission
+from pay_ivr.people import Permission
 from tests.agent_api.conftest import LoyalHouse, problem
 from tests.support.members import NUMBER, POSTCODE, TENANT, enrol
 

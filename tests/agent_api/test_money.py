@@ -11,7 +11,7 @@ import pytest
 from aiohttp import ClientResponse
 
 from agent_api.limits import NOTICE_BYTES_MAX
-from pay_ivr.store import Permission
+from pay_ivr.people import Permission
 from tests.agent_api.conftest import WEBHOOK_SECRET, DeskHouse, problem
 from tests.support.zone import Desk, ZoneProcesses, desk_at
 from vault import Payment, Why

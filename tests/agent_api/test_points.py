@@ -2,7 +2,7 @@
 
 import pytest
 
-from pay_ivr.store import Permission
+from pay_ivr.people import Permission
 from tests.agent_api.conftest import LoyalHouse, problem
 from tests.support.members import POINTS, TENANT, enrol, stock
 

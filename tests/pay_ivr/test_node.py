@@ -8,8 +8,9 @@ import pytest
 
 from pay_ivr.__main__ import main
 from pay_ivr.node import first_agents
+from pay_ivr.people import SipSecret
 from pay_ivr.settings import Settings
-from pay_ivr.store import SipSecret, Store
+from pay_ivr.store import Store
 from pay_ivr.tenants import load_tenants
 
 TWO_NUMBERS = """

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from pay_ivr.people import Agent, NewAgent, SipSecret
 from pay_ivr.phones import Phones
 from pay_ivr.sip.registrar import EXPIRES_MAX_S, Contact, Registrar
 from pay_ivr.sip.rim import Hop, Transport
-from pay_ivr.store import Agent, NewAgent, SipSecret, Store
+from pay_ivr.store import Store
 
 ANNA = NewAgent(
     Agent("anna", "demo", "de-DE"), "hash", must_change=True, sip=SipSecret.of("anna", "pay-ivr", "phone")

@@ -10,20 +10,8 @@ from sqlalchemy.exc import IntegrityError
 
 from audit.outbox import Entry
 from pay_ivr.facts import CallView
-from pay_ivr.store import (
-    ENDED_CALLS_KEPT_MS,
-    LOCK_MS,
-    LOGIN_AGE_MS_MAX,
-    LOGINS_PER_AGENT_MAX,
-    TRIES_MAX,
-    AccessKey,
-    Agent,
-    NewAgent,
-    SipSecret,
-    Store,
-    Try,
-    utc_of,
-)
+from pay_ivr.people import LOGIN_AGE_MS_MAX, AccessKey, Agent, NewAgent, SipSecret, Try
+from pay_ivr.store import ENDED_CALLS_KEPT_MS, LOCK_MS, LOGINS_PER_AGENT_MAX, TRIES_MAX, Store, utc_of
 
 ANNA = Agent("anna", "demo", "de-DE")
 SECRET = SipSecret.of("anna", "pay-ivr", "phone")
