@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from loyalty import engines, estimates, guards, migrations, roles
 from loyalty.ledger import Ledger, Outcome, book
 from loyalty.ledger.orders import Order
 from loyalty.scrub import scrub
 from loyalty.tenancy import TenantConn
-from loyalty.writer import Writer
+from loyalty.writer import Writer, told
 
 T = TypeVar("T")
 
@@ -52,7 +53,11 @@ class Database:
         return cls(writing, engines.reading(url))
 
     async def read(self, tenant: str, work: Callable[[TenantConn], T]) -> T:
-        """What `work` returns; it sees one moment of the database and can change nothing."""
+        """What `work` returns; it sees one moment of the database and can change nothing.
+
+        LoyaltyError `database_away` (retryable): no answer. `work` runs again where only its connection was
+        lost, as all of them are when a server has been restarted.
+        """
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, tenant, work)
 
     async def write(self, tenant: str, work: Callable[[TenantConn], T]) -> T:
@@ -66,7 +71,10 @@ class Database:
 
     async def scrub(self, *, whole: bool = False) -> bool:
         """True when no older copy of a deleted row is left in the database's files (`loyalty/scrub.py`)."""
-        return await asyncio.to_thread(scrub, self._writing.url, whole=whole)
+        try:
+            return await asyncio.to_thread(scrub, self._writing.url, whole=whole)
+        except SQLAlchemyError as error:
+            raise told(error) from None
 
     async def close(self) -> None:
         """Does what is queued, then closes every connection."""
@@ -75,7 +83,12 @@ class Database:
         self._writing.dispose()
         self._reading.dispose()
 
-    def _read(self, tenant: str, work: Callable[[TenantConn], T]) -> T:
-        with self._reading.begin() as connection:
-            roles.begin_reading(connection, tenant)
-            return work(TenantConn(connection, tenant))
+    def _read(self, tenant: str, work: Callable[[TenantConn], T], again: bool = True) -> T:
+        try:
+            with self._reading.begin() as connection:
+                roles.begin_reading(connection, tenant)
+                return work(TenantConn(connection, tenant))
+        except SQLAlchemyError as error:
+            if again and isinstance(error, DBAPIError) and error.connection_invalidated:
+                return self._read(tenant, work, again=False)
+            raise told(error) from None

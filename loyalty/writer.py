@@ -141,7 +141,7 @@ class Writer(Generic[C, R]):
             if again and _may_pass(error):
                 return self._run_group(group, again=False)
             if len(group) == 1 or _is_away(error):
-                return [(job, None, _told(error)) for job in group]
+                return [(job, None, told(error)) for job in group]
         return [settled for job in group for settled in self._run_group([job])]
 
     def _commit_group(self, group: list[_Job]) -> list[_Settled]:
@@ -155,7 +155,7 @@ class Writer(Generic[C, R]):
             with self._engine.begin() as connection:
                 result = job.what(connection)
         except Exception as error:  # noqa: BLE001 - its caller gets it
-            return job, None, _told(error)
+            return job, None, told(error)
         return job, result, None
 
 
@@ -179,8 +179,8 @@ def _is_away(error: Exception) -> bool:
     return isinstance(error, (OperationalError, InterfaceError))
 
 
-def _told(error: Exception) -> Exception:
-    """The error as its caller sees it: nothing of the database's own text, which may quote rows."""
+def told(error: Exception) -> Exception:
+    """The error as whoever asked sees it: nothing of the database's own text, which may quote rows."""
     if not isinstance(error, SQLAlchemyError):
         return error
     if _is_away(error):

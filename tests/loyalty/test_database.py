@@ -19,6 +19,8 @@ from loyalty.tenancy import TenantConn
 from pay_ivr.proof.postgres import PostgresServer
 from tests.support.loyalty_rows import AT, put_journal
 
+ENDED = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
+"""Every connection to a database of that name."""
 LOCKED = Entry("agent.user.added", AT, "caller", "mem_1", "demo")
 
 
@@ -58,7 +60,7 @@ async def test_a_work_that_raises_leaves_nothing_behind(database: Database):
 
 async def test_a_reader_can_change_nothing(database: Database):
     """Whatever its function tries."""
-    with pytest.raises(DBAPIError):
+    with pytest.raises(LoyaltyError):
         await database.read("demo", add_account)
 
 
@@ -96,6 +98,30 @@ async def test_an_error_of_the_database_quotes_no_row(database: Database):
         await database.write("demo", lambda conn: add_account(conn, "acc_secret"))
     assert ("database_conflict", False) == (refused.value.code, refused.value.retryable)
     assert "secret" not in str(refused.value)
+
+
+async def test_a_server_that_goes_and_comes_back_is_away_and_then_there(
+    postgres_server: PostgresServer, postgres_url: str
+):
+    """Readers and the writer say so and go on by themselves; a lost connection alone disturbs no reader."""
+    name = engines.url_of(postgres_url).database
+    database = Database.open(postgres_url)
+    assert "acc_1" == await database.write("demo", add_account)
+    assert ["acc_1"] == await database.read("demo", accounts)
+
+    postgres_server.sql(ENDED.format(name))
+    assert ["acc_1"] == await database.read("demo", accounts)
+
+    postgres_server.sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false; {ENDED.format(name)}")
+    for asking in (database.read("demo", accounts), database.write("demo", accounts), database.scrub()):
+        with pytest.raises(LoyaltyError) as away:
+            await asking
+        assert ("database_away", True) == (away.value.code, away.value.retryable)
+
+    postgres_server.sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    assert ["acc_1"] == await database.read("demo", accounts)
+    assert ["acc_1"] == await database.write("demo", accounts)
+    await database.close()
 
 
 async def test_after_closing_nothing_is_taken_any_more(database_url: str):
