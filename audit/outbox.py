@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -233,9 +234,10 @@ class OutboxDoor:
             self._keep(self._serve(conn))
 
     async def _serve(self, conn: socket.socket) -> None:
+        """Until the reader has gone; in mid-sentence too, for what it has not acknowledged stays."""
         loop = asyncio.get_running_loop()
         conn.setblocking(False)
-        with conn:
+        with conn, suppress(ConnectionError):
             while message := await _receive(conn):
                 await loop.sock_sendall(conn, _encode(await self._answer(message)))
 
