@@ -20,6 +20,7 @@ from agent_api.member_schemas import (
     PinStandingAnswer,
     ReasonBody,
 )
+from agent_api.money import check_permission
 from agent_api.problems import DeskError
 from loyalty.answers import CodeNotSent, Refusal
 from loyalty.members import Ambiguous, Member, Person
@@ -72,14 +73,8 @@ async def check_member(desk: Desk, ask: Ask, needed: Permission = Permission.MEM
     service(desk, ask)
     member_id = ask.part("member_id")
     if not _on_own_call(desk, ask, member_id):
-        await check_allowed(desk, ask, needed)
+        await check_permission(desk, ask.who, needed)
     return member_id
-
-
-async def check_allowed(desk: Desk, ask: Ask, needed: Permission) -> None:
-    """DeskError("permission_needed"), on record, when the asker has not this permission."""
-    if needed not in await desk.store.permissions(ask.who.name):
-        raise DeskError("permission_needed", on_record="permission")
 
 
 def _on_own_call(desk: Desk, ask: Ask, member_id: str) -> bool:
@@ -95,7 +90,7 @@ async def enrol(desk: Desk, ask: Ask) -> PersonAnswer:
     body = ask.body
     assert isinstance(body, PersonBody)
     loyalty = service(desk, ask)
-    await check_allowed(desk, ask, Permission.MEMBERS)
+    await check_permission(desk, ask.who, Permission.MEMBERS)
     if body.born is None or body.family_name is None:
         raise DeskError("person_invalid")
     told = {"given_name": "", "postcode": "", "house_number": "", "email": "", "phone": "", **body.told()}
@@ -110,7 +105,7 @@ async def find(desk: Desk, ask: Ask) -> FoundAnswer:
     body = ask.body
     assert isinstance(body, FindMemberBody)
     loyalty = service(desk, ask)
-    await check_allowed(desk, ask, Permission.MEMBERS)
+    await check_permission(desk, ask.who, Permission.MEMBERS)
     members, tenant = loyalty.members, ask.who.tenant
     if body.number is not None:
         claim = await members.claim_by_number(tenant, body.number)
@@ -159,7 +154,7 @@ async def lock_card(desk: Desk, ask: Ask) -> MemberAnswer:
 async def unlock_card(desk: Desk, ask: Ask) -> MemberAnswer:
     """POST …/card/unlock: only with the permission, also on one's own call (F19: stronger identification)."""
     assert isinstance(ask.body, ReasonBody)
-    await check_allowed(desk, ask, Permission.MEMBERS)
+    await check_permission(desk, ask.who, Permission.MEMBERS)
     work = service(desk, ask).unlock_card(
         ask.who.tenant, ask.part("member_id"), by=ask.who.name, reason=ask.body.reason
     )
@@ -169,7 +164,7 @@ async def unlock_card(desk: Desk, ask: Ask) -> MemberAnswer:
 async def lock_member(desk: Desk, ask: Ask) -> MemberAnswer:
     """POST …/lock: the whole member; he can ask and speak with an agent, no more."""
     assert isinstance(ask.body, ReasonBody)
-    await check_allowed(desk, ask, Permission.MEMBERS)
+    await check_permission(desk, ask.who, Permission.MEMBERS)
     work = service(desk, ask).members.lock(
         ask.who.tenant, ask.part("member_id"), by=ask.who.name, reason=ask.body.reason
     )
@@ -179,7 +174,7 @@ async def lock_member(desk: Desk, ask: Ask) -> MemberAnswer:
 async def unlock_member(desk: Desk, ask: Ask) -> MemberAnswer:
     """POST …/unlock: the member may redeem again."""
     assert isinstance(ask.body, ReasonBody)
-    await check_allowed(desk, ask, Permission.MEMBERS)
+    await check_permission(desk, ask.who, Permission.MEMBERS)
     work = service(desk, ask).members.unlock(
         ask.who.tenant, ask.part("member_id"), by=ask.who.name, reason=ask.body.reason
     )
@@ -195,7 +190,7 @@ async def read_pin(desk: Desk, ask: Ask) -> PinStandingAnswer:
 
 async def unlock_pin(desk: Desk, ask: Ask) -> PinStandingAnswer:
     """POST …/pin/unlock: the misses are forgotten; only with the permission."""
-    await check_allowed(desk, ask, Permission.MEMBERS)
+    await check_permission(desk, ask.who, Permission.MEMBERS)
     service(desk, ask)
     member = await service(desk, ask).members.get(ask.who.tenant, ask.part("member_id"))
     await desk.door.unlock_pin(ask.who.tenant, member.member_id, by=ask.who.name)
@@ -219,7 +214,7 @@ async def key_pin(desk: Desk, ask: Ask) -> PinResultAnswer:
     call = own_call(desk, ask.part("call_id"), ask.who)
     members = service(desk, ask).members
     if body.purpose is PinPurpose.SET:  # nothing but the agent's word says whose PIN it will be
-        await check_allowed(desk, ask, Permission.MEMBERS)
+        await check_permission(desk, ask.who, Permission.MEMBERS)
     member = await members.get(ask.who.tenant, body.member_id)
     person = await members.person(ask.who.tenant, member.member_id)
     result = await desk.switchboard.ask_pin(

@@ -28,7 +28,8 @@ from agent_api.member_schemas import (
     ReverseBody,
     ReverseRedemptionBody,
 )
-from agent_api.members import check_allowed, check_member, refused, service
+from agent_api.members import check_member, refused, service
+from agent_api.money import check_permission
 from agent_api.payments import idempotency_key
 from loyalty.answers import (
     Booked,
@@ -100,7 +101,7 @@ async def earn(desk: Desk, ask: Ask) -> BookedAnswer:
     """POST …/earn: points for a purchase, once per receipt."""
     body = ask.body
     assert isinstance(body, EarnBody)
-    await check_allowed(desk, ask, Permission.POINTS)
+    await check_permission(desk, ask.who, Permission.POINTS)
     answer = await service(desk, ask).earn(
         ask.who.tenant,
         ask.part("member_id"),
@@ -151,14 +152,14 @@ async def list_redemptions(desk: Desk, ask: Ask) -> RedemptionsAnswer:
 
 async def read_redemption(desk: Desk, ask: Ask) -> RedeemedAnswer:
     """GET /v1/redemptions/{redemption_id}: how it stands, with its code; for access keys."""
-    await check_allowed(desk, ask, Permission.POINTS)
+    await check_permission(desk, ask.who, Permission.POINTS)
     return _redeemed_answer(await service(desk, ask).redemption(ask.who.tenant, ask.part("redemption_id")))
 
 
 async def reverse_redemption(desk: Desk, ask: Ask) -> BookedAnswer:
     """POST /v1/redemptions/{redemption_id}/reverse: the points return to their lots, once."""
     assert isinstance(ask.body, ReverseRedemptionBody)
-    await check_allowed(desk, ask, Permission.POINTS)
+    await check_permission(desk, ask.who, Permission.POINTS)
     answer = await service(desk, ask).reverse_redemption(
         ask.who.tenant,
         ask.part("redemption_id"),
@@ -173,7 +174,7 @@ async def reverse(desk: Desk, ask: Ask) -> BookedAnswer:
     """POST /v1/postings/{journal_id}/reverse: returned goods; linked to the posting, never deleted."""
     body = ask.body
     assert isinstance(body, ReverseBody)
-    await check_allowed(desk, ask, Permission.POINTS)
+    await check_permission(desk, ask.who, Permission.POINTS)
     answer = await service(desk, ask).reverse(
         ask.who.tenant,
         ask.part("journal_id"),
@@ -189,7 +190,7 @@ async def adjust(desk: Desk, ask: Ask) -> BookedAnswer:
     """POST …/adjust: given or taken by a person, with a reason."""
     body = ask.body
     assert isinstance(body, AdjustBody)
-    await check_allowed(desk, ask, Permission.POINTS)
+    await check_permission(desk, ask.who, Permission.POINTS)
     answer = await service(desk, ask).adjust(
         ask.who.tenant,
         ask.part("member_id"),
@@ -213,7 +214,7 @@ async def ask_payout(desk: Desk, ask: Ask) -> PayoutAnswer:
 
 async def list_payouts(desk: Desk, ask: Ask) -> PayoutsAnswer:
     """GET /v1/payouts: those that wait."""
-    await check_allowed(desk, ask, Permission.PAYOUT)
+    await check_permission(desk, ask.who, Permission.PAYOUT)
     waiting = await service(desk, ask).payouts(ask.who.tenant)
     return PayoutsAnswer(payouts=tuple(_payout_answer(one) for one in waiting))
 
@@ -221,7 +222,7 @@ async def list_payouts(desk: Desk, ask: Ask) -> PayoutsAnswer:
 async def decide_payout(desk: Desk, ask: Ask) -> PayoutAnswer:
     """POST /v1/payouts/{payout_id}/decide: by another person than the one who asked."""
     assert isinstance(ask.body, DecideBody)
-    await check_allowed(desk, ask, Permission.PAYOUT)
+    await check_permission(desk, ask.who, Permission.PAYOUT)
     answer = await service(desk, ask).decide_payout(
         ask.who.tenant, ask.part("payout_id"), release=ask.body.release, by=ask.who.name
     )
