@@ -1,5 +1,6 @@
 """Puts the desk together: parts in, an aiohttp application out. Where it listens is app.py's."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING
@@ -72,7 +73,7 @@ def setup(
         pages=Buckets(PAGES_PER_S, PAGES_BURST),
         channels=channels or Channels({}),
         loyalty=loyalty,
-        members=MemberSessions(),
+        member_logins=MemberSessions(),
         openapi=openapi.as_bytes(ROUTES),
         now=now,
     )
@@ -104,6 +105,9 @@ def _routed(desk: Desk) -> web.Application:
 
     async def closing(_app: web.Application) -> None:
         await desk.streams.close()
+        for task in tuple(desk.tasks):
+            task.cancel()
+        await asyncio.gather(*desk.tasks, return_exceptions=True)
 
     app.on_shutdown.append(closing)
     app.on_response_prepare.append(set_headers)

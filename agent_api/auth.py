@@ -198,11 +198,16 @@ class Doorman:
     def _own(self, origin: str, host: str) -> bool:
         if self._settings.public_origin is not None:
             return origin == self._settings.public_origin
-        try:
-            split = urlsplit(origin)
-        except ValueError:
-            return False
-        return split.scheme in {"http", "https"} and split.netloc == host and split.path == ""
+        return names_host(origin, host)
+
+
+def names_host(origin: str, host: str) -> bool:
+    """True for an Origin header that names the host of its own request."""
+    try:
+        split = urlsplit(origin)
+    except ValueError:
+        return False
+    return split.scheme in {"http", "https"} and split.netloc == host and split.path == ""
 
 
 def _agent_asker(login: Login, login_sha256: bytes) -> Asker:

@@ -93,13 +93,14 @@ class Desk:
     channels: Channels
     loyalty: Loyalty | None
     """None when no tenant has a programme."""
-    members: MemberSessions
+    member_logins: MemberSessions
     """Logins of members on their web page."""
     openapi: bytes
     """The OpenAPI document, made once."""
     now: Callable[[], float] = field(default=time.time)
     """UTC seconds since 1970."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    """Work that goes on after its answer; what is left of it ends with the desk."""
 
     def keep(self, task: asyncio.Task[None]) -> None:
         """Holds on to work that goes on after its answer."""

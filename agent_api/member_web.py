@@ -12,11 +12,11 @@ from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 from pydantic import ValidationError
 
+from agent_api.auth import names_host
 from agent_api.desk import DESK, ORIGIN, Desk
 from agent_api.entrance import BODY_TIMEOUT_S, parse_json
 from agent_api.member_forms import (
@@ -99,10 +99,12 @@ def _guarded(handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamRe
 
 def _own(request: web.Request, desk: Desk) -> bool:
     """True when the page itself asks: a page elsewhere can forge neither header."""
-    origin = request.headers.get(hdrs.ORIGIN, "")
     if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
         return False
-    return origin == desk.settings.link_origin or urlsplit(origin).netloc == request.host
+    origin = request.headers.get(hdrs.ORIGIN, "")
+    if origin in {desk.settings.link_origin, desk.settings.public_origin}:  # behind a proxy that changes Host
+        return True
+    return names_host(origin, request.host)
 
 
 async def _show(request: web.Request, desk: Desk, loyalty: Loyalty, tenant: str) -> web.StreamResponse:
@@ -151,7 +153,7 @@ async def _log_in(request: web.Request, desk: Desk, loyalty: Loyalty, tenant: st
     if result is not PinResult.OK or not claim.known:
         return _told({"code": _code_of(result)}, 403)
     answer = _told({"code": "ok"})
-    login_id = desk.members.open(tenant, claim.member_id, desk.now())
+    login_id = desk.member_logins.open(tenant, claim.member_id, desk.now())
     answer.set_cookie(
         COOKIE, login_id, max_age=int(AGE_S), path="/", secure=True, httponly=True, samesite="Strict"
     )
@@ -189,7 +191,7 @@ async def _reset(request: web.Request, desk: Desk, loyalty: Loyalty, tenant: str
         return _told({"code": "ask_house_number"}, 409)
     result = await _checked(request, loyalty, tenant, claim.member_id, PinPurpose.RESET, form)
     if result is PinResult.OK:
-        desk.members.close_all(tenant, claim.member_id)
+        desk.member_logins.close_all(tenant, claim.member_id)
         return _told({"code": "pin_changed"})
     return _told({"code": _code_of(result)}, 403)
 
@@ -330,7 +332,7 @@ async def _change_pin(request: web.Request, desk: Desk, loyalty: Loyalty, tenant
         return _told({"code": "login_needed"}, 401)
     result = await _checked(request, loyalty, tenant, login.member_id, PinPurpose.CHANGE, form)
     if result is PinResult.OK:
-        desk.members.close_all(tenant, login.member_id)
+        desk.member_logins.close_all(tenant, login.member_id)
         return _told({"code": "pin_changed"})
     code = "pin_wrong" if result is PinResult.WRONG else _code_of(result)
     return _told({"code": code}, 403)
@@ -339,7 +341,7 @@ async def _change_pin(request: web.Request, desk: Desk, loyalty: Loyalty, tenant
 async def _log_out(request: web.Request, desk: Desk, _loyalty: Loyalty, _tenant: str) -> web.StreamResponse:
     """POST logout: gone on the server, too."""
     await _form(request, SealForm)
-    desk.members.close(request.cookies.get(COOKIE, ""))
+    desk.member_logins.close(request.cookies.get(COOKIE, ""))
     answer = _told({"code": "ok"})
     answer.set_cookie(COOKIE, "", max_age=0, path="/", secure=True, httponly=True, samesite="Strict")
     return answer
@@ -382,7 +384,7 @@ def _too_many(request: web.Request, desk: Desk) -> web.Response | None:
 
 
 def _login(request: web.Request, desk: Desk, tenant: str) -> MemberLogin | None:
-    return desk.members.find(tenant, request.cookies.get(COOKIE, ""), desk.now())
+    return desk.member_logins.find(tenant, request.cookies.get(COOKIE, ""), desk.now())
 
 
 def _told(

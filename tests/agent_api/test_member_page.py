@@ -9,14 +9,18 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page
 
+from agent_api.desk import DeskSettings
 from agent_api.member_sessions import AGE_S, IDLE_S, SESSIONS_MAX, MemberSessions
 from agent_api.page_words import MEMBER
 from loyalty.answers import Refusal
-from tests.agent_api.conftest import PASSWORD, LoyalHouse
+from pay_ivr.channels import Channels, Medium, Message
+from tests.agent_api.conftest import PASSWORD, LoyalHouse, run_desk
 from tests.agent_api.test_console import barriers, listen
 from tests.support.console import browser_page
 from tests.support.console import log_in as console_log_in
-from tests.support.members import NUMBER, POSTCODE, TENANT, enrol, stock
+from tests.support.members import NUMBER, POSTCODE, TENANT, enrol, programme, stock, sunny
+from tests.support.zone import ZoneProcesses
+from vault import Door
 
 PIN, NEXT_PIN = "4907", "8264"
 EASY = "1234"
@@ -201,6 +205,58 @@ async def test_nothing_opens_without_a_login_or_a_sound_seal(
     assert "ok" != (await refused.json())["code"]
     seen = await loyal_house.loyalty.members.get(TENANT, member.member_id)
     assert ("active", "active") == (seen.status.value, seen.card_state.value)
+
+
+async def test_the_page_works_behind_a_proxy_that_changes_the_host(
+    grown: tuple[Path, dict[str, str]], short_dir: Path
+) -> None:
+    """The origins of the settings are ours; a foreign one, one that is none and a missing one are not."""
+    settings = DeskSettings(public_origin="https://desk.example", link_origin="https://pay.example")
+    async with sunny(short_dir) as loyalty, run_desk(grown, short_dir, settings, loyalty=loyalty) as house:
+        ours = ("https://desk.example", "https://pay.example", house.url)
+        seen = {}
+        for origin in (*ours, "https://evil.example", "http://[", "null", ""):
+            headers = {"Origin": origin} if origin else {}
+            answer = await house.http.post(f"{house.url}/m/{TENANT}/logout", json={}, headers=headers)
+            seen[origin] = answer.status
+    foreign = dict.fromkeys(("https://evil.example", "http://[", "null", ""), 403)
+    assert dict.fromkeys(ours, 200) | foreign == seen
+
+
+class StuckChannel:
+    """A mail host that never answers."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.ended = False
+
+    async def send(self, _message: Message) -> None:
+        self.asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended = True
+
+
+async def test_a_message_under_way_does_not_outlive_the_desk(
+    grown: tuple[Path, dict[str, str]], short_dir: Path, zone: ZoneProcesses
+) -> None:
+    """What goes on after its answer ends with the desk: no task is left to run on closed databases."""
+    door, stuck = Door(zone.run_dir / "vault.sock"), StuckChannel()
+    await door.connect()
+    told = programme(reset_by=(Medium.EMAIL,))
+    channels = Channels({TENANT: {Medium.EMAIL: stuck}})
+    async with sunny(short_dir, told, door=door, channels=channels) as loyalty:
+        await enrol(loyalty, points=0)
+        async with run_desk(grown, short_dir, door=door, loyalty=loyalty) as house:
+            path = f"{house.url}/m/{TENANT}/reset-code"
+            answer = await house.http.post(path, json={"number": NUMBER}, headers=house.own)
+            assert {"code": "code_on_its_way"} == await answer.json()
+            async with asyncio.timeout(WAIT_S):
+                await stuck.asked.wait()
+            assert not stuck.ended
+        assert stuck.ended
+    await door.close()
 
 
 async def test_a_tenant_without_a_programme_has_no_page(loyal_house: LoyalHouse) -> None:
