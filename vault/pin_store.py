@@ -290,14 +290,17 @@ class PinStore:
     ) -> bool:
         """A right PIN takes its miss back, with its new hash; False, and nothing done, when it was changed.
 
-        A right code is used up by it.
+        A right code is used up by it, once: of two entries that were admitted with it the second gets False,
+        and so does one whose code was replaced meanwhile.
         """
         async with self._store.changing() as change:
             same = _of(PINS, member)
             if proof.salt:
                 same &= PINS.c.salt == proof.salt
             else:
-                await change.conn.execute(delete(PIN_CODES).where(_of(PIN_CODES, member)))
+                mine = _of(PIN_CODES, member) & (PIN_CODES.c.digest == proof.hash)
+                if (await change.conn.execute(delete(PIN_CODES).where(mine))).rowcount != 1:
+                    return False
                 await _touch(change.conn, member, admitted.at_ms)
             values: dict[str, Any] = {"misses": 0, "touched_ms": admitted.at_ms, **_hash_values(fresh)}
             numbers = [mark.name for mark in proof.marks if mark.kind is PinKind.CALLER]

@@ -243,6 +243,16 @@ async def test_a_reset_code_lives_ten_minutes_and_survives_a_rotation(book: Book
     assert PinResult.OK is await book.tried("8361")
 
 
+async def test_a_code_in_two_entries_at_once_is_used_once(book: Book) -> None:
+    """Both are compared before either is stored: the first one's PIN stays, the second has come too late."""
+    code = await book.book.issue_code(ANNA, AGENT, NOON_MS)
+    answers = await asyncio.gather(book.reset(code, "8361"), book.reset(code, "2704"))
+    assert {PinResult.OK, PinResult.EXPIRED} == set(answers)
+    right, late = ("8361", "2704") if answers[0] is PinResult.OK else ("2704", "8361")
+    assert PinResult.OK is await book.tried(right)
+    assert PinResult.WRONG is await book.tried(late)
+
+
 async def test_codes_for_one_member_are_limited_by_the_day(book: Book) -> None:
     """The sixth is refused; tomorrow there is one again."""
     for _ in range(CODES_PER_DAY):
