@@ -1,8 +1,8 @@
 """Redemptions whose process dies: nothing answered is lost, nothing is booked or issued twice.
 
-The database is SQLite with full sync, the shop is a server of its own that outlives every kill. Rounds die at
-a random moment, and exactly where it hurts: with the points held and the order not placed, and with the
-voucher issued and not yet posted.
+The database is SQLite with full sync, or PostgreSQL; the shop is a server of its own that outlives every
+kill. Rounds die at a random moment, and exactly where it hurts: with the points held and the order not placed,
+and with the voucher issued and not yet posted. In the long runs the database's own server is killed as well.
 """
 
 import asyncio
@@ -19,9 +19,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import func, select
 
 from loyalty.tables import ACCOUNT, HOLD, REDEMPTION, VOUCHER_CODE
+from pay_ivr.proof.postgres import own_server
 from tests.support.loyalty import House, open_house
 from tests.support.redeemer import open_for, redeem
 from tests.support.voucher_shop import Shop, voucher_shop
@@ -29,6 +31,7 @@ from tests.support.voucher_shop import Shop, voucher_shop
 CODES = 1_000
 POINTS = 10**8
 ROUNDS = 3
+SERVER_ROUNDS = 6
 GROW_S = 30.0
 """A child opens in half a second and answers some hundred times in another."""
 
@@ -36,8 +39,8 @@ GROW_S = 30.0
 class Redeemer:
     """The process that forks children to be killed."""
 
-    def __init__(self, data_dir: Path, shop: Shop) -> None:
-        command = [sys.executable, "-m", "tests.support.redeemer", str(data_dir)]
+    def __init__(self, data_dir: Path, database: str, shop: Shop) -> None:
+        command = [sys.executable, "-m", "tests.support.redeemer", str(data_dir), database]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._shop = shop
         self._round = 0
@@ -73,12 +76,11 @@ class Redeemer:
 
 
 @contextmanager
-def prepared(data_dir: Path, empty_file: Path) -> Iterator[tuple[Redeemer, Shop]]:
+def prepared(data_dir: Path, database: str) -> Iterator[tuple[Redeemer, Shop]]:
     """A member with many points in each tenant, a stock, a shop, and somebody who redeems."""
-    shutil.copy(empty_file, data_dir / "loyalty.db")
 
     async def fill() -> None:
-        house = open_house(data_dir, data_dir / "loyalty.db")
+        house = open_house(data_dir, database)
         members = {tenant: (await house.member(tenant, POINTS)).member_id for tenant in ("sunny", "rainy")}
         codes = "\n".join(f"CAFE-{number}" for number in range(CODES))
         await house.loyalty.add_codes("rainy", "coffee", codes, by="user:operator")
@@ -88,7 +90,7 @@ def prepared(data_dir: Path, empty_file: Path) -> Iterator[tuple[Redeemer, Shop]
     asyncio.run(fill())
     with voucher_shop() as shop:
         shop.source(data_dir)
-        redeemer = Redeemer(data_dir, shop)
+        redeemer = Redeemer(data_dir, database, shop)
         try:
             yield redeemer, shop
         finally:
@@ -110,13 +112,13 @@ def lines(data_dir: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-async def check(data_dir: Path, shop: Shop) -> tuple[int, int]:
+async def check(data_dir: Path, database: str, shop: Shop) -> tuple[int, int]:
     """The books after all kills; how many answers were heard, and how many keys were cut off."""
     told = lines(data_dir)
     heard = {one["key"]: one for one in told if "id" in one}
     cut_off = {one["asked"] for one in told if "asked" in one} - {one["key"] for one in told if "key" in one}
     members = json.loads((data_dir / "members").read_text(encoding="utf-8"))
-    house = open_for(data_dir, shop.port)
+    house = open_for(data_dir, database, shop.port)
     house.clock.turn(minutes=11)
     try:
         await house.loyalty.upkeep.round()
@@ -172,27 +174,62 @@ def _figures_of(conn: Any) -> dict[str, Any]:
     }
 
 
-def test_redemptions_survive_a_kill_at_any_moment(short_dir: Path, empty_file: Path):
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.proof)])
+def empty_database(request: pytest.FixtureRequest, short_dir: Path, empty_file: Path) -> str:
+    """Today's tables without rows, on each engine."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgres_url")
+    return shutil.copy(empty_file, short_dir / "loyalty.db")
+
+
+def kill_at_random(data_dir: Path, redeemer: Redeemer, moments: random.Random) -> None:
+    """One child that redeems for a moment."""
+    redeemer.start()
+    grow(data_dir / "acks", moments.randrange(1_500, 8_000))
+    time.sleep(moments.random() * 0.02)
+    redeemer.kill()
+    redeemer.wait()
+
+
+def test_redemptions_survive_a_kill_at_any_moment(short_dir: Path, empty_database: str):
     """Kills at random; every answer that was heard is still true, every account balances."""
     moments = random.Random(4)
-    with prepared(short_dir, empty_file) as (redeemer, shop):
+    with prepared(short_dir, empty_database) as (redeemer, shop):
         for _ in range(ROUNDS):
-            redeemer.start()
-            grow(short_dir / "acks", moments.randrange(1_500, 8_000))
-            time.sleep(moments.random() * 0.02)
-            redeemer.kill()
-            redeemer.wait()
-        heard, cut_off = asyncio.run(check(short_dir, shop))
+            kill_at_random(short_dir, redeemer, moments)
+        heard, cut_off = asyncio.run(check(short_dir, empty_database, shop))
     assert heard > ROUNDS
     assert cut_off >= ROUNDS
 
 
-def test_a_kill_between_hold_and_post_is_settled_by_asking_the_shop(short_dir: Path, empty_file: Path):
+def test_a_kill_between_hold_and_post_is_settled_by_asking_the_shop(short_dir: Path, empty_database: str):
     """Held and not ordered: released. Issued and not posted: posted, and never issued twice (L8)."""
-    with prepared(short_dir, empty_file) as (redeemer, shop):
+    with prepared(short_dir, empty_database) as (redeemer, shop):
         shop.kill = redeemer.kill
         for fault in ("kill", "issue_then_kill") * 2:
             shop.faults = ["", "", fault]
             redeemer.start()
             redeemer.wait()
-        asyncio.run(check(short_dir, shop))
+        asyncio.run(check(short_dir, empty_database, shop))
+
+
+@pytest.mark.proof
+def test_redemptions_survive_kills_of_the_server_and_of_the_node(short_dir: Path):
+    """PostgreSQL with fsync, killed with all its processes; callers live on and ask again, or die with it."""
+    moments = random.Random(6)
+    with own_server(durable=True) as server:
+        database = server.url(server.new_database())
+        with prepared(short_dir, database) as (redeemer, shop):
+            for number in range(SERVER_ROUNDS):
+                redeemer.start()
+                grow(short_dir / "acks", moments.randrange(1_500, 8_000))
+                server.kill()
+                if number % 2:
+                    redeemer.kill()
+                server.start()
+                if not number % 2:
+                    grow(short_dir / "acks", 4_000)
+                    redeemer.kill()
+                redeemer.wait()
+            heard, _ = asyncio.run(check(short_dir, database, shop))
+    assert heard > SERVER_ROUNDS
