@@ -1,9 +1,9 @@
 """A process that redeems until it is killed: `python -m tests.support.redeemer DATA_DIR DATABASE`.
 
-It is driven by lines. Each is a JSON object: `round`, and the `port` of the shop. The process forks a child that redeems as
-fast as it can, 8 callers at once, and writes each answer to `DATA_DIR/acks` before it asks the next question.
-It says the child's id, waits for its end and says `ended`. Forked, because importing anew for each kill
-would be most of the test's time.
+It is driven by lines. Each is a JSON object: `round`, and the `port` of the shop. The process forks a child
+that redeems as fast as it can, 8 callers at once, and writes each answer to `DATA_DIR/acks` before it asks
+the next question. It says the child's id, waits for its end and says `ended`. Forked, because importing anew
+for each kill would be most of the test's time.
 """
 
 import asyncio

@@ -1,8 +1,9 @@
 """Redemptions whose process dies: nothing answered is lost, nothing is booked or issued twice.
 
 The database is SQLite with full sync, or PostgreSQL; the shop is a server of its own that outlives every
-kill. Rounds die at a random moment, and exactly where it hurts: with the points held and the order not placed,
-and with the voucher issued and not yet posted. In the long runs the database's own server is killed as well.
+kill. Rounds die at a random moment, and exactly where it hurts: with the points held and the order not
+placed, and with the voucher issued and not yet posted. In the long runs the database's own server is killed
+as well.
 """
 
 import asyncio
