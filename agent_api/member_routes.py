@@ -5,6 +5,7 @@ from agent_api.member_schemas import (
     AdjustBody,
     BalanceAnswer,
     BookedAnswer,
+    ChangesBody,
     CodeSentAnswer,
     DecideBody,
     EarnBody,
@@ -38,12 +39,20 @@ BOTH = Access.BOTH
 
 PEOPLE: tuple[Route, ...] = (
     Route(
-        "POST", "/v1/members", members.enrol, BOTH, "Enrol a member.", PersonAnswer, PersonBody, status=201
+        "POST",
+        "/v1/members",
+        members.enrol,
+        BOTH,
+        "Enrol a member.",
+        PersonAnswer,
+        PersonBody,
+        status=201,
+        headers=ONCE,
     ),
     Route("POST", "/v1/members/search", members.find, BOTH, "Find one member.", FoundAnswer, FindMemberBody),
     Route("GET", MEMBER, members.read_member, BOTH, "A member with personal data.", PersonAnswer),
     Route(
-        "POST", MEMBER + "/changes", members.change, BOTH, "Change personal data.", PersonAnswer, PersonBody
+        "POST", MEMBER + "/changes", members.change, BOTH, "Change personal data.", PersonAnswer, ChangesBody
     ),
     Route("POST", MEMBER + "/lock", members.lock_member, BOTH, "Lock the member.", MemberAnswer, ReasonBody),
     Route(

@@ -6,7 +6,7 @@ Points are whole numbers of the tenant's programme. Personal data leaves only in
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, ConfigDict, Field
 
 from agent_api.schemas import Answer, Body, looks_like_pan
 from loyalty.programme import POINTS_MAX
@@ -23,6 +23,11 @@ def _no_pan(text: str) -> str:
     return text
 
 
+def _day(text: str) -> str:
+    date.fromisoformat(text)
+    return text
+
+
 Points = Annotated[int, Field(ge=1, le=POINTS_MAX, description="Whole points of the programme.")]
 Text = Annotated[str, Field(max_length=120), AfterValidator(_no_pan)]
 Number = Annotated[str, Field(pattern=r"^[0-9]{4,10}$", description="Customer or card number.")]
@@ -33,31 +38,45 @@ PostingReason = Annotated[
 ]
 
 
+Born = Annotated[str, Field(pattern=CENTURY, description="ISO date."), AfterValidator(_day)]
+Phone = Annotated[str, Field(max_length=20, description="E.164 with its plus.")]
+Language = Annotated[str, Field(pattern=r"^[a-z]{2}-[A-Z]{2}$")]
+
+
 class PersonBody(Body):
-    """A new member, or what is to change: fields that are left out stay as they are."""
+    """A new member; what is not known of him is left out."""
 
     number: Annotated[str, Field(pattern=r"^([0-9]{4,10})?$", description="Empty: one is made.")] = ""
+    given_name: Text = ""
+    family_name: Text
+    postcode: Text = ""
+    house_number: Text = ""
+    born: Born
+    email: Text = ""
+    phone: Phone = ""
+    language: Language | None = None
+    """Left out: the tenant's first."""
+
+
+class ChangesBody(Body):
+    """What is to change of a member's personal data: fields that are left out stay, an empty text is erased.
+
+    The number is for life.
+    """
+
     given_name: Text | None = None
     family_name: Text | None = None
     postcode: Text | None = None
     house_number: Text | None = None
-    born: Annotated[str, Field(pattern=CENTURY, description="ISO date.")] | None = None
+    born: Born | None = None
     email: Text | None = None
-    phone: Annotated[str, Field(max_length=20, description="E.164 with its plus.")] | None = None
-    language: Annotated[str, Field(pattern=r"^[a-z]{2}-[A-Z]{2}$")] | None = None
-
-    @field_validator("born")
-    @classmethod
-    def _is_a_day(cls, value: str | None) -> str | None:
-        if value is not None:
-            date.fromisoformat(value)
-        return value
+    phone: Phone | None = None
+    language: Language | None = None
+    reason: ReasonWord = "asked"
 
     def told(self) -> dict[str, object]:
-        """The fields that were sent, `born` as a date; without the number, which is for life."""
-        sent = {
-            name: value for name, value in self.model_dump(exclude={"number"}).items() if value is not None
-        }
+        """The fields that were sent, `born` as a date."""
+        sent = self.model_dump(exclude={"reason"}, exclude_none=True)
         return sent | ({"born": date.fromisoformat(self.born)} if self.born is not None else {})
 
 
@@ -66,15 +85,8 @@ class FindMemberBody(Body):
 
     number: Number | None = None
     postcode: Text | None = None
-    born: Annotated[str, Field(pattern=CENTURY)] | None = None
+    born: Born | None = None
     house_number: Text = ""
-
-    @field_validator("born")
-    @classmethod
-    def _is_a_day(cls, value: str | None) -> str | None:
-        if value is not None:
-            date.fromisoformat(value)
-        return value
 
 
 class EarnBody(Body):

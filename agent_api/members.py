@@ -4,11 +4,13 @@ An agent may act for the member whom the flow named on a live call of his; every
 key, needs a permission by name. A member of another tenant is as unknown as one that never was.
 """
 
+import hashlib
 from datetime import date
 
 from agent_api.calls import own_call
 from agent_api.desk import Ask, Desk
 from agent_api.member_schemas import (
+    ChangesBody,
     CodeSentAnswer,
     FindMemberBody,
     FoundAnswer,
@@ -21,6 +23,7 @@ from agent_api.member_schemas import (
     ReasonBody,
 )
 from agent_api.money import check_permission
+from agent_api.payments import idempotency_key
 from agent_api.problems import DeskError
 from loyalty.answers import CodeNotSent, Refusal
 from loyalty.members import Ambiguous, Member, Person
@@ -68,6 +71,11 @@ def service(desk: Desk, ask: Ask) -> Loyalty:
     return desk.loyalty
 
 
+def loyalty_key(ask: Ask) -> str:
+    """The key under which this write is remembered: one asker's keys are none of another's."""
+    return hashlib.sha256(f"{ask.who.name}\0{idempotency_key(ask)}".encode()).hexdigest()[:40]
+
+
 async def check_member(desk: Desk, ask: Ask, needed: Permission = Permission.MEMBERS) -> str:
     """The member of the path, when the asker may act for him; DeskError("permission_needed") otherwise."""
     service(desk, ask)
@@ -86,17 +94,23 @@ def _on_own_call(desk: Desk, ask: Ask, member_id: str) -> bool:
 
 
 async def enrol(desk: Desk, ask: Ask) -> PersonAnswer:
-    """POST /v1/members: a new member with an account and a card."""
+    """POST /v1/members: a new member with an account and a card; the same one under the same key."""
     body = ask.body
     assert isinstance(body, PersonBody)
-    loyalty = service(desk, ask)
+    loyalty, tenant = service(desk, ask), ask.who.tenant
     await check_permission(desk, ask.who, Permission.MEMBERS)
-    if body.born is None or body.family_name is None:
-        raise DeskError("person_invalid")
-    told = {"given_name": "", "postcode": "", "house_number": "", "email": "", "phone": "", **body.told()}
-    told.setdefault("language", desk.tenants[ask.who.tenant].languages[0])
-    person = Person(number=body.number, **told)  # type: ignore[arg-type]
-    member = await loyalty.members.enrol(ask.who.tenant, person, by=ask.who.name)
+    person = Person(
+        number=body.number,
+        given_name=body.given_name,
+        family_name=body.family_name,
+        postcode=body.postcode,
+        house_number=body.house_number,
+        born=date.fromisoformat(body.born),
+        email=body.email,
+        phone=body.phone,
+        language=body.language or desk.tenants[tenant].languages[0],
+    )
+    member = await loyalty.members.enrol(tenant, person, by=ask.who.name, key=loyalty_key(ask))
     return await _person_answer(loyalty, ask, member)
 
 
@@ -134,11 +148,11 @@ async def read_member(desk: Desk, ask: Ask) -> PersonAnswer:
 async def change(desk: Desk, ask: Ask) -> PersonAnswer:
     """POST …/changes: personal data changed, before and after kept sealed."""
     body = ask.body
-    assert isinstance(body, PersonBody)
+    assert isinstance(body, ChangesBody)
     member_id = await check_member(desk, ask)
     loyalty = service(desk, ask)
     member = await loyalty.members.change(
-        ask.who.tenant, member_id, body.told(), by=ask.who.name, reason="asked"
+        ask.who.tenant, member_id, body.told(), by=ask.who.name, reason=body.reason
     )
     return await _person_answer(loyalty, ask, member)
 

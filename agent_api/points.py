@@ -4,8 +4,6 @@ Every write takes an Idempotency-Key. Sent again with the same key it brings the
 nothing twice, also after a crash: the key goes into the ledger itself, not into a memory of the desk.
 """
 
-import hashlib
-
 from agent_api.desk import Ask, Desk
 from agent_api.member_schemas import (
     AdjustBody,
@@ -28,9 +26,8 @@ from agent_api.member_schemas import (
     ReverseBody,
     ReverseRedemptionBody,
 )
-from agent_api.members import check_member, refused, service
+from agent_api.members import check_member, loyalty_key, refused, service
 from agent_api.money import check_permission
-from agent_api.payments import idempotency_key
 from loyalty.answers import (
     Booked,
     Channel,
@@ -44,11 +41,6 @@ from pay_ivr.people import Permission
 
 REDEMPTIONS_MAX = 50
 """Of one list: nobody reads more."""
-
-
-def ledger_key(ask: Ask) -> str:
-    """The key of this write in the ledger: one asker's keys are none of another's."""
-    return hashlib.sha256(f"{ask.who.name}\0{idempotency_key(ask)}".encode()).hexdigest()[:40]
 
 
 async def read_balance(desk: Desk, ask: Ask) -> BalanceAnswer:
@@ -107,7 +99,7 @@ async def earn(desk: Desk, ask: Ask) -> BookedAnswer:
         ask.part("member_id"),
         body.points,
         body.receipt,
-        key=ledger_key(ask),
+        key=loyalty_key(ask),
         by=ask.who.name,
     )
     return _booked_answer(answer)
@@ -122,7 +114,7 @@ async def redeem(desk: Desk, ask: Ask) -> RedeemedAnswer:
         ask.who.tenant,
         member_id,
         body.reward_id,
-        key=ledger_key(ask),
+        key=loyalty_key(ask),
         channel=Channel.API if ask.who.agent is None else Channel.AGENT,
         by=ask.who.name,
     )
@@ -163,7 +155,7 @@ async def reverse_redemption(desk: Desk, ask: Ask) -> BookedAnswer:
     answer = await service(desk, ask).reverse_redemption(
         ask.who.tenant,
         ask.part("redemption_id"),
-        key=ledger_key(ask),
+        key=loyalty_key(ask),
         reason=ask.body.reason,
         by=ask.who.name,
     )
@@ -178,7 +170,7 @@ async def reverse(desk: Desk, ask: Ask) -> BookedAnswer:
     answer = await service(desk, ask).reverse(
         ask.who.tenant,
         ask.part("journal_id"),
-        key=ledger_key(ask),
+        key=loyalty_key(ask),
         reason=body.reason,
         by=ask.who.name,
         points=body.points,
@@ -195,7 +187,7 @@ async def adjust(desk: Desk, ask: Ask) -> BookedAnswer:
         ask.who.tenant,
         ask.part("member_id"),
         body.points,
-        key=ledger_key(ask),
+        key=loyalty_key(ask),
         reason=body.reason,
         by=ask.who.name,
     )
@@ -207,7 +199,7 @@ async def ask_payout(desk: Desk, ask: Ask) -> PayoutAnswer:
     assert isinstance(ask.body, PayoutBody)
     member_id = await check_member(desk, ask, Permission.POINTS)
     answer = await service(desk, ask).ask_payout(
-        ask.who.tenant, member_id, ask.body.points, key=ledger_key(ask), by=ask.who.name
+        ask.who.tenant, member_id, ask.body.points, key=loyalty_key(ask), by=ask.who.name
     )
     return _payout_answer(answer)
 

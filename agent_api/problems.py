@@ -70,7 +70,7 @@ PROBLEMS: dict[str, Problem] = {
     "logins_busy": Problem(503, "Too many logins at once.", "Try again in a few seconds."),
     # Payments at the desk
     "idempotency_key_needed": Problem(
-        400, "The Idempotency-Key header is missing.", "Send a fresh key with every new payment."
+        400, "The Idempotency-Key header is missing.", "Send a fresh key with every new request."
     ),
     "permission_needed": Problem(
         403,

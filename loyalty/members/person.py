@@ -170,10 +170,15 @@ def person_octets(person: Person) -> bytes:
     return json.dumps(person_json(person), ensure_ascii=False, sort_keys=True).encode()
 
 
+def person_from_json(body: Mapping[str, str]) -> Person:
+    """The person that `person_json` told."""
+    told: dict[str, Any] = dict(body)
+    return Person(**told | {"born": date.fromisoformat(body["born"])})
+
+
 def person_from_octets(octets: bytes) -> Person:
     """The person that was sealed."""
-    body: dict[str, Any] = json.loads(octets)
-    return Person(**{**body, "born": date.fromisoformat(body["born"])})
+    return person_from_json(json.loads(octets))
 
 
 def keyed_digits(text: str) -> str:

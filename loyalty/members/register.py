@@ -26,6 +26,7 @@ from loyalty.members.person import (
     changed,
     keyed_digits,
     normalised,
+    person_from_json,
     person_from_octets,
     person_json,
     person_octets,
@@ -227,11 +228,17 @@ class Register:
             raise unknown()
         if not self._has(MEMBER, member_id):
             return None
-        asked = normalised(newcomer.person, *self._digits)
-        person = self.person(member_id)
-        if replace(asked, number=asked.number or person.number) != person:
+        asked, enrolled = normalised(newcomer.person, *self._digits), self._enrolled(member_id)
+        if replace(asked, number=asked.number or enrolled.number) != enrolled:
             raise LoyaltyError("key_reused", "Another member was enrolled under this key.")
         return self.member(member_id)
+
+    def _enrolled(self, member_id: str) -> Person:
+        """The person as he was enrolled, whatever was changed since: a late retry is still the same."""
+        told = person_json(self.person(member_id))
+        for change in reversed(self.changes(member_id)):
+            told |= change.before
+        return person_from_json(told)
 
     def _has(self, table: Table, member_id: str) -> bool:
         wanted = (table.c.tenant == self.tenant, table.c.member_id == member_id)

@@ -53,6 +53,8 @@ INTERNAL = {
 ANSWERED = {
     # Made by agent_api/problems.py from a validation error or an HTTP error of the web server.
     "body_invalid", "method_not_allowed", "pan_not_allowed", "route_unknown",
+    # Every PersonError is one.
+    "person_invalid",
 }  # fmt: skip
 
 PASSED_ON = {
