@@ -50,7 +50,7 @@ class Refusal(StrEnum):
     """There is no such posting, redemption or payout of this tenant."""
     ALREADY_REVERSED = "already_reversed"
     NOT_REVERSIBLE = "not_reversible"
-    """A posting that no person took back or can: a hold, an expiry, a reversal."""
+    """A posting that no person takes back: a hold, an expiry, a reversal, a payout."""
     ALREADY_DECIDED = "already_decided"
     SAME_PERSON = "same_person"
     """Whoever asked for a payout does not release it."""
@@ -101,7 +101,7 @@ class Redeemed:
     kind: RewardKind
     points: int
     receipt: str
-    """Eight digits, unique within the programme; spoken and written."""
+    """Nine digits, unique within the programme; spoken and written."""
     code: str | None = field(repr=False)
     """The voucher; None for a donation."""
     delivery: Medium | None

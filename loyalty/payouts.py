@@ -1,6 +1,7 @@
 """Cash payout: one person asks, the points are held, another person releases or refuses.
 
-The hold has no end of its own: what was asked for stays asked for until somebody decides.
+The hold has no end of its own: what was asked for stays asked for until somebody decides. What was released
+is money on its way: no one person takes its posting back and leaves the member with both.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,13 +16,13 @@ from loyalty.answers import NotBooked, Payout, Refusal, refusal_of
 from loyalty.database import Database
 from loyalty.errors import LoyaltyError
 from loyalty.ledger import Command, Done, Hold, Key, Ledger, Post, Rejected, Void
-from loyalty.members import Members
+from loyalty.members import CardState, Members, Role, Status
 from loyalty.points import checked_key
 from loyalty.programme import POINTS_MAX, Programme
 from loyalty.redemption.in_time import in_time
 from loyalty.redemption.redemptions import HELD_UNTIL
 from loyalty.redemption.standing import RefusedError, spender
-from loyalty.tables import PAYOUT
+from loyalty.tables import JOURNAL, PAYOUT
 from loyalty.tenancy import TenantConn
 from pay_ivr.ids import new_id
 
@@ -31,6 +32,8 @@ ENDS = {RELEASED: "payout.request.released", REFUSED: "payout.request.refused"}
 LIST_MAX = 200
 """Payouts of one list."""
 CONTRA = "payout"
+POSTED = ".post"
+"""After its payout's id: the key of the posting that spends the points."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,20 @@ class Payouts:
             tenant, lambda conn: tuple(map(_payout, conn.execute(query).mappings()))
         )
 
+    async def has_booked(self, tenant: str, journal_id: str) -> bool:
+        """True for the posting of a released payout."""
+        programme = self._programmes[tenant].programme
+
+        def work(conn: TenantConn) -> bool:
+            journal = JOURNAL.c
+            mine = (journal.tenant == tenant, journal.programme == programme, journal.id == journal_id)
+            idem = conn.execute(select(journal.idem).where(*mine)).scalar_one_or_none() or ""
+            ours = (PAYOUT.c.tenant == tenant, PAYOUT.c.programme == programme)
+            named = PAYOUT.c.payout_id == idem.removesuffix(POSTED)
+            return conn.execute(select(PAYOUT.c.payout_id).where(*ours, named)).first() is not None
+
+        return await self._database.read(tenant, work)
+
     async def _written(
         self, tenant: str, work: Callable[[TenantConn], Payout | NotBooked]
     ) -> Payout | NotBooked:
@@ -131,13 +148,28 @@ class Payouts:
             return payout if same else NotBooked(Refusal.ALREADY_DECIDED)
         if release and by == payout.asked_by:
             return NotBooked(Refusal.SAME_PERSON)
+        if release:
+            self._check_payee(conn, payout.member_id)
         return self._end(conn, payout, row["hold_id"], release=release, by=by)
+
+    def _check_payee(self, conn: TenantConn, member_id: str) -> None:
+        """Whoever was locked since he asked is not paid; one who has left is, one who is erased cannot be."""
+        try:
+            member = self._members.register(conn).member(member_id, Role.LEGAL)
+        except LoyaltyError as error:
+            if error.code != "member_unknown":
+                raise
+            raise RefusedError(Refusal.MEMBER_UNKNOWN) from None
+        if member.status is Status.LOCKED:
+            raise RefusedError(Refusal.MEMBER_LOCKED)
+        if member.status is Status.ACTIVE and member.card_state is not CardState.ACTIVE:
+            raise RefusedError(Refusal.CARD_LOCKED)
 
     def _end(self, conn: TenantConn, payout: Payout, hold_id: str, *, release: bool, by: str) -> Payout:
         programme = self._programmes[conn.tenant].programme
         command: Command
         if release:
-            command = Post(Key(conn.tenant, programme, f"{payout.payout_id}.post"), hold_id, CONTRA)
+            command = Post(Key(conn.tenant, programme, f"{payout.payout_id}{POSTED}"), hold_id, CONTRA)
         else:
             command = Void(Key(conn.tenant, programme, f"{payout.payout_id}.void"), hold_id)
         self._do(conn, command, by, "")

@@ -235,8 +235,13 @@ class Loyalty:
         points: int | None = None,
         call_id: str = "",
     ) -> Booked | NotBooked:
-        """A posting taken back, in whole or in part (returned goods); linked to it, never deleted."""
+        """A posting taken back, in whole or in part (returned goods); linked to it, never deleted.
+
+        That of a payout is not: two people have let the money go.
+        """
         self.programme(tenant)
+        if await self._payouts.has_booked(tenant, journal_id):
+            return NotBooked(Refusal.NOT_REVERSIBLE)
         redemption_id = await self._redemptions.of_journal(tenant, journal_id)
         if redemption_id is not None and points is None:
             return await self._redemptions.reverse(tenant, redemption_id, key, reason, by)

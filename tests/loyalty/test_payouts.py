@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from loyalty.answers import NotBooked, Payout, Refusal
+from loyalty.answers import Booked, NotBooked, Payout, Refusal
 from loyalty.errors import LoyaltyError
 from tests.support.loyalty import House
 
@@ -50,6 +50,46 @@ async def test_a_small_payout_is_released_at_once(house: House):
     answer = await ask(house, member, points=1_000)
     assert ("released", 500, ANNA) == (answer.state, answer.amount_minor, answer.decided_by)
     assert 0 == await house.available(member)
+
+
+async def test_a_payout_is_not_taken_back_by_one_person(each_house: House):
+    """The member would have the money and the points; the posting of a purchase can still be reversed."""
+    member = await each_house.member(points=5_000)
+    assert "released" == (await ask(each_house, member, points=1_000)).state
+    paid, earned = await each_house.loyalty.movements("sunny", member.member_id, 10)
+    reverse = each_house.loyalty.reverse
+    for points in (None, 10):
+        told = {"key": f"r{points}", "reason": "complaint", "by": ANNA, "points": points}
+        assert NotBooked(Refusal.NOT_REVERSIBLE) == await reverse("sunny", paid.journal_id, **told)
+    assert 4_000 == await each_house.available(member)
+    assert isinstance(await reverse("sunny", earned.journal_id, key="e", reason="complaint", by=ANNA), Booked)
+
+
+@pytest.mark.parametrize("what", ["card", "member", "erased", "closed"])
+async def test_whoever_was_locked_meanwhile_is_not_paid(house: House, what: str):
+    """Neither is one who is erased; one who has left still gets his money. Refusing is always possible."""
+    member = await house.member(points=5_000)
+    asked = await ask(house, member)
+    members, who = house.loyalty.members, ("sunny", member.member_id)
+    refusals = {
+        "card": Refusal.CARD_LOCKED,
+        "member": Refusal.MEMBER_LOCKED,
+        "erased": Refusal.MEMBER_UNKNOWN,
+    }
+    match what:
+        case "card":
+            await members.lock_card(*who, by=ANNA, reason="stolen")
+        case "member":
+            await members.lock(*who, by=ANNA, reason="fraud")
+        case "erased":
+            await members.erase(*who, ANNA)
+        case "closed":
+            await members.close_member(*who, by=ANNA)
+    answer = await house.loyalty.decide_payout("sunny", asked.payout_id, release=True, by=BERT)
+    if what in refusals:
+        assert NotBooked(refusals[what]) == answer
+        answer = await house.loyalty.decide_payout("sunny", asked.payout_id, release=False, by=BERT)
+    assert ("refused" if what in refusals else "released") == answer.state
 
 
 async def test_one_key_is_one_payout(house: House):
