@@ -425,6 +425,7 @@ class Contact:
             await leg.reopen()
         if self.call.state is CallState.BRIDGED and self.agent is not None:
             await self._media.bridge(self.caller.leg_id, self.agent.leg_id)
+        await self.speaker.resume()
         self.audio(lost=False)
 
     # Steps.

@@ -100,6 +100,8 @@ class Speaker:
         self._saying: list[Sentence] = []
         self._teller: asyncio.Task[None] | None = None
         self._collecting = False
+        self._waiting = False
+        """The caller hears music whenever nothing is said."""
 
     async def say(
         self,
@@ -176,11 +178,18 @@ class Speaker:
     async def music(self) -> None:
         """Music for a caller who waits, until `quiet`; nothing when it is not loaded yet."""
         await self.told()
-        with contextlib.suppress(VaultError):
-            await self._media.play(self._leg_id, new_id("play"), (HOLD_MUSIC,), loop=True, barge_in=False)
+        self._waiting = True
+        await self.resume()
+
+    async def resume(self) -> None:
+        """The music of a caller who waits, again: a sentence is over, or media is back with its legs."""
+        if self._waiting:
+            with contextlib.suppress(VaultError):  # media is gone: its return comes here again
+                await self._media.play(self._leg_id, new_id("play"), (HOLD_MUSIC,), loop=True, barge_in=False)
 
     async def quiet(self) -> None:
         """Ends what is being played."""
+        self._waiting = False
         with contextlib.suppress(VaultError):  # the leg or media is gone, and the sound with it
             await self._media.stop_play(self._leg_id)
 
@@ -217,3 +226,4 @@ class Speaker:
             self._saying, self._burst = self._burst, []
             await self.say(*self._saying)
         self._saying = []
+        await self.resume()

@@ -377,6 +377,7 @@ class Switchboard:
 
     async def _media_back(self) -> None:
         self._shelf.media_restarted()
+        await self._shelf.restore()  # before the legs: those on hold are wired to the music that is there
         for contact in list(self._live.values()):
             try:
                 await contact.media_back()
@@ -384,7 +385,6 @@ class Switchboard:
                 return  # gone again: its next return starts over
             except VaultError:
                 contact.hang_up(EndReason.MEDIA_REFUSED)
-        await self._shelf.restore()
 
     async def _end_at_vault(self, call_id: str) -> None:
         """The vault ends captures of the call; what is authorising completes and is told later."""

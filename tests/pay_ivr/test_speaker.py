@@ -22,6 +22,7 @@ class Ear:
 
     def __init__(self) -> None:
         self.played: list[tuple[str, int]] = []
+        self.loops = 0
 
     async def load_prompt(self, prompt_id: str, ulaw: bytes) -> None:
         """Nothing to keep."""
@@ -29,8 +30,14 @@ class Ear:
     async def unload_prompt(self, prompt_id: str) -> None:
         """Nothing to drop."""
 
-    async def play(self, leg_id: str, play_id: str, prompt_ids: list[str], *, barge_in: bool) -> None:
+    async def play(
+        self, leg_id: str, play_id: str, prompt_ids: list[str], *, barge_in: bool, loop: bool = False
+    ) -> None:
         self.played.append((play_id, len(prompt_ids)))
+        self.loops += loop
+
+    async def stop_play(self, leg_id: str) -> None:
+        """Nothing plays here by itself."""
 
 
 class Voice:
@@ -138,3 +145,17 @@ async def test_what_has_been_answered_is_not_said_any_more(ear: Ear, speaker: Sp
     """The key came before the first word."""
     assert "key" == await speaker.say(ASK_PAN, unless=lambda: True)
     assert [] == ear.played
+
+
+async def test_music_goes_on_after_a_sentence_until_quiet(ear: Ear, speaker: Speaker) -> None:
+    """A payment may end while the caller waits for an agent: he is told, and does not sit in silence then."""
+    await speaker.music()
+    speaker.tell([ASK_PAN])
+    await until_played(ear, 2)
+    await over(speaker, ear)
+    await asyncio.wait_for(speaker.told(), 1)
+    assert [1, 1, 1] == [sentences for _, sentences in ear.played]
+    assert 2 == ear.loops
+    await speaker.quiet()
+    await speaker.resume()
+    assert 2 == ear.loops

@@ -22,7 +22,7 @@ from pay_ivr.speech import Speech
 from pay_ivr.switchboard import Switchboard
 from pay_ivr.tenants import Did, Numbers, Telephony, Tenant
 from tests.support.sipnet import Net, Node, Observed
-from vault import MediaFact, NewPinEntry, PinEntry, Refused, Unreachable
+from vault import MediaClient, MediaFact, NewPinEntry, PinEntry, Refused, Unreachable
 
 TRUNK, US = "192.0.2.10", "192.0.2.1"
 AGENTS = {"agent1": "192.0.2.21", "agent2": "192.0.2.22"}
@@ -130,9 +130,12 @@ class Voice:
 
 
 class House:
-    """The switchboard `board` at `US`; phones of both agents; the trunk calls with `call`."""
+    """The switchboard `board` at `US`; phones of both agents; the trunk calls with `call`.
 
-    def __init__(self, folder: Path) -> None:
+    `media`: a connected client of a real media process, in place of the quiet one.
+    """
+
+    def __init__(self, folder: Path, media: MediaClient | None = None) -> None:
         self.net = Net()
         self.trunk = Node(self.net, TRUNK)
         self.phones = {user: Node(self.net, ip) for user, ip in AGENTS.items()}
@@ -144,14 +147,15 @@ class House:
             Did(number=HANDED_OVER, flow="unattended_payment", agents=tuple(AGENTS)),
         )
         tenant = Tenant("demo", "Demo Travel", live=False, telephony=Telephony(did=dids))
-        shelf = Shelf(self.media, Speech(Catalogue(), folder, Voice()))  # type: ignore[arg-type]
+        steered: Any = media or self.media
+        self.shelf = Shelf(steered, Speech(Catalogue(), folder, Voice()))
         notes: Any = Notes()
         self.board = Switchboard(
             Settings(data_dir=folder, trunk_ips=TRUNK, bind_ip=US),
             Numbers({"demo": tenant}),
             self.vault,  # type: ignore[arg-type]
-            self.media,  # type: ignore[arg-type]
-            shelf,
+            steered,
+            self.shelf,
             notes,
             notes,
             Flows(),

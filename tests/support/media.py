@@ -303,12 +303,15 @@ class Media:
 
 
 @contextlib.asynccontextmanager
-async def media(*options: str) -> AsyncIterator[Media]:
-    """A media process, its client connected; ended and checked at the end."""
+async def media(*options: str, reads: bool = True) -> AsyncIterator[Media]:
+    """A media process, its client connected; ended and checked at the end.
+
+    `reads`: facts are collected in `rig.facts`; without it they are for whom the client is handed to.
+    """
     run_dir = Path(tempfile.mkdtemp(prefix="payivr-"))
     rig = Media(run_dir, *options)
     try:
-        await rig.connect()
+        await (rig.connect() if reads else rig.client.connect())
         yield rig
     finally:
         await rig.close()
