@@ -64,7 +64,7 @@ class Till:
         tenant = self._tenants.get(new.tenant)
         check_new(new, tenant.terms if tenant else None)
         assert tenant is not None
-        if len(await self._register.store.of_call(new.call_id)) >= PAYMENTS_PER_CALL_MAX:
+        if new.call_id and len(await self._register.store.of_call(new.call_id)) >= PAYMENTS_PER_CALL_MAX:
             raise Refused(
                 "payments_used",
                 "This call has too many payments. Go on with one of them, or hang up and call again.",
