@@ -278,7 +278,8 @@ class Captures:
         name = "capture.field.rekeyed" if move is Move.REKEY else "capture.cell.opened"
         entry = slot.entry(name, slot.who(), field=field.value)
         forgotten: dict[str, Any] = {"brand": None, "last4": None} if field is Field.PAN else {}
-        await self._register.move(slot, move, entry, token=None, decline=None, **forgotten)
+        # What is keyed now is another card than the kept one that may have been presented before.
+        await self._register.move(slot, move, entry, token=None, decline=None, card_id="", **forgotten)
 
     # --- what the cell tells
     # ----------------------------------------------------------------------------------

@@ -508,23 +508,24 @@ async def test_account_check_of_a_bad_card_is_declined(both):
 
 
 @pytest.mark.parametrize("checked", [True, False])
-async def test_kept_card_pays_later_without_a_caller(both, checked):
+async def test_kept_card_pays_later_with_and_without_a_caller(both, checked):
     """Kept at a charge or at an account check; charged by id; forgotten, it pays no more."""
     sent = both.check(OK, keep_card=True) if checked else both.charge(keep_card=True)
     kept = (await sent).kept
     assert isinstance(kept, KeptCard)
     assert ("visa", "4242", 12, 2031) == (kept.brand, kept.last4, kept.expiry_month, kept.expiry_year)
-    assert OutcomeKind.AUTHORISED is (await pay_off_line(both, kept, "pay_later")).kind
+    assert OutcomeKind.AUTHORISED is (await pay_by_id(both, kept, "pay_later")).kind
+    assert OutcomeKind.AUTHORISED is (await pay_by_id(both, kept, "pay_on_line", "moto_agent")).kind
     await both.broker.forget_card(kept.customer_ref, kept.token_ref)
     await both.broker.forget_card(kept.customer_ref, kept.token_ref)
-    assert OutcomeKind.AUTHORISED is not (await pay_off_line(both, kept, "pay_too_late")).kind
+    assert OutcomeKind.AUTHORISED is not (await pay_by_id(both, kept, "pay_too_late")).kind
 
 
-async def pay_off_line(both: Both, kept: KeptCard, payment_id: str) -> Outcome:
-    order = dataclasses.replace(ORDER, payment_id=payment_id, sca_basis="mit", customer_ref=kept.customer_ref)
+async def pay_by_id(both: Both, kept: KeptCard, payment_id: str, basis: str = "mit") -> Outcome:
+    order = dataclasses.replace(ORDER, payment_id=payment_id, sca_basis=basis, customer_ref=kept.customer_ref)
     reference = await both.broker.prepare(order)
-    key = attempt_key(payment_id, 1)
-    request = AttemptRequest(reference, key, 1, kept.token_ref, 1995, "EUR", "mit", off_line=True)
+    key, off_line = attempt_key(payment_id, 1), basis == "mit"
+    request = AttemptRequest(reference, key, 1, kept.token_ref, 1995, "EUR", basis, off_line=off_line)
     return await both.broker.authorise(request)
 
 

@@ -244,6 +244,11 @@ class ZoneProcesses:
         with ThreadPoolExecutor(1) as elsewhere:  # a loop of its own: tests call this inside theirs
             elsewhere.submit(asyncio.run, refund()).result()
 
+    def counted_by(self, payment_id: str) -> str:
+        """The mark of the card that a payment's first attempt is counted by."""
+        wanted = "SELECT mark FROM limit_uses WHERE attempt_key = ? AND kind = 'card'"
+        return str(self._query("vault.db", wanted, f"{payment_id}:authorise:1")[0][0])
+
     def inbox(self, event_id: str) -> str:
         """What became of a webhook."""
         rows = self._query("vault.db", "SELECT state FROM webhook_inbox WHERE event_id = ?", event_id)

@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 
 from tests.support.zone import Desk, ZoneProcesses, desk_at, running_zone
-from vault import DeclineReason, Payment, PaymentState, Refused, Why
+from vault import DeclineReason, Field, Payment, PaymentState, Refused, Why
 from vault.providers._sandbox_webhooks import signed
 from vault.providers.base import Notice
 
@@ -59,6 +59,21 @@ async def test_a_kept_card_pays_without_a_key(zone, desk):
     await desk.door.charge(again.payment_id)
     paid = await desk.result()
     assert (True, 1) == (paid.paid, zone.times_charged(paid.payment_id))
+
+
+@pytest.mark.parametrize("tenant", ["demo", "direct"])
+async def test_another_card_is_keyed_in_place_of_the_kept_one(zone, desk, tenant):
+    """From then on it is that card's payment: sent by whoever has it, and counted as its own attempt."""
+    await desk.charged(customer="shop-9", mandate="phone_order_v2", tenant=tenant)
+    (card,) = await desk.door.kept_cards(tenant, "shop-9")
+    ready = await desk.created(tenant=tenant, customer="shop-9", card_id=card.card_id)
+    await desk.door.rekey(ready.payment_id, Field.PAN)
+    await desk.press("5555555555554444#1231123")
+    await desk.state(PaymentState.READY)
+    await desk.door.charge(ready.payment_id)
+    paid = await desk.result()
+    assert (True, "4444") == (paid.paid, paid.last4)
+    assert zone.counted_by(paid.payment_id).startswith("fp_")
 
 
 async def test_the_merchant_alone_pays_by_a_kept_card(zone, desk):

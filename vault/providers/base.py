@@ -78,7 +78,7 @@ class KeptCard:
 
     customer_ref: str
     token_ref: str
-    """Goes into `AttemptRequest.token` of a later payment with `off_line`."""
+    """Goes into `AttemptRequest.token` of a later payment; who is on the line then, `off_line` says."""
     brand: str
     last4: str
     expiry_month: int
@@ -142,7 +142,7 @@ class AttemptRequest:
     """A pre-authorisation."""
     keep_card: bool = False
     off_line: bool = False
-    """A payment by a kept card (`mit`), `token` being `KeptCard.token_ref`; the broker sends it always."""
+    """A payment by a kept card with nobody on the line (`mit`). The broker sends whatever has a kept card."""
 
     def as_json(self) -> dict[str, Any]:
         """The JSON object that goes to the cell with `authorise`."""

@@ -69,12 +69,12 @@ class SandboxDirect(SandboxSide):
     )
 
     async def authorise(self, request: AttemptRequest) -> Outcome:
-        """One attempt with a kept card; without a card nothing can be sent."""
-        return await self.host.authorise(request) if request.off_line else NEVER_SENT
+        """One attempt with a kept card, whoever is on the line; without a card nothing can be sent."""
+        return await self.host.authorise(request) if request.token else NEVER_SENT
 
     async def verify_card(self, request: AttemptRequest) -> Outcome:
         """An account check of a kept card; one that is keyed is checked by its cell, with the amount 0."""
-        return await self.host.authorise(request, checking=True) if request.off_line else NEVER_SENT
+        return await self.host.authorise(request, checking=True) if request.token else NEVER_SENT
 
     async def wire(self, body: dict[str, Any]) -> dict[str, Any]:
         """The call of a cell: one attempt or account check."""
