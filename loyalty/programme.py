@@ -61,6 +61,13 @@ class RewardKind(StrEnum):
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_switch(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # Python would count it as 1
+            raise ValueError("true and false are no values here")  # noqa: TRY004 - pydantic's own
+        return value
+
 
 class MenuItem(_Section):
     """`[[loyalty.menu]]`: one key of the menu after the login."""
@@ -142,7 +149,8 @@ class VoucherSource(_Section):
     @classmethod
     def _is_ours_to_call(cls, value: str) -> str:
         url = urlsplit(value)
-        if not url.hostname or url.username or url.query or url.fragment:
+        plain = value.isascii() and value.isprintable() and " " not in value
+        if not plain or not url.hostname or url.port == 0 or url.username or url.query or url.fragment:
             raise ValueError("url must be like https://shop.example/vouchers")
         if url.scheme != "https" and not (
             url.scheme == "http" and url.hostname in {"127.0.0.1", "localhost"}

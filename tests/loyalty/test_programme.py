@@ -4,9 +4,10 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from loyalty.hours import HoursError, is_open, parse_opening
-from loyalty.programme import Action, Programme, programme_of, programmes_of
+from loyalty.programme import Action, Programme, VoucherSource, programme_of, programmes_of
 from pay_ivr.tenants import TenantError, load_tenant, load_tenants
 from tests.support.loyalty import SUNNY, write_tenants
 
@@ -51,6 +52,7 @@ def test_tenants_without_a_section_have_none(tmp_path: Path):
         ('charity = "plant-for-the-planet"', 'charity = ""', "loyalty.reward.0.charity", "names its charity"),
         (', "fr-FR" = "un bon pour un café"', "", "loyalty.reward.1.names", "fr-FR is missing"),
         ("points = 200", "points = 0", "loyalty.reward.1.points", "greater than"),
+        ("points = 200", "points = true", "loyalty.reward.1.points", "true and false"),
         ("points = 200", 'points = 200\nsource = "spa"', "loyalty.reward.1.source", "voucher_source"),
         ('"Europe/Berlin"', '"Europe/Nowhere"', "loyalty.timezone", "no such time zone"),
         ('"sat 09:00-14:00"', '"sat 14:00-09:00"', "loyalty.hours.open", "later on the same day"),
@@ -71,6 +73,25 @@ def test_a_wrong_line_is_named(tmp_path: Path, old: str, new: str, field: str, s
     line = int(said.split(":")[1])
     lines = (first + new).splitlines()
     assert line in range(len(lines) - new.count("\n") - 1, len(lines) + 1), said
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://shop.example/v",
+        "https://shop.example:99999/v",
+        "https://shop.example/v v",
+        "https://shop.example/ü",
+        "https://[::1/v",
+        "https://anna@shop.example/v",
+        "https:///v",
+        "https://shop.example/v?order=",
+    ],
+)
+def test_a_shop_that_cannot_be_called_is_refused(url: str):
+    """Here and not with the first caller who wants a voucher."""
+    with pytest.raises(ValidationError):
+        VoucherSource(id="spa", url=url)
 
 
 def test_an_agents_key_needs_agents_on_every_portal(tmp_path: Path):
