@@ -109,11 +109,12 @@ def of_member(conn: TenantConn, member_id: str, limit: int) -> tuple[Record, ...
     return tuple(map(_record, conn.execute(query).mappings()))
 
 
-def reserved_before(conn: TenantConn, before: str, limit: int) -> tuple[Record, ...]:
-    """Redemptions whose source has had the word since then or longer, oldest first."""
+def reserved_before(conn: TenantConn, before: str, limit: int, after: str = "") -> tuple[Record, ...]:
+    """Redemptions whose source has had the word since then or longer, by id from `after` on."""
     waiting = REDEMPTION.c.state == RedemptionState.RESERVED.value
     mine = (REDEMPTION.c.tenant == conn.tenant, waiting, REDEMPTION.c.at < before)
-    query = select(REDEMPTION).where(*mine).order_by(REDEMPTION.c.at).limit(limit)
+    rest = select(REDEMPTION).where(*mine, REDEMPTION.c.redemption_id > after)
+    query = rest.order_by(REDEMPTION.c.redemption_id).limit(limit)
     return tuple(map(_record, conn.execute(query).mappings()))
 
 

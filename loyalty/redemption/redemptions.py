@@ -97,6 +97,9 @@ class Redemptions:
         self._programmes = programmes
         self._sources = sources
         self._clock = clock
+        self._settled_to: dict[str, str] = {}
+        """Tenant → the last order of a round that could not take all; the next round goes on after it, so
+        that orders which nobody can settle do not keep the others waiting."""
 
     # Looking
 
@@ -321,11 +324,12 @@ class Redemptions:
         return NotRedeemed(Refusal.PROVIDER_REFUSED, record.redemption_id)
 
     async def settle(self, tenant: str) -> int:
-        """Looks up every order that is older than the programme's hold; how many have come to an end."""
-        before = self._clock() - self._held(tenant)
+        """Looks up orders that are older than the programme's hold, some a round; how many have ended."""
+        before, after = self._clock() - self._held(tenant), self._settled_to.get(tenant, "")
         waiting = await self._tools.database.read(
-            tenant, lambda conn: records.reserved_before(conn, stamp(before), SETTLE_MAX)
+            tenant, lambda conn: records.reserved_before(conn, stamp(before), SETTLE_MAX, after)
         )
+        self._settled_to[tenant] = waiting[-1].redemption_id if len(waiting) == SETTLE_MAX else ""
         places = asyncio.Semaphore(AT_ONCE)
 
         async def settled(record: Record) -> Redeemed | NotRedeemed:

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from loyalty.errors import LoyaltyError
 from loyalty.programme import Programme, VoucherSource
-from loyalty.redemption.stock import CODE
+from loyalty.redemption.stock import CODE, plain_code
 from pay_ivr.logs import log
 
 ANSWER_S = 6.0
@@ -103,7 +103,7 @@ class HttpSource:
                 status, answer = await loop.run_in_executor(
                     self._threads, self._answer, method, order.key, body
                 )
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: a token of two lines
             log.warning("voucher.source.failed", source=self._section.id, error=type(error).__name__)
             raise SourceLate from None
         if status in BUSY:
@@ -124,7 +124,7 @@ class HttpSource:
         """The code of an answer. One that cannot be read is no refusal: the code may be valid in the shop."""
         try:
             body: Any = json.loads(answer)
-            code = body["code"].strip().upper()
+            code = plain_code(body["code"])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             code = ""
         if not CODE.fullmatch(code):

@@ -166,11 +166,20 @@ def numbered(text: str) -> list[tuple[int, str]]:
 
     LoyaltyError("stock_too_long") for more than CODES_MAX.
     """
-    lines = [(number, line.strip().upper()) for number, line in enumerate(text.splitlines(), start=1)]
+    lines = [(number, plain_code(line)) for number, line in enumerate(text.splitlines(), start=1)]
     found = [(number, line) for number, line in lines if line]
     if len(found) > CODES_MAX:
         raise LoyaltyError("stock_too_long", f"More than {CODES_MAX} codes; split the file.")
     return found
+
+
+def plain_code(text: str) -> str:
+    """A code as it is kept: in capitals, without blanks around it.
+
+    Letters of no code stay as they are, and wrong: the capitals of `ß` are two.
+    """
+    text = text.strip()
+    return text.upper() if text.isascii() else text
 
 
 def _misshapen(lines: Iterable[tuple[int, str]]) -> list[WrongLine]:

@@ -9,6 +9,7 @@ import pytest
 
 from loyalty.answers import NotRedeemed, Redeemed, RedemptionState, Refusal
 from loyalty.programme import programmes_of
+from loyalty.redemption import redemptions
 from loyalty.redemption.sources import NotIssued, Order, SourceLate, Voucher, sources_of
 from pay_ivr.tenants import load_tenants
 from tests.support.loyalty import House, open_house, write_tenants
@@ -126,6 +127,25 @@ async def test_a_shop_that_cannot_say_is_asked_again(spa: House, shop: Shop, fau
     assert RedemptionState.DONE is (await state(spa, member))[0]
 
 
+async def test_orders_that_nobody_can_settle_keep_no_other_waiting(
+    spa: House, shop: Shop, monkeypatch: pytest.MonkeyPatch
+):
+    """Two a round, and the shop says nothing of the first two: the next round asks for the others."""
+    monkeypatch.setattr(redemptions, "SETTLE_MAX", 2)
+    member = await spa.member(points=1_200)
+    shop.faults[:] = ["busy"] * 4 + ["forbid"] * 2
+    for number in range(4):
+        await redeem(spa, member, f"k{number}")
+    spa.clock.turn(minutes=11)
+    for _ in range(2):
+        await spa.loyalty.upkeep.round()
+    assert 4 == len({order for method, order in shop.asked if method == "GET"})
+    assert (600, 600) == (await state(spa, member))[1:]
+    await spa.loyalty.upkeep.round()
+    await spa.loyalty.upkeep.round()
+    assert (1_200, 0) == (await state(spa, member))[1:]
+
+
 async def test_a_late_retry_only_looks_up(spa: House, shop: Shop):
     """After half the order's time nothing new is ordered, so that nothing can be on its way at its end."""
     shop.faults = ["busy"]
@@ -184,13 +204,17 @@ async def test_who_leaves_while_an_order_is_under_way_holds_nothing_up(spa: Hous
 
 
 async def test_without_a_token_or_with_an_open_one_nothing_is_sent(short_dir: Path, shop: Shop):
-    """A token that others may read is none."""
+    """A token that others may read is none, nor is one of two lines."""
     source = shop.source(short_dir)
     (short_dir / "voucher-token").chmod(0o644)
     with pytest.raises(SourceLate):
         await source.issue(ORDER)
-    assert [] == shop.asked
     (short_dir / "voucher-token").chmod(0o600)
+    (short_dir / "voucher-token").write_text("two\nlines\n", encoding="ascii")
+    with pytest.raises(SourceLate):
+        await source.issue(ORDER)
+    assert [] == shop.asked
+    source = shop.source(short_dir)
     assert Voucher("SPA-00001") == await source.issue(ORDER)
     assert NotIssued() == await source.find(Order("red_two", "sauna"))
 

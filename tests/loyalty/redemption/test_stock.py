@@ -26,8 +26,8 @@ async def test_a_file_is_taken_with_blanks_and_in_capitals(house: House):
 async def test_wrong_lines_are_named_and_nothing_is_taken(house: House):
     """By number and kind, never by what stands there."""
     await add(house, "CAFE-1")
-    done = await add(house, "CAFE-2\nA B\n")
-    assert (0, (WrongLine(2, "malformed"),)) == (done.added, done.wrong)
+    done = await add(house, "CAFE-2\nA B\ncaß2\n")
+    assert (0, (WrongLine(2, "malformed"), WrongLine(3, "malformed"))) == (done.added, done.wrong)
     done = await add(house, "CAFE-2\n\ncafe2\n")
     assert (WrongLine(3, "twice"),) == done.wrong
     done = await add(house, "CAFE-3\nCAFE-1\n")
