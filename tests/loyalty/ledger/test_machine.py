@@ -65,6 +65,7 @@ STEPS = st.one_of(
     _ask,
     _ask,
     st.tuples(st.just("ask_at_once"), st.lists(WISHES, min_size=2, max_size=4), st.just(2)),
+    st.tuples(st.just("give_goods_back"), _member, _which),
     st.tuples(st.just("ask_again"), _which, st.booleans()),
     st.tuples(st.just("let_days_pass"), st.integers(1, 2), st.booleans()),
     st.tuples(st.just("reap")),
@@ -106,6 +107,16 @@ class LedgerMachine(RuleBasedStateMachine):
     def ask_at_once(self, wishes: list[tuple[Any, ...]], times: int) -> None:
         """Some commands at the same moment, perhaps each of them twice."""
         commands = [self.command(*wish) for wish in wishes] * times
+        self.compare(commands, self.run(self.books.all(*commands)))
+
+    def give_goods_back(self, member: int, which: int) -> None:
+        """All points are spent, then goods are given back: of themselves, wishes hardly ever make a debt."""
+        account = self.members[member]
+        earned = [name for name, deed in self.model.reversible(whole=False).items() if deed.taker == account]
+        worth = self.model.worth(account)
+        commands: list[Command] = [self.books.redeeming(account, worth)] if worth else []
+        if earned:
+            commands.append(Reverse(self.books.key(), earned[which % len(earned)], "returned"))
         self.compare(commands, self.run(self.books.all(*commands)))
 
     def ask_again(self, which: int, tamper: bool) -> None:
