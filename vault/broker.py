@@ -160,7 +160,7 @@ class Broker:
 
     def chores(self) -> tuple[Callable[[], Awaitable[object]], ...]:
         """What is tidied up and looked at again every few minutes."""
-        lookups = (self._inquiry.look_at_holds, self._inquiry.look_at_doubts)
+        lookups = (self._inquiry.look_at_holds, self._inquiry.look_at_doubts, self._webhooks.look_again)
         return (self._limits.sweep, self._pin_store.sweep, self._cards.erase_forgotten, *lookups)
 
     async def stop(self) -> None:

@@ -8,7 +8,7 @@ alarmed, because giving it back is a decision for a person.
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,6 +35,15 @@ ALARMS_KEPT = 10_000
 """Alarms remembered, so that none is told twice in one run."""
 
 
+@dataclass
+class _Looking:
+    """One look under way for everybody who asks."""
+
+    again: bool = True
+    """To be looked up once more."""
+    answered: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
 class Inquiry:
     """Compares payments with their providers."""
 
@@ -52,8 +61,8 @@ class Inquiry:
         self._steps = steps
         self._spawn = spawn
         self._doubts_until = datetime.now(UTC) - timedelta(seconds=DOUBT_FIRST_S)
-        self._again: dict[str, bool] = {}
-        """Payments being looked up by `look_once`: True when they are to be looked up once more."""
+        self._looking: dict[str, _Looking] = {}
+        """Payments being looked up by `look_once`."""
         self._alarmed: dict[tuple[str, Finding], None] = {}
         steps.on_refused = self.look_soon
         self.look_at_link: Callable[[Slot], Coroutine[Any, Any, None]] = _left_alone
@@ -61,21 +70,31 @@ class Inquiry:
 
     def look_soon(self, slot: Slot) -> None:
         """Looks as soon as the lock is free."""
-        self._spawn(self.look_once(slot))
 
-    async def look_once(self, slot: Slot) -> None:
-        """As `look`; asked while one is under way, it is done once more after that, however often asked."""
+        async def look() -> None:
+            await self.look_once(slot)
+
+        self._spawn(look())
+
+    async def look_once(self, slot: Slot) -> bool:
+        """As `look`; asked while one is under way, it is done once more after that, however often asked.
+
+        True when the provider has answered, or there is nothing to ask it.
+        """
         payment_id = slot.row.payment_id
-        if payment_id in self._again:
-            self._again[payment_id] = True
-            return
-        self._again[payment_id] = True
+        if (looking := self._looking.get(payment_id)) is not None:
+            looking.again = True
+            return await asyncio.shield(looking.answered)
+        looking = self._looking[payment_id] = _Looking()
+        answered = False
         try:
-            while self._again[payment_id]:
-                self._again[payment_id] = False
-                await self.look(slot)
+            while looking.again:
+                looking.again = False
+                answered = await self.look(slot) is not None or slot.row.provider_ref is None
         finally:
-            del self._again[payment_id]
+            del self._looking[payment_id]
+            looking.answered.set_result(answered)
+        return answered
 
     async def look(self, slot: Slot) -> Finding | None:
         """What the comparison shows, once it has been acted on; None when the provider does not answer."""

@@ -2,11 +2,13 @@
 
 Raw bytes come through the door as they were received, because the signature is over the bytes. A webhook may
 come twice, late, out of order, or not at all: the payment's state is fetched from the provider, so that
-nothing of that matters. A reference that no payment of the tenant has is not ours to touch: the account may
-be the merchant's web shop's as well; the books' reconciliation shows what has no owner.
+nothing of that matters. Until the provider has answered it waits in the inbox. A reference that no payment of
+the tenant has is not ours to touch: the account may be the merchant's web shop's as well; the books'
+reconciliation shows what has no owner.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -39,6 +41,8 @@ BURST = 500.0
 """What a provider may deliver at once when the node was away; the rest is refused, and delivered again."""
 REFUSED_EVERY_S = 60.0
 """Refusals go on record once a minute with their number: a flood must not fill the log."""
+SILENT_MAX = 3
+"""Lookups without an answer after which a provider is left alone until the next round: each takes seconds."""
 KEPT_DAYS = 30
 """How long an event is known again: providers deliver for three days, people resend for thirty."""
 ID_MAX = 128
@@ -137,18 +141,30 @@ class Webhooks:
         webhook_id = await self._store_once(tenant, provider, notice)
         if webhook_id is None:
             return False
-        self._spawn(self._look(webhook_id, tenant, provider, notice.provider_ref))
+
+        async def look() -> None:
+            await self._look(webhook_id, tenant, provider, notice.provider_ref)
+
+        self._spawn(look())
         return True
 
     async def recover(self) -> None:
         """After a start: webhooks of the run before are looked at, those of long ago forgotten."""
         before = stamp(datetime.now(UTC) - timedelta(days=KEPT_DAYS))
-        waiting = select(WEBHOOKS).where(WEBHOOKS.c.state == Inbox.TAKEN.value)
         async with self._db.engine.begin() as conn:
             await conn.execute(delete(WEBHOOKS).where(WEBHOOKS.c.taken_at < before))
-            rows = (await conn.execute(waiting)).all()
+        self._spawn(self.look_again())
+
+    async def look_again(self) -> None:
+        """Webhooks whose lookup had no answer, or no end, newest first; for the upkeep too."""
+        waiting = select(WEBHOOKS).where(WEBHOOKS.c.state == Inbox.TAKEN.value)
+        async with self._db.engine.connect() as conn:
+            rows = (await conn.execute(waiting.order_by(WEBHOOKS.c.webhook_id.desc()))).all()
+        silent: Counter[tuple[str, str]] = Counter()
         for row in rows:
-            self._spawn(self._look(row.webhook_id, row.tenant, row.provider, row.provider_ref))
+            place = row.tenant, row.provider
+            if silent[place] < SILENT_MAX:
+                silent[place] += not await self._look(row.webhook_id, *place, row.provider_ref)
 
     @property
     def _db(self) -> Store:
@@ -165,17 +181,20 @@ class Webhooks:
         except IntegrityError:
             return None
 
-    async def _look(self, webhook_id: int, tenant: str, provider: str, provider_ref: str) -> None:
+    async def _look(self, webhook_id: int, tenant: str, provider: str, provider_ref: str) -> bool:
+        """False when the provider does not answer: the webhook waits."""
         row = await self._db.of_provider_ref(provider, provider_ref) if provider_ref else None
         ours = row is not None and row.tenant == tenant
         if row is not None and ours:
-            await self._inquiry.look_once(await self._register.slot(row.payment_id))
+            if not await self._inquiry.look_once(await self._register.slot(row.payment_id)):
+                return False
         elif provider_ref:
             log.info("payment.notice.unclaimed", tenant=tenant, provider=provider)
         state = Inbox.LOOKED if ours else Inbox.UNCLAIMED
         async with self._db.engine.begin() as conn:
             same = WEBHOOKS.c.webhook_id == webhook_id
             await conn.execute(update(WEBHOOKS).where(same).values(state=state.value))
+        return True
 
     async def _refuse(self, tenant: str, provider: str, budget: _Budget, reason: str) -> None:
         """On record once a minute: who sends webhooks that we cannot trust wants something."""

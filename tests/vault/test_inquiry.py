@@ -3,14 +3,17 @@
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+from sqlalchemy import select
 
 from tests.support.shop import Shop, a_shop
 from vault import PaymentState, StepName, Why, lookups
-from vault.providers.base import StandingState, StepRequest
+from vault.providers.base import Notice, StandingState, StepRequest
 from vault.register import Slot
 from vault.step import Finding
+from vault.webhooks import WEBHOOKS, Webhooks
 
 
 @pytest.fixture(autouse=True)
@@ -149,3 +152,39 @@ async def _forget_the_approval(shop: Shop, slot: Slot) -> None:
             "UPDATE payments SET state = 'declined', settled_minor = 0, hold_until = ''"
         )
     slot.row = replace(slot.row, state=PaymentState.DECLINED, settled_minor=0, hold_until="")
+
+
+async def test_a_webhook_waits_for_a_provider_that_does_not_answer(shop):
+    """Looked at again until there is an answer, also by the next run; then it is done with."""
+    slot = await shop.charged()
+    await shop.host.take_step("refund", by_hand(slot, 700))
+    shop.wire.faults["standing"] = ["dead"]
+    hinted(shop, slot.row.provider_ref or "")
+    assert await webhooks_of(shop).take("demo", "sandbox", {}, b"{}") is True
+    await shop.until(lambda: not shop.tasks)
+    assert ("taken", 0) == (await state_of_inbox(shop), slot.row.refunded_minor)
+    shop.begin()
+    hooks = webhooks_of(shop)
+    await hooks.look_again()
+    assert "taken" == await state_of_inbox(shop)
+    shop.wire.faults.clear()
+    await hooks.look_again()
+    again = await shop.register.slot(slot.row.payment_id)
+    assert ("looked", 700) == (await state_of_inbox(shop), again.row.refunded_minor)
+
+
+def hinted(shop: Shop, provider_ref: str) -> None:
+    """Every webhook from now on points there."""
+    notice = Notice("evt_one", "2026-01-02T03:04:05Z", "charge.refunded", provider_ref)
+    shop.wire._provider.parse_webhook = lambda *_: notice  # type: ignore[method-assign]
+
+
+def webhooks_of(shop: Shop) -> Webhooks:
+    """The inbox of this run; the sandbox needs no secret here."""
+    keys = SimpleNamespace(secrets=lambda *_: ())
+    return Webhooks(shop.register, shop.router, keys, shop.inquiry, shop.spawn)  # type: ignore[arg-type]
+
+
+async def state_of_inbox(shop: Shop) -> str:
+    async with shop.store.engine.connect() as conn:
+        return str((await conn.execute(select(WEBHOOKS.c.state))).scalar_one())
