@@ -6,6 +6,7 @@ because nothing here may import it.
 
 import subprocess
 import sys
+from pathlib import Path
 
 from loyalty.programme import programme_of
 from pay_ivr.facts import CallError
@@ -14,9 +15,13 @@ from pay_ivr.postman import webhooks_of
 from pay_ivr.prompts import warnings_of
 from pay_ivr.senders import messages_of
 from pay_ivr.settings import Settings
-from pay_ivr.tenants import Did, Tenant, TenantError, line_of, load_tenants, read_text
+from pay_ivr.tenants import Did, Tenant, TenantError, line_of, load_tenants, read_text, sections
 from pay_ivr.wording import wordings_of
 
+SECTIONS = frozenset(
+    {"name", "live", "telephony", "links", "messages", "webhooks", "payment", "loyalty", "pin"}
+)
+"""What a tenant's file may begin with; each section has one owner, who reads the rest of it."""
 READ_TIMEOUT_S = 30
 """The vault's reader takes a second; on a machine where it hangs nothing will run."""
 
@@ -42,7 +47,8 @@ def checked_tenants(settings: Settings) -> dict[str, Tenant]:
     tenants = load_tenants(settings.tenants_dir)
     for tenant in tenants.values():
         text = read_text(settings.tenants_dir / f"{tenant.tenant_id}.toml")
-        messages_of(tenant, settings.tenants_dir)
+        _check_names(settings.tenants_dir / f"{tenant.tenant_id}.toml")
+        messages = messages_of(tenant, settings.tenants_dir)
         webhooks_of(tenant, settings.tenants_dir)
         wordings_of(settings.tenants_dir, [tenant.tenant_id])
         for number, did in enumerate(tenant.telephony.did):
@@ -51,9 +57,21 @@ def checked_tenants(settings: Settings) -> dict[str, Tenant]:
                 place: list[str | int] = ["telephony", "did", number, field]
                 where = f"{tenant.tenant_id}.toml:{line_of(text, place)}: {'.'.join(map(str, place))}"
                 raise TenantError(f"{where}: {problem}")
-        programme_of(tenant, settings.tenants_dir)
+        programme = programme_of(tenant, settings.tenants_dir)
+        unsent = () if programme is None else set(programme.reset_by) - messages.media
+        if unsent:
+            where = f"{tenant.tenant_id}.toml:{line_of(text, ['loyalty', 'reset_by'])}: loyalty.reset_by"
+            raise TenantError(f"{where}: [messages] has no {' and no '.join(sorted(unsent))}")
     _check_payment_sections(settings)
     return tenants
+
+
+def _check_names(path: Path) -> None:
+    """A section that nobody reads is a misspelled one, whose fields would have their defaults."""
+    for name in sections(path):
+        if name not in SECTIONS:
+            line = line_of(read_text(path), [name])
+            raise TenantError(f"{path.name}:{line}: {name}: there is no such section or field")
 
 
 def _problem_of(did: Did) -> tuple[str, str]:

@@ -84,9 +84,12 @@ class SmsSection(_Section):
     @model_validator(mode="after")
     def _secret_stays_secret(self) -> Self:
         url = urlsplit(self.url)
-        if not url.hostname or url.scheme not in {"https", "http"} or url.username or url.fragment:
+        host = url.hostname or ""
+        plain = self.url.isascii() and self.url.isprintable() and " " not in self.url
+        whole = host and url.port != 0 and url.scheme in {"https", "http"}
+        if not plain or not whole or url.username or url.fragment:
             raise ValueError("url must be like https://sms.example/send")
-        if url.scheme == "http" and not _is_loopback(url.hostname):
+        if url.scheme == "http" and not _is_loopback(host):
             raise ValueError("http is for a host on loopback only")
         return self
 
@@ -106,6 +109,12 @@ class MessagesSection(_Section):
         if self.folder and (self.smtp or self.sms):
             raise ValueError("folder excludes smtp and sms")
         return self
+
+    @property
+    def media(self) -> frozenset[Medium]:
+        """What the tenant can send by."""
+        ways = {Medium.EMAIL: self.folder or self.smtp, Medium.SMS: self.folder or self.sms}
+        return frozenset(medium for medium, way in ways.items() if way)
 
 
 def channels_of(tenants: Mapping[str, Tenant], tenants_dir: Path, data_dir: Path) -> Channels:
@@ -272,7 +281,8 @@ async def _in_thread(send: Callable[[Message], None], message: Message) -> None:
     except ChannelError as error:
         log.warning("message.channel.refused", medium=message.medium.value, code=error.code)
         raise
-    except (OSError, smtplib.SMTPException, http.client.HTTPException) as error:
+    except (OSError, ValueError, smtplib.SMTPException, http.client.HTTPException) as error:
+        # ValueError: a token of two lines fits no header. Nothing of it may go further, it quotes the token.
         log.warning("message.channel.failed", medium=message.medium.value, error=type(error).__name__)
         raise _unsent() from None
 

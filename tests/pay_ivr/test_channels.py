@@ -121,6 +121,8 @@ async def test_an_sms_is_taken_by_a_gateway(tmp_path):
         await channel.send(sms())
         for gateway.status, expected in ((503, ("message_unsent", True)), (307, ("message_refused", False))):
             assert expected == await problem(channel, sms())
+        torn = SmsGateway(section, secret(tmp_path, "two\nlines"))
+        assert ("message_unsent", True) == await problem(torn, sms())
     body = {"id": "msg_two", "from": "Demo", "to": NUMBER, "text": "Demo: 19,95 €", "key": "msg_two"}
     assert [body] == gateway.taken
 
@@ -184,6 +186,7 @@ def test_an_address_never_breaks_a_header(medium, text):
         ),
         ('[messages.sms]\nurl = "http://sms.example/"\nsender = "Demo"', "false", "messages.sms"),
         ('[messages.sms]\nurl = "https://u:secret@sms.example/"\nsender = "Demo"', "false", "messages.sms"),
+        ('[messages.sms]\nurl = "https://s.example:70000/"\nsender = "Demo"', "false", "messages.sms"),
         ('folder = true\n[messages.sms]\nurl = "https://s.example/"\nsender = "D"', "false", "messages"),
     ],
 )

@@ -32,6 +32,9 @@ def test_good_files_are_called_right(
         ('currencies = ["EUR", "USD", "JPY"]', 'currencies = ["XXY"]', "acme.toml"),
         ("live = false", "live = true", "acme.toml"),
         ("[payment]", "[payment", "not TOML"),
+        ("[messages]", "[message]", "acme.toml:46: message: there is no such section"),
+        ("[messages]", "[pins]\ntries = 5\n[messages]", "acme.toml:46: pins: there is no such section"),
+        ("folder = true", "folder = false", "acme.toml:64: loyalty.reset_by: [messages] has no email and no"),
     ],
 )
 def test_a_wrong_line_is_named_and_the_code_is_2(
