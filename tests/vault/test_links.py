@@ -60,6 +60,9 @@ async def test_a_link_is_opened_and_paid_once(shop):
     """Told live: made, opened, paid; an attempt with 3-D Secure; receipt and books as for a keyed card."""
     slot, token = await linked(shop)
     assert (PaymentState.LINKED, LinkState.MADE) == (slot.row.state, slot.row.link)
+    link_ref = (await shop.links._book.newest(slot.row.payment_id)).link_ref
+    hinted = await shop.store.of_provider_ref("sandbox", link_ref)
+    assert (hinted and hinted.payment_id) == slot.row.payment_id  # by a webhook about the page
     page = await shop.links.page(token, opened=True)
     assert ("demo", 3000, "EUR", "de-DE", "", True) == (
         page.tenant, page.amount_minor, page.currency, page.language, page.url, page.payable,

@@ -47,7 +47,7 @@ def test_while_the_secret_is_changed_both_are_good(secret):
     [
         ({"object": "charge", "id": "ch_one", "payment_intent": "pi_one"}, "pi_one"),
         ({"object": "checkout.session", "id": "cs_one", "payment_intent": None}, "cs_one"),
-        ({"object": "checkout.session", "id": "cs_one", "payment_intent": "pi_one"}, "pi_one"),
+        ({"object": "checkout.session", "id": "cs_one", "payment_intent": "pi_one"}, "cs_one"),
         ({"object": "payout", "id": "po_one"}, ""),
     ],
 )

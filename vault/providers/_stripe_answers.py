@@ -68,8 +68,14 @@ def fence_mark(attempt_key: str) -> str:
 
 
 def payment_of(thing: Json) -> str:
-    """The intent, or the page before it has one, that an object of Stripe's is about; empty for none."""
-    own = _id(thing) if thing.get("object") in {"payment_intent", "checkout.session"} else ""
+    """The intent that an object of Stripe's is about; empty for none.
+
+    A payment page is its own reference, paid or not: until a payment is concluded from its page, nobody here
+    knows the intent that the page has made.
+    """
+    if thing.get("object") == "checkout.session":
+        return _id(thing)
+    own = _id(thing) if thing.get("object") == "payment_intent" else ""
     return _id(thing.get("payment_intent")) or own
 
 
