@@ -153,7 +153,7 @@ CATALOGUE: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
         "key.vault.rotated": {"version": Kind.COUNT},
         # Members of a loyalty programme and their cards; who they are stands nowhere here.
         "member.profile.enrolled": {},
-        "member.profile.changed": {"fields": Kind.WORDS, **_REASON},
+        "member.profile.changed": {"fields": Kind.WORDS, "messages": Kind.COUNT, **_REASON},
         "member.profile.locked": _REASON,
         "member.profile.unlocked": _REASON,
         "member.profile.closed": _REASON,

@@ -98,7 +98,8 @@ class Loyalty:
         self.ledger = database.ledger
         self.ledger.clock = clock
         self.ledger.zone_of = lambda tenant: ZoneInfo(programmes[tenant].timezone)
-        self.members = Members(database, around.keys, programmes, clock)
+        self.members = Members(database, around.keys, programmes, clock, around.channels.media_of)
+        self.members.filed = self._filed
         self.stock = Stock(around.keys)
         self.deliveries = Deliveries(database, self.members, programmes)
         self._clock = clock

@@ -73,6 +73,11 @@ def _index(name: str) -> Column[str]:
     return Column(name, _short(64))
 
 
+def _key_version() -> Column[int]:
+    """The version of the root key that a row was written with (`loyalty/keys.py`)."""
+    return Column("key_version", Integer, nullable=False, server_default="1")
+
+
 def _word(name: str, length: int = 32, default: str | None = None) -> Column[str]:
     return Column(name, _short(length), nullable=False, server_default=default)
 
@@ -327,6 +332,7 @@ DATA_KEY = Table(
     _tenant(),
     _id("member_id"),
     Column("wrapped", LargeBinary, nullable=False),
+    _key_version(),  # of it, of the member's indexes and of those of his cards
     _key("tenant", "member_id"),
     ForeignKeyConstraint(["tenant", "member_id"], ["member.tenant", "member.member_id"]),
 )
@@ -452,6 +458,7 @@ VOUCHER_CODE = Table(
     _id("redemption_id", nullable=True),
     _moment("added_at"),
     _moment("issued_at", nullable=True),
+    _key_version(),  # of what is sealed and of the index
     _key("tenant", "programme", "code_id"),
     _refers("redemption_id", "redemption", "redemption_id"),
     _one_of("state", "free", "issued"),
@@ -489,12 +496,14 @@ PAYOUT = Table(
     Index("ix_payout_by_state", "tenant", "programme", "state", "at"),
 )
 
+# A message to a member: about a redemption, or that his data were changed.
 DELIVERY = Table(
     "delivery",
     METADATA,
     _tenant(),
     _id("delivery_id"),
-    _id("redemption_id"),
+    _id("member_id"),
+    _id("redemption_id", nullable=True),
     _word("medium", 8),
     Column("sealed_to_and_text", LargeBinary, nullable=False),
     _word("state", 16),
@@ -503,6 +512,7 @@ DELIVERY = Table(
     _key("tenant", "delivery_id"),
     UniqueConstraint("tenant", "redemption_id", "medium"),
     Index("ix_delivery_due", "state", "next_at"),
+    Index("ix_delivery_of_a_member", "tenant", "member_id"),
 )
 
 TENANT_TABLES = tuple(METADATA.sorted_tables)

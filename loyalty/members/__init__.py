@@ -4,6 +4,7 @@ from loyalty.members.csv_form import BadRow
 from loyalty.members.dossier import Others
 from loyalty.members.erasure import Erased
 from loyalty.members.exchange import Imported
+from loyalty.members.letters import WAITING, Letter, file_letter
 from loyalty.members.members import Members, NewCard
 from loyalty.members.office import Pins
 from loyalty.members.person import (
@@ -22,6 +23,7 @@ from loyalty.members.register import Change, Newcomer
 
 __all__ = [
     "FIELDS",
+    "WAITING",
     "Ambiguous",
     "BadRow",
     "CardState",
@@ -29,6 +31,7 @@ __all__ = [
     "Claim",
     "Erased",
     "Imported",
+    "Letter",
     "Member",
     "Members",
     "NewCard",
@@ -40,4 +43,5 @@ __all__ = [
     "Reason",
     "Role",
     "Status",
+    "file_letter",
 ]

@@ -93,7 +93,7 @@ def _stored(register: Register, member_id: str) -> tuple[Member, dict[str, Any]]
         "cards": register.cards(member_id),
         "changes": [asdict(change) for change in register.changes(member_id)],
         "redemptions": [_picked(row, _OF_REDEMPTION) for row in redemptions],
-        "deliveries": _deliveries(register, member_id, [row["redemption_id"] for row in redemptions]),
+        "deliveries": _deliveries(register, member_id),
         "payouts": [_picked(row, _OF_PAYOUT) for row in _rows(register, PAYOUT, "at", **mine)],
         "call_ids": sorted({call for call in calls if call}),
     }
@@ -123,18 +123,16 @@ def _picked(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: row[name] for name in names}
 
 
-def _deliveries(register: Register, member_id: str, redemption_ids: Sequence[str]) -> list[dict[str, Any]]:
-    wanted = (DELIVERY.c.tenant == register.tenant, DELIVERY.c.redemption_id.in_(redemption_ids))
-    rows = register.conn.execute(select(DELIVERY).where(*wanted).order_by(DELIVERY.c.delivery_id)).all()
+def _deliveries(register: Register, member_id: str) -> list[dict[str, Any]]:
     return [
         {
-            "delivery_id": row.delivery_id,
-            "redemption_id": row.redemption_id,
-            "medium": row.medium,
-            "state": row.state,
-            "message": _message(register, member_id, row.delivery_id, row.sealed_to_and_text),
+            "delivery_id": row["delivery_id"],
+            "redemption_id": row["redemption_id"],
+            "medium": row["medium"],
+            "state": row["state"],
+            "message": _message(register, member_id, row["delivery_id"], row["sealed_to_and_text"]),
         }
-        for row in rows
+        for row in _rows(register, DELIVERY, "delivery_id", member_id=member_id)
     ]
 
 

@@ -26,7 +26,6 @@ from loyalty.tables import (
     MEMBER,
     MEMBER_ACCOUNT,
     MEMBER_CHANGE,
-    REDEMPTION,
 )
 from vault import VaultError
 
@@ -90,12 +89,7 @@ def _delete(register: Register, member_id: str) -> None:
     key = (DATA_KEY.c.tenant == tenant, DATA_KEY.c.member_id == member_id)
     length = len(conn.execute(select(DATA_KEY.c.wrapped).where(*key)).scalar_one())
     conn.execute(update(DATA_KEY).where(*key).values(wrapped=OVERWRITTEN * length))
-    mine = (REDEMPTION.c.tenant == tenant, REDEMPTION.c.member_id == member_id)
-    redemptions = select(REDEMPTION.c.redemption_id).where(*mine)
-    conn.execute(
-        delete(DELIVERY).where(DELIVERY.c.tenant == tenant, DELIVERY.c.redemption_id.in_(redemptions))
-    )
-    for table in (MEMBER_CHANGE, CARD, MEMBER_ACCOUNT, DATA_KEY, MEMBER):
+    for table in (DELIVERY, MEMBER_CHANGE, CARD, MEMBER_ACCOUNT, DATA_KEY, MEMBER):
         conn.execute(delete(table).where(table.c.tenant == tenant, table.c.member_id == member_id))
 
 

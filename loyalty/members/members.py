@@ -16,6 +16,8 @@ from loyalty.members import dossier, erasure, exchange
 from loyalty.members.dossier import NOBODY, Others
 from loyalty.members.erasure import Erased
 from loyalty.members.exchange import Imported, OnBad
+from loyalty.members.letters import file_letter
+from loyalty.members.notices import notice_of, told_at
 from loyalty.members.office import Office, Pins
 from loyalty.members.person import (
     Ambiguous,
@@ -28,6 +30,7 @@ from loyalty.members.person import (
     plain_postcode,
 )
 from loyalty.members.register import (
+    Altered,
     Change,
     Newcomer,
     Register,
@@ -122,18 +125,33 @@ class Members(Office):
         by: str,
         reason: Reason | str = Reason.CORRECTED,
     ) -> Member:
-        """Other personal data: field name to value; the number is for life. Before and after are kept."""
+        """Other personal data: field name to value; the number is for life. Before and after are kept.
+
+        The member is told of it, at his old address and at the new one (`notices.py`).
+        """
         why = reason_of(reason)
 
         def work(register: Register) -> Member:
             register.member(member_id)
-            names = register.change(member_id, changes, self.now(), by, why)
-            if names:
-                data = {"fields": ",".join(names), "reason": why.value}
+            altered = register.change(member_id, changes, self.now(), by, why)
+            if altered.names:
+                told = self._tell(register, member_id, altered)
+                data = {"fields": ",".join(altered.names), "reason": why.value, "messages": told}
                 self.note(register, "member.profile.changed", member_id, by, data=data)
             return register.member(member_id)
 
-        return await self.write(tenant, work)
+        member = await self.write(tenant, work)
+        self.filed()
+        return member
+
+    def _tell(self, register: Register, member_id: str, altered: Altered) -> int:
+        """Files the messages about a change; how many."""
+        media = self.media(register.tenant)
+        letter = notice_of(self.programme(register.tenant), altered.names, altered.after.language)
+        addresses = told_at(altered.before, altered.after, media)
+        for to in addresses:
+            file_letter(register, member_id, to, letter, self.now())
+        return len(addresses)
 
     async def lock(
         self, tenant: str, member_id: str, *, by: str, reason: Reason | str, call_id: str = ""

@@ -1,6 +1,6 @@
 """What every part of the member administration stands on: database, keys, programmes, clock."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
@@ -11,9 +11,12 @@ from loyalty.keys import Keys
 from loyalty.members.register import Register
 from loyalty.programme import Programme
 from loyalty.tenancy import TenantConn
+from pay_ivr.channels import Medium
 
 T = TypeVar("T")
 Clock = Callable[[], datetime]
+Media = Callable[[str], Collection[Medium]]
+"""What a tenant can send by."""
 
 
 class Pins(Protocol):
@@ -28,16 +31,29 @@ def utc() -> datetime:
     return datetime.now(UTC)
 
 
+def no_media(_tenant: str) -> tuple[()]:
+    """Nothing: a command line sends no messages."""
+    return ()
+
+
 class Office:
     """Gives a `Register` its database transactions, and notes in the log what was done with it."""
 
     def __init__(
-        self, database: Database, keys: Keys, programmes: Mapping[str, Programme], clock: Clock = utc
+        self,
+        database: Database,
+        keys: Keys,
+        programmes: Mapping[str, Programme],
+        clock: Clock = utc,
+        media: Media = no_media,
     ) -> None:
         self.database = database
         self.keys = keys
         self.programmes = programmes
         self.clock = clock
+        self.media = media
+        self.filed: Callable[[], None] = lambda: None
+        """Called when a message to a member was committed: whoever sends them looks at once."""
         self._proven: set[str] = set()
         """Tenants of whom our keys have opened something: this is the database that they belong to."""
 

@@ -67,6 +67,16 @@ class Change:
     after: Mapping[str, str]
 
 
+@dataclass(frozen=True, repr=False)
+class Altered:
+    """A person before and after a change."""
+
+    before: Person
+    after: Person
+    names: tuple[str, ...]
+    """Fields that are different; none: nothing was changed."""
+
+
 @dataclass(frozen=True)
 class Facts:
     """The indexes of a person."""
@@ -337,8 +347,8 @@ class Register:
 
     def change(
         self, member_id: str, changes: Mapping[str, object], at: str, by: str, reason: Reason
-    ) -> tuple[str, ...]:
-        """The names of the fields that are different now; before and after are kept, sealed."""
+    ) -> Altered:
+        """What is different now; before and after are kept, sealed."""
         before = self.person(member_id)
         after = changed(before, changes)
         names = tuple(name for name in FIELDS if getattr(before, name) != getattr(after, name))
@@ -352,7 +362,7 @@ class Register:
                 updated_at=at,
                 version=MEMBER.c.version + 1,
             )
-        return names
+        return Altered(before, after, names)
 
     def _note_change(
         self,

@@ -19,7 +19,7 @@ from loyalty import engines, roles
 from loyalty.errors import LoyaltyError
 
 FOLDER = Path(__file__).parent
-HEAD = "0001"
+HEAD = "0002"
 """The revision that this release works with."""
 LOCK = 0x70617969
 """Number of the session lock on PostgreSQL ("payi")."""

@@ -1,6 +1,8 @@
-"""Messages about redemptions: stored with the redemption, sealed under the member's key, sent until taken.
+"""Messages to members: stored with what they tell of, sealed under the member's key, sent until taken.
 
-The row is written in the database transaction that issues the code, so that neither is without the other.
+The row is written in the database transaction that issues the code, so that neither is without the other;
+that of a change of personal data in the transaction of the change (`loyalty/members/notices.py`).
+
 Address and text are overwritten as soon as a channel has the message; whoever is erased before gets none.
 """
 
@@ -8,16 +10,14 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, select, update
 
 from loyalty.database import Database
 from loyalty.errors import LoyaltyError
-from loyalty.members import Members, Person
-from loyalty.redemption.words import Letter
-from loyalty.tables import DELIVERY, REDEMPTION
+from loyalty.members import WAITING, Letter, Members, Person, file_letter
+from loyalty.tables import DELIVERY
 from loyalty.tenancy import TenantConn
 from pay_ivr.channels import ChannelError, Medium, Message, Parcel
-from pay_ivr.ids import new_id
 from pay_ivr.logs import log
 from pay_ivr.receipts import WAITS_S
 from pay_ivr.store import utc_of
@@ -26,7 +26,7 @@ LOOK_EVERY_MS = 5_000
 """What another process has filed is found this late; what this one files is looked at at once."""
 DUE_MAX = 20
 """Of one tenant and round, so that no tenant's pile keeps another's waiting."""
-WAITING, SENT, FAILED = "waiting", "sent", "failed"
+SENT, FAILED = "sent", "failed"
 EMPTIED = b""
 """What is left of a message that needs no sending any more."""
 
@@ -58,20 +58,9 @@ class Deliveries:
         letter: Letter,
         at: str,
     ) -> None:
-        """Stores one message, in the database transaction of `conn`."""
-        delivery_id = new_id("dlv")
-        body = json.dumps({"to": to[1], "subject": letter.subject, "text": letter.text}).encode()
-        conn.execute(
-            insert(DELIVERY).values(
-                tenant=conn.tenant,
-                delivery_id=delivery_id,
-                redemption_id=redemption_id,
-                medium=to[0].value,
-                sealed_to_and_text=self._members.seal(conn, member_id, delivery_id, body),
-                state=WAITING,
-                next_at=at,
-            )
-        )
+        """Stores a redemption's message, in the database transaction of `conn`."""
+        register = self._members.register(conn)
+        file_letter(register, member_id, to, letter, at, redemption_id=redemption_id)
 
     def medium_of(self, conn: TenantConn, redemption_id: str) -> Medium | None:
         """How a redemption was or is being told; None when it is not."""
@@ -109,10 +98,8 @@ class Deliveries:
 
     def _rows(self, conn: TenantConn, now: str) -> list[tuple[str, Parcel | None]]:
         table = DELIVERY.c
-        same = (REDEMPTION.c.tenant == table.tenant) & (REDEMPTION.c.redemption_id == table.redemption_id)
         query = (
-            select(DELIVERY, REDEMPTION.c.member_id)
-            .join(REDEMPTION, same)
+            select(DELIVERY)
             .where(table.tenant == conn.tenant, table.state == WAITING, table.next_at <= now)
             .order_by(table.next_at)
             .limit(DUE_MAX)

@@ -2,15 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from loyalty.members import Letter
 from loyalty.programme import Programme, RewardKind
-
-
-@dataclass(frozen=True)
-class Letter:
-    """A message without its address."""
-
-    subject: str = field(repr=False)
-    text: str = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,22 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, select, text
 
 from loyalty import engines, guards, migrations, roles
 from loyalty.database import Database
 from loyalty.errors import LoyaltyError
-from loyalty.tables import APPEND_ONLY
+from loyalty.keys import Keys
+from loyalty.members import Members
+from loyalty.programme import Programme
+from loyalty.tables import APPEND_ONLY, DELIVERY
+from pay_ivr.channels import Medium
 from pay_ivr.proof.postgres import PostgresServer
+from tests.support.loyalty import somebody
+from tests.support.member_life import lived
 from tests.support.revision import everything
+
+PROGRAMMES = {"sunny": Programme(programme="miles", name="Sunny Miles")}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -26,11 +34,15 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def sqlite_schema(path: str) -> dict[str, list[str]]:
     """Name → the parts of its statement, whatever their order."""
+    between = re.compile(r"\n|,(?![^()]*\))")  # a comma within brackets divides nothing
     engine = create_engine(f"sqlite:///{path}")
     with engine.connect() as connection:
         rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").all()
     engine.dispose()
-    return {row.name: sorted(part.strip(" ,()") for part in row.sql.splitlines()) for row in rows}
+    return {
+        row.name: sorted(filter(None, (part.strip(" \t,()") for part in between.split(row.sql))))
+        for row in rows
+    }
 
 
 def test_a_migrated_file_is_what_the_tables_say(tmp_path: Path):
@@ -93,6 +105,29 @@ async def test_an_empty_database_goes_back_to_nothing_and_forward_again(empty_ur
     migrations.bring_forward(url)
     migrations.take_back(url, "base")
     await opened(empty_url)
+
+
+async def test_deliveries_learn_whose_they_are(empty_url: str, short_dir: Path):
+    """From the redemption that they tell of; on the way back those without one are given up."""
+    database = Database.open(empty_url)
+    members = Members(database, Keys.open(short_dir, {}), PROGRAMMES, media=lambda _: (Medium.EMAIL,))
+    member = await lived(members, somebody())  # a voucher's message waits, and two about a new address
+    before = await deliveries(database)
+    await database.close()
+    url = engines.url_of(empty_url)
+    migrations.take_back(url, "0001")
+    migrations.bring_forward(url)
+    database = Database.open(empty_url)
+    after = await deliveries(database)
+    await database.close()
+    assert (3, {"dlv_a": member.member_id}) == (len(before), after)
+    assert before.items() >= after.items()
+
+
+async def deliveries(database: Database) -> dict[str, str]:
+    """Delivery → whose it is."""
+    query = select(DELIVERY.c.delivery_id, DELIVERY.c.member_id).where(DELIVERY.c.tenant == "sunny")
+    return dict(await database.read("sunny", lambda conn: [tuple(row) for row in conn.execute(query)]))
 
 
 async def test_a_database_with_bookings_is_not_taken_away(empty_url: str):

@@ -41,6 +41,7 @@ def _redeemed(members: Members, conn: TenantConn, member: Member, journal_id: st
         insert(DELIVERY).values(
             tenant="sunny",
             delivery_id="dlv_a",
+            member_id=member.member_id,
             redemption_id="red_a",
             medium="email",
             sealed_to_and_text=members.seal(conn, member.member_id, "dlv_a", message),
