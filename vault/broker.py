@@ -161,7 +161,8 @@ class Broker:
     def chores(self) -> tuple[Callable[[], Awaitable[object]], ...]:
         """What is tidied up and looked at again every few minutes."""
         lookups = (self._inquiry.look_at_holds, self._inquiry.look_at_doubts, self._webhooks.look_again)
-        return (self._limits.sweep, self._pin_store.sweep, self._cards.erase_forgotten, *lookups)
+        ends = (self._charges.settle_sales, self._charges.expire_unwanted)
+        return (self._limits.sweep, self._pin_store.sweep, self._cards.erase_forgotten, *lookups, *ends)
 
     async def stop(self) -> None:
         """Closes the door, gives work under way `STOP_GRACE_S`, and lets go of everything."""

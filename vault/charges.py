@@ -15,11 +15,12 @@ import asyncio
 import secrets
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
 
-from audit.outbox import Entry
+from audit.outbox import Entry, stamp
 from vault.captures import Captures
 from vault.cards_on_file import CardsOnFile
 from vault.door import PAID, Payment, PaymentState, Refused, StepName, VaultError, Why
@@ -45,7 +46,7 @@ from vault.register import BROKER, Register, Slot
 from vault.router import Router
 from vault.step import SALE, Ask
 from vault.steps import Steps
-from vault.store import AttemptRow, Change, PaymentRow
+from vault.store import NEVER_RAN, AttemptRow, Change, PaymentRow
 from vault.verdict import Verdict, ended, limited, moved_on, order_of, verdict
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("vault.charges")
@@ -54,6 +55,12 @@ AUTHORISE_TIMEOUT_S = 60.0
 """The slowest issuer answers in 40 s; after this nobody waits on the telephone."""
 PREPARE_TIMEOUT_S = 10.0
 """As above; nothing is charged by preparing."""
+SALE_TRIES_MAX = 10
+"""Settles of one sale that were never sent: with the upkeep's pause an hour of a line that is down."""
+UNWANTED_S = 86_400.0
+"""No call lasts so long: whoever wanted the payment is gone, and its reference is free again."""
+UNWANTED_OFF_LINE_S = 600.0
+"""A kept card is charged in the breath that names it; later than this its asker has died in between."""
 RECEIPT_TRIES = 20
 """Random receipt numbers tried; with 10^5 receipts of a tenant one is taken with a chance of 1 in 1,000."""
 
@@ -302,11 +309,38 @@ class Charges:
         return decision.provider if decision.moves else None
 
     async def settle_sale(self, slot: Slot) -> None:
-        """A sale that the provider has only authorised is settled by us."""
+        """A sale that the provider has only authorised is settled by us; again only when nothing was sent."""
+        steps = await self._register.store.steps(slot.row.payment_id)
+        ours = [step for step in steps if step.reason == SALE]
+        if len(ours) >= SALE_TRIES_MAX or not all(step.raw_code in NEVER_RAN for step in ours):
+            return
+        ask_key = f"{SALE}-{len(ours)}" if ours else SALE
         try:
-            await self._steps.ask(slot, Ask(StepName.SETTLE, None, BROKER, SALE, SALE))
+            await self._steps.ask(slot, Ask(StepName.SETTLE, None, BROKER, ask_key, SALE))
         except VaultError as error:
             log.warning("payment.sale.unsettled", payment_id=slot.row.payment_id, code=error.code)
+
+    async def settle_sales(self) -> None:
+        """Sales that are authorised and not settled, as after a death in between; for the upkeep."""
+        for row in await self._register.store.sales_unsettled():
+            slot = await self._register.slot(row.payment_id)
+            async with slot.lock:
+                if slot.row.state is PaymentState.AUTHORISED and slot.row.step is None:
+                    await self.settle_sale(slot)
+
+    async def expire_unwanted(self) -> None:
+        """Payments that nobody charges any more, as after a death in between; for the upkeep."""
+        now = datetime.now(UTC)
+        moments = (stamp(now - timedelta(seconds=late)) for late in (UNWANTED_S, UNWANTED_OFF_LINE_S))
+        for row in await self._register.store.waiting_since(*moments):
+            slot = await self._register.slot(row.payment_id)
+            async with slot.lock:
+                if slot.row.version != row.version:
+                    continue
+                entry = slot.entry("payment.intent.expired", reason="not_charged")
+                await self._register.move(slot, Move.EXPIRE, entry)
+                await self._captures.end(slot)
+                self._register.tell(slot, Why.EXPIRED)
 
     def _ending(
         self, found: Verdict, outcome: Outcome

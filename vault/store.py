@@ -372,6 +372,19 @@ class Store:
             select(PAYMENTS).where(column.state == PaymentState.AUTHORISED.value, ended)
         )
 
+    async def sales_unsettled(self) -> tuple[PaymentRow, ...]:
+        """Sales that are only authorised, with no step under way."""
+        column = PAYMENTS.c
+        held = (column.state == PaymentState.AUTHORISED.value) & column.settle_later.is_(False)
+        return await self._payments(select(PAYMENTS).where(held, column.step.is_(None)))
+
+    async def waiting_since(self, before: str, off_line_before: str) -> tuple[PaymentRow, ...]:
+        """Payments that nobody has keyed or charged since then; `mit` ones have a moment of their own."""
+        column = PAYMENTS.c
+        off_line = (column.sca_basis == "mit") & (column.updated_at <= off_line_before)
+        waiting = _in(column.state, (PaymentState.CREATED, PaymentState.READY))
+        return await self._payments(select(PAYMENTS).where(waiting, off_line | (column.updated_at <= before)))
+
     async def doubtful(self, after: str, until: str) -> tuple[PaymentRow, ...]:
         """Payments with an attempt that ended in that time as one that never ran."""
         column = ATTEMPTS.c

@@ -1,13 +1,18 @@
 """Attempts over a line that fails: one execution, one key, and an end for every doubt."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from tests.support.shop import Shop, a_shop
-from vault import DeclineReason, PaymentState, Refused, Why, lookups
+from audit.outbox import stamp
+from tests.support.shop import Shop, a_row, a_shop
+from vault import DeclineReason, PaymentState, Refused, StepState, Why, lookups
 from vault.payment import Move, after
+from vault.providers.base import AttemptRequest, Outcome
 from vault.register import Slot
 
 
@@ -107,3 +112,61 @@ async def test_a_payment_whose_orphan_is_being_voided_is_not_charged(shop):
         with pytest.raises(Refused) as refused:
             await shop.charges.charge(slot)
     assert "step_under_way" == refused.value.code
+
+
+def only_holds(shop: Shop) -> None:
+    """From now on the provider authorises a sale and takes nothing by itself."""
+    authorise = shop.host.authorise
+
+    async def hold(request: AttemptRequest, **more: Any) -> Outcome:
+        return await authorise(replace(request, settle_later=True), **more)
+
+    shop.host.authorise = hold  # type: ignore[method-assign]
+
+
+async def test_a_sale_that_is_only_held_is_settled_by_us(shop):
+    """Its money is taken at once, by a step of ours."""
+    only_holds(shop)
+    slot = await shop.charged()
+    await shop.until(lambda: slot.row.state is PaymentState.SETTLED)
+    assert [("sale", "sale")] == [
+        (step.ask_key, step.reason) for step in await shop.store.steps(slot.row.payment_id)
+    ]
+
+
+@pytest.mark.parametrize("fault", ["refused", "killed"])
+async def test_a_sale_that_was_held_and_not_settled_is_settled_later(shop, monkeypatch, fault):
+    """The line was down, or the run died between the two commits: the upkeep takes it up, once."""
+    only_holds(shop)
+    if fault == "killed":
+        monkeypatch.setattr(shop.charges, "settle_sale", _die)
+    shop.wire.faults["settle"] = ["refused"] if fault == "refused" else []
+    slot = await shop.charged()
+    await shop.until(lambda: not shop.tasks)
+    assert PaymentState.AUTHORISED is slot.row.state
+    await shop.crash()
+    shop.begin()
+    for _ in range(2):
+        await shop.charges.settle_sales()
+    again = await shop.register.slot(slot.row.payment_id)
+    await shop.until(lambda: again.row.state is PaymentState.SETTLED)
+    assert 1 == [step.state for step in await shop.store.steps(slot.row.payment_id)].count(StepState.DONE)
+    assert 3000 == (await shop.host.standing(slot.row.provider_ref or "")).settled_minor
+
+
+async def _die(_slot: Slot) -> None:
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize(("basis", "age_s"), [("moto_agent", 86_500), ("mit", 700)])
+async def test_a_payment_that_nobody_charges_frees_its_reference(shop, basis, age_s):
+    """Its call, or whoever named the kept card, has died; a younger one is left alone."""
+    now = datetime.now(UTC)
+    for number, late_s in enumerate((age_s, age_s - 200)):
+        at = stamp(now - timedelta(seconds=late_s))
+        row = replace(a_row(number), state=PaymentState.READY, sca_basis=basis, created_at=at, updated_at=at)
+        await shop.register.create(row)
+    await shop.charges.expire_unwanted()
+    rows = await shop.store.of_call("call_one")
+    assert [PaymentState.EXPIRED, PaymentState.READY] == [row.state for row in rows]
+    assert Why.EXPIRED is shop.told[-1].why
