@@ -48,6 +48,7 @@ __all__ = [
     "Migration",
     "OutboxDoor",
     "Rows",
+    "RowsAwayError",
     "SchemaError",
     "add",
     "bring_forward",
@@ -161,8 +162,18 @@ def count(conn: Connection) -> int:
     return int(conn.execute(select(func.count()).select_from(OUTBOX)).scalar_one())
 
 
+class RowsAwayError(Exception):
+    """The owner's database does not answer now; its rows are safe where they are."""
+
+    code = "rows_away"
+    retryable = True
+
+
 class Rows(Protocol):
-    """An owner's rows, reached in the owner's own way: its one writer stays the only one."""
+    """An owner's rows, reached in the owner's own way: its one writer stays the only one.
+
+    Each raises RowsAwayError while the owner's database cannot be reached.
+    """
 
     async def pull(self, limit: int) -> list[dict[str, Any]]:
         """See `rows`."""
@@ -243,16 +254,25 @@ class OutboxDoor:
 
     async def _answer(self, message: bytes) -> dict[str, Any]:
         request = _decode(message)
-        number = request.get("id")
+        try:
+            told = await self._done(request)
+        except RowsAwayError as error:
+            told = _refusal(error.code, "The owner's database does not answer.", retryable=error.retryable)
+        return {"id": request.get("id"), **told}
+
+    async def _done(self, request: dict[str, Any]) -> dict[str, Any]:
         match request:
             case {"op": "pull", "limit": int(limit)} if limit > 0:
-                return {"id": number, "ok": True, "rows": await self._rows.pull(min(limit, PULL_ROWS_MAX))}
+                return {"ok": True, "rows": await self._rows.pull(min(limit, PULL_ROWS_MAX))}
             case {"op": "ack", "upto": int(upto)}:
-                return {"id": number, "ok": True, "deleted": await self._rows.ack(upto)}
+                return {"ok": True, "deleted": await self._rows.ack(upto)}
             case {"op": "ping"}:
-                return {"id": number, "ok": True, "waiting": await self._rows.waiting()}
-        sentence = "Say pull with a limit, ack with upto, or ping."
-        return {"id": number, "ok": False, "code": "bad_request", "sentence": sentence, "retryable": False}
+                return {"ok": True, "waiting": await self._rows.waiting()}
+        return _refusal("bad_request", "Say pull with a limit, ack with upto, or ping.", retryable=False)
+
+
+def _refusal(code: str, sentence: str, *, retryable: bool) -> dict[str, Any]:
+    return {"ok": False, "code": code, "sentence": sentence, "retryable": retryable}
 
 
 def listen(path: Path) -> socket.socket:

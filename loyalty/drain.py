@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, text
 
 from audit import outbox
+from loyalty.errors import LoyaltyError
 from loyalty.writer import Writer
 
 T = TypeVar("T")
@@ -36,10 +37,18 @@ class LoyaltyRows:
 
     async def waiting(self) -> int:
         """How many rows wait to be fetched, by whichever node."""
-        return await self._writer.work(outbox.count)
+        return await self._work(outbox.count)
 
     async def _led(self, work: Callable[[Connection], T], otherwise: T) -> T:
-        return await self._writer.work(lambda conn: work(conn) if _leads(conn) else otherwise)
+        return await self._work(lambda conn: work(conn) if _leads(conn) else otherwise)
+
+    async def _work(self, work: Callable[[Connection], T]) -> T:
+        try:
+            return await self._writer.work(work)
+        except LoyaltyError as error:
+            if not error.retryable:
+                raise
+            raise outbox.RowsAwayError from None
 
 
 def _leads(connection: Connection) -> bool:

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from audit.outbox import MESSAGE_MAX, OutboxDoor
+from audit.outbox import MESSAGE_MAX, OutboxDoor, RowsAwayError
 
 ROW = {"seq": 1, "key": "k", "body": "{}"}
 
@@ -29,6 +29,16 @@ class SlowRows:
 
     async def waiting(self) -> int:
         return 1
+
+
+class AwayRows(SlowRows):
+    """An owner whose database is away for once."""
+
+    async def pull(self, limit: int) -> list[dict[str, Any]]:
+        if not self.asked.is_set():
+            self.asked.set()
+            raise RowsAwayError
+        return [ROW][:limit]
 
 
 async def dialled(path: Path) -> socket.socket:
@@ -57,3 +67,18 @@ async def test_a_reader_that_is_gone_before_its_answer_leaves_the_door_open(shor
     await door.stop()
     gc.collect()  # a task that died unheard complains when it goes
     assert ({"id": 7, "ok": True, "rows": [ROW]}, []) == (answer, complaints)
+
+
+async def test_a_reader_is_told_when_the_owner_s_database_is_away(short_dir: Path):
+    """The same reader gets the row when it asks again."""
+    loop, path = asyncio.get_running_loop(), short_dir / "outbox.sock"
+    door = OutboxDoor(AwayRows(), path)
+    await door.start()
+    with await dialled(path) as reader:
+        async with asyncio.timeout(5):
+            refused = json.loads(await loop.sock_recv(reader, MESSAGE_MAX))
+            await loop.sock_sendall(reader, b'{"id": 8, "op": "pull", "limit": 1}')
+            told = json.loads(await loop.sock_recv(reader, MESSAGE_MAX))
+    await door.stop()
+    assert (7, False, "rows_away", True) == tuple(refused[name] for name in ("id", "ok", "code", "retryable"))
+    assert {"id": 8, "ok": True, "rows": [ROW]} == told

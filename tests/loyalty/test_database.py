@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, delete, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from audit.outbox import Entry
+from audit.outbox import Entry, RowsAwayError
 from loyalty import engines
 from loyalty.database import Database
 from loyalty.drain import LoyaltyRows
@@ -117,6 +117,8 @@ async def test_a_server_that_goes_and_comes_back_is_away_and_then_there(
         with pytest.raises(LoyaltyError) as away:
             await asking
         assert ("database_away", True) == (away.value.code, away.value.retryable)
+    with pytest.raises(RowsAwayError):
+        await LoyaltyRows(database.writer).pull(1)
 
     postgres_server.sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
     assert ["acc_1"] == await database.read("demo", accounts)
