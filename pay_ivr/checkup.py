@@ -62,6 +62,8 @@ def checked_tenants(settings: Settings) -> dict[str, Tenant]:
         if unsent:
             where = f"{tenant.tenant_id}.toml:{line_of(text, ['loyalty', 'reset_by'])}: loyalty.reset_by"
             raise TenantError(f"{where}: [messages] has no {' and no '.join(sorted(unsent))}")
+    if sum(tenant.telephony.calls_min for tenant in tenants.values()) > settings.calls_max:
+        raise TenantError("telephony.calls_min of all tenants together is above the node's calls_max")
     _check_payment_sections(settings)
     return tenants
 

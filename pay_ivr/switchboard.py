@@ -23,6 +23,7 @@ from pay_ivr.leg import Leg
 from pay_ivr.logs import log
 from pay_ivr.payment_voice import Sentence
 from pay_ivr.settings import Settings
+from pay_ivr.sip.core import RETRY_AFTER_S
 from pay_ivr.sip.endpoint import SipEndpoint
 from pay_ivr.sip.errors import LocalSipError
 from pay_ivr.sip.invite import InviteLeg, LegObserver
@@ -49,6 +50,7 @@ from vault import (
 ENDED_KEPT_MAX = 200
 """Ended calls the desk can still read: enough for the last hour of a busy team, small in memory."""
 NOT_FOUND_STATUS = 404
+NO_ROOM_STATUS = 503
 Result = TypeVar("Result")
 Fact = TypeVar("Fact")
 
@@ -222,6 +224,10 @@ class Switchboard:
         route = self._numbers.route(sip.dialled_user)
         if route is None:
             return _Refusal(sip, NOT_FOUND_STATUS)
+        live = (contact.call.tenant for contact in self._live.values())
+        if not self._numbers.has_room(route.tenant.tenant_id, live, self._settings.calls_max):
+            log.warning("call.offer.refused", tenant=route.tenant.tenant_id, reason="kept_for_others")
+            return _Refusal(sip, NO_ROOM_STATUS, (("Retry-After", str(RETRY_AFTER_S)),))
         call = Call(
             call_id=new_id("call"),
             tenant=route.tenant.tenant_id,
@@ -482,8 +488,8 @@ class Switchboard:
 class _Refusal:
     """The observer of a call that is refused at once."""
 
-    def __init__(self, sip: InviteLeg, status: int) -> None:
-        asyncio.get_running_loop().call_soon(sip.reject, status)
+    def __init__(self, sip: InviteLeg, status: int, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        asyncio.get_running_loop().call_soon(sip.reject, status, None, headers)
 
     def on_ringing(self, leg: InviteLeg) -> None:
         """Never comes."""

@@ -6,7 +6,8 @@ the file and the line, so that `pay-ivr check` can be read over somebody's shoul
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -64,6 +65,8 @@ class Telephony(BaseModel):
     """Told to consoles and integrators (`GET /v1/me`); what a caller hears is its number's `language`."""
     did: tuple[Did, ...] = Field(default=(), max_length=1000)
     """The tenant's numbers."""
+    calls_min: int = Field(default=0, ge=0, le=5_000)
+    """Calls for which there is room however busy other tenants are; beyond them all share what is idle."""
 
 
 @dataclass(frozen=True)
@@ -166,9 +169,10 @@ class Route:
 
 
 class Numbers:
-    """Dialled number → tenant and flow."""
+    """Dialled number → tenant and flow, and whether there is room for the call."""
 
     def __init__(self, tenants: Mapping[str, Tenant]) -> None:
+        self._kept = {name: tenant.telephony.calls_min for name, tenant in tenants.items()}
         self._routes = {
             did.number.lstrip("+"): Route(tenant, did)
             for tenant in tenants.values()
@@ -178,6 +182,18 @@ class Numbers:
     def route(self, dialled: str) -> Route | None:
         """The route of a dialled number, with or without `+`; None when nobody owns it."""
         return self._routes.get(dialled.lstrip("+"))
+
+    def has_room(self, tenant_id: str, live: Iterable[str], calls_max: int) -> bool:
+        """True when one more call of the tenant leaves the others what is kept for them.
+
+        `live`: whose the calls of now are, one name a call. Nobody's minimum lies idle in vain: a tenant may
+        take every place that is kept for no other.
+        """
+        calls = Counter(live)
+        if calls[tenant_id] < self._kept[tenant_id]:
+            return True
+        owed = sum(max(0, kept - calls[other]) for other, kept in self._kept.items() if other != tenant_id)
+        return calls.total() + owed < calls_max
 
 
 def sections(path: Path) -> dict[str, Any]:

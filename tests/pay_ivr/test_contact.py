@@ -17,6 +17,7 @@ from pay_ivr.payment_voice import Sentence
 from pay_ivr.sip.invite import InviteLeg
 from pay_ivr.sip.legstate import EndReason as SipEnd
 from pay_ivr.speaker import BURST_S
+from pay_ivr.tenants import Telephony, Tenant
 from tests.support.exchange import ALONE, ASSISTED, HANDED_OVER, House
 from tests.support.line import a_payment
 from tests.support.sipnet import SDP
@@ -64,6 +65,18 @@ async def test_no_agent_is_on_record_as_no_agent(house: House) -> None:
 
     assert [(SipEnd.REFUSED, 486)] == caller.ended
     assert [EndReason.NO_AGENT] == house.reasons
+
+
+async def test_a_burst_leaves_room_for_another_tenants_calls(tmp_path: Path) -> None:
+    """Two places, one of them kept: the second call of a burst is told to come again, and leaves no trace."""
+    other = Tenant("acme", "Acme", live=False, telephony=Telephony(calls_min=1))
+    house = House(tmp_path, others={"acme": other}, calls_max=2)
+    first, second = house.call(ALONE), house.call(ALONE)
+    await house.settle()
+    assert ([], [(SipEnd.REFUSED, 503)]) == (first.ended, second.ended)
+    assert 1 == sum(b"Retry-After: " in data for *_, data in house.net.sent)
+    assert 1 == len(house.states)
+    await house.close()
 
 
 async def test_lost_audio_is_told_once_and_so_is_its_return(house: House) -> None:

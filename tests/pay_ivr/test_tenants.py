@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pay_ivr.tenants import Numbers, TenantError, load_tenant, load_tenants
+from pay_ivr.tenants import Numbers, Telephony, Tenant, TenantError, load_tenant, load_tenants
 
 DEMO = Path("infra/tenants/demo.toml").read_text(encoding="utf-8")
 
@@ -52,6 +52,33 @@ def test_a_wrong_value_is_named_with_its_line(tmp_path: Path, old: str, new: str
         load_tenant(written(tmp_path, text))
 
     assert f"acme.toml:{line}: {place}: " in str(wrong.value)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60),
+    st.tuples(*[st.integers(0, 3)] * 3),
+    st.integers(0, 4),
+)
+def test_a_burst_takes_what_is_idle_and_nobodys_minimum(
+    news: list[tuple[str, bool]], kept: tuple[int, ...], shared: int
+) -> None:
+    """Calls come and go: nobody below his minimum is refused, and no place that nobody has lies idle."""
+    least = dict(zip("abc", kept, strict=True))
+    calls_max = sum(kept) + shared
+    numbers = Numbers(
+        {name: Tenant(name, name, live=False, telephony=Telephony(calls_min=least[name])) for name in "abc"}
+    )
+    live: list[str] = []
+    for name, comes in news:
+        if comes and numbers.has_room(name, live, calls_max):
+            live.append(name)
+        elif comes:
+            assert live.count(name) >= least[name]
+            unused = sum(max(0, least[one] - live.count(one)) for one in "abc")
+            assert calls_max == len(live) + unused
+        elif name in live:
+            live.remove(name)
+        assert len(live) <= calls_max
 
 
 def test_malformed_toml_is_refused_with_its_line(tmp_path: Path) -> None:

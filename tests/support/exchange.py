@@ -4,9 +4,9 @@ The test is the trunk and the agents' phones; time passes when it calls `settle`
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from pay_ivr.call import CallState
@@ -132,10 +132,17 @@ class Voice:
 class House:
     """The switchboard `board` at `US`; phones of both agents; the trunk calls with `call`.
 
-    `media`: a connected client of a real media process, in place of the quiet one.
+    `media`: a connected client of a real media process, in place of the quiet one. `others`: tenants beside
+    the one that is called.
     """
 
-    def __init__(self, folder: Path, media: MediaClient | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        media: MediaClient | None = None,
+        others: Mapping[str, Tenant] = MappingProxyType({}),
+        calls_max: int = 500,
+    ) -> None:
         self.net = Net()
         self.trunk = Node(self.net, TRUNK)
         self.phones = {user: Node(self.net, ip) for user, ip in AGENTS.items()}
@@ -151,8 +158,8 @@ class House:
         self.shelf = Shelf(steered, Speech(Catalogue(), folder, Voice()))
         notes: Any = Notes()
         self.board = Switchboard(
-            Settings(data_dir=folder, trunk_ips=TRUNK, bind_ip=US),
-            Numbers({"demo": tenant}),
+            Settings(data_dir=folder, trunk_ips=TRUNK, bind_ip=US, calls_max=calls_max),
+            Numbers({"demo": tenant, **others}),
             self.vault,  # type: ignore[arg-type]
             steered,
             self.shelf,
