@@ -53,7 +53,17 @@ class Upkeep:
             await self._try("redemption.settle", tenant, self._redemptions.settle(tenant))
             await self._try("points.expire", tenant, self._expire(tenant))
             await self._try("erasure.finish", tenant, self._members.finish_erasures(tenant, self._pins))
-        await self._try("holds.reap", "", self._ledger.reap(self._clock()))
+        await self._try("holds.reap", "", self._reap())
+
+    async def _reap(self) -> None:
+        """Every hold whose time is over: the ledger takes some at a time and goes on until a look ends none.
+
+        What was left, as another node has just ended it or the ledger was late, waits for the next round.
+        """
+        while True:
+            reaped = await self._ledger.reap(self._clock())
+            if not reaped.posted + reaped.voided:
+                return
 
     async def _expire(self, tenant: str) -> None:
         """Once per day of the tenant's clock, and once after each start."""
