@@ -17,7 +17,7 @@ from loyalty.ledger import Done, Earn, Key
 from loyalty.members.csv_form import BadRow, Row, rows, written
 from loyalty.members.office import Office
 from loyalty.members.person import Member, person_json
-from loyalty.members.register import Newcomer, Register, number_index
+from loyalty.members.register import Newcomer, Register
 
 BATCH_ROWS = 10
 """Lines of one database transaction: some 12 ms of work, which a redemption may have to wait for."""
@@ -91,40 +91,31 @@ async def _take(
 
 def _land(office: Office, register: Register, batch: Sequence[Row], by: str) -> list[_Landed | BadRow]:
     """Enrols who is not there yet, all in one database transaction; who is there is compared."""
-    indexes = _indexes(office, register.tenant, [row.person.number for row in batch])
-    cards = _indexes(office, register.tenant, [row.card for row in batch if row.card])
-    numbers = [*indexes.values(), *cards.values()]
+    numbers = [number for row in batch for number in (row.person.number, row.card) if number]
     known, held = register.customers(numbers), register.holders(numbers)
     fresh: dict[str, Row] = {}
     others: list[Row] = []
     bad: list[_Landed | BadRow] = []
     taken = {*known, *held}
     for row in batch:
-        index, card = indexes[row.person.number], cards.get(row.card, "")
-        if index in known or index in fresh:
+        number, card = row.person.number, row.card
+        if number in known or number in fresh:
             others.append(row)
-        elif index in taken:
+        elif number in taken:
             bad.append(BadRow(row.line, "number", "is on somebody's card"))
-        elif card in taken or card == index:
+        elif card in taken or card == number:
             bad.append(BadRow(row.line, "card", "is somebody's number already"))
         else:
-            fresh[index] = row
-            taken |= {index, card} - {""}
+            fresh[number] = row
+            taken |= {number, card} - {""}
     members = register.enrol([Newcomer(row.person, row.card) for row in fresh.values()], office.now())
     for member in members:
         office.note(register, "member.profile.enrolled", member.member_id, by)
     landed = [_Landed(row, member, is_new=True) for row, member in zip(fresh.values(), members, strict=True)]
-    known |= {index: one.member.member_id for index, one in zip(fresh, landed, strict=True)}
-    held |= {cards[one.row.card]: one.member.member_id for one in landed if one.row.card}
-    compared = [
-        _compare(register, row, known[indexes[row.person.number]], held.get(cards.get(row.card, "")))
-        for row in others
-    ]
+    known |= {number: one.member.member_id for number, one in zip(fresh, landed, strict=True)}
+    held |= {one.row.card: one.member.member_id for one in landed if one.row.card}
+    compared = [_compare(register, row, known[row.person.number], held.get(row.card)) for row in others]
     return [*bad, *landed, *compared]
-
-
-def _indexes(office: Office, tenant: str, numbers: Sequence[str]) -> dict[str, str]:
-    return {number: number_index(office.keys, tenant, number) for number in numbers}
 
 
 def _compare(register: Register, row: Row, member_id: str, holder: str | None) -> _Landed | BadRow:

@@ -34,8 +34,6 @@ from loyalty.members.register import (
     Change,
     Newcomer,
     Register,
-    birth_index,
-    number_index,
 )
 from loyalty.members.sealing import derived_id
 from loyalty.members.states import Act, card_after, member_after
@@ -59,9 +57,8 @@ class Members(Office):
     async def claim_by_number(self, tenant: str, number: str) -> Claim:
         """Whom a customer or card number belongs to; nobody's number gets a decoy."""
         digits = keyed_digits(number)
-        index = number_index(self.keys, tenant, digits)
         decoy = self._decoy(tenant, "number", digits)
-        found = await self.read(tenant, lambda register: register.by_number(index))
+        found = await self.read(tenant, lambda register: register.by_number(digits))
         return _claim(found, decoy)
 
     async def claim_by_birth(
@@ -72,15 +69,14 @@ class Members(Office):
         Nobody's facts get a decoy, and so do facts that still fit several: an agent has to help.
         """
         place, house = plain_postcode(postcode), keyed_digits(house_number)
-        index = birth_index(self.keys, tenant, place, born.isoformat(), house)
         decoy = self._decoy(tenant, "birth", place, born.isoformat(), house)
-        found = await self.read(tenant, lambda register: register.by_birth(index, with_house=bool(house)))
+        found = await self.read(tenant, lambda register: register.by_birth(place, born.isoformat(), house))
         if len(found) > 1 and not house:
             return Ambiguous()
         return _claim(found, decoy)
 
     def _decoy(self, tenant: str, *facts: str) -> str:
-        return derived_id(self.keys, tenant, Purpose.DECOY, "mem", *facts)
+        return derived_id(self.keys.ring(), tenant, Purpose.DECOY, "mem", *facts)
 
     # Who they are
 

@@ -65,8 +65,8 @@ class Office:
         return programme
 
     def register(self, conn: TenantConn) -> Register:
-        """The register in a database transaction; LoyaltyError: `no_programme`, `key_other`."""
-        register = Register(conn, self.keys, self.programme(conn.tenant))
+        """The register in a database transaction; LoyaltyError: no_programme, key_other, key_missing."""
+        register = Register(conn, self.keys.ring(), self.programme(conn.tenant))
         if conn.tenant not in self._proven and register.proves_keys():
             self._proven.add(conn.tenant)
         return register

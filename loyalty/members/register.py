@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Table, and_, insert, select, update
 
 from loyalty.errors import LoyaltyError
-from loyalty.keys import FILE_NAME, KeyFault, Keys, Purpose, Secret
+from loyalty.keys import NAME, KeyFault, Purpose, Ring, Secret
 from loyalty.ledger import close_in, open_in
 from loyalty.members.person import (
     FIELDS,
@@ -32,7 +32,16 @@ from loyalty.members.person import (
     person_octets,
     plain_postcode,
 )
-from loyalty.members.sealing import blind_index, derived_id, new_data_key, opened, sealed, unwrapped, wrapped
+from loyalty.members.sealing import (
+    blind_index,
+    blind_indexes,
+    derived_id,
+    new_data_key,
+    opened,
+    sealed,
+    unwrapped,
+    wrapped,
+)
 from loyalty.programme import Programme
 from loyalty.tables import CARD, DATA_KEY, ERASURE, MEMBER, MEMBER_ACCOUNT, MEMBER_CHANGE
 from loyalty.tenancy import TenantConn
@@ -77,40 +86,33 @@ class Altered:
     """Fields that are different; none: nothing was changed."""
 
 
-@dataclass(frozen=True)
-class Facts:
-    """The indexes of a person."""
-
-    number: str
-    birth: str | None
-    house: str | None
-
-
 class Register:
     """Members of one tenant, in one database transaction."""
 
-    def __init__(self, conn: TenantConn, keys: Keys, programme: Programme) -> None:
+    def __init__(self, conn: TenantConn, ring: Ring, programme: Programme) -> None:
         self.conn = conn
         self.tenant = conn.tenant
         self.programme = programme.programme
         self._digits = programme.number_digits
-        self._keys = keys
+        self._ring = ring
 
     # Finding
 
-    def by_number(self, index: str) -> tuple[str, ...]:
+    def by_number(self, number: str) -> tuple[str, ...]:
         """Members with that customer number or that card; two statements, whatever they find."""
-        mine = (MEMBER.c.tenant == self.tenant, MEMBER.c.number_index == index)
-        card = (CARD.c.tenant == self.tenant, CARD.c.number_index == index)
+        indexes = blind_indexes(self._ring, self.tenant, *number_facts(number))
+        mine = (MEMBER.c.tenant == self.tenant, MEMBER.c.number_index.in_(indexes))
+        card = (CARD.c.tenant == self.tenant, CARD.c.number_index.in_(indexes))
         live = CARD.c.state != CardState.REPLACED.value
         found = self._ids(select(MEMBER.c.member_id).where(*mine))
         carded = self._ids(select(CARD.c.member_id).where(*card, live))
         return found or carded
 
-    def by_birth(self, index: str, *, with_house: bool) -> tuple[str, ...]:
+    def by_birth(self, postcode: str, born: str, house_number: str = "") -> tuple[str, ...]:
         """At most two members with that postcode and date of birth, or also that house number."""
-        column = MEMBER.c.house_index if with_house else MEMBER.c.birth_index
-        wanted = (MEMBER.c.tenant == self.tenant, column == index)
+        column = MEMBER.c.house_index if house_number else MEMBER.c.birth_index
+        indexes = blind_indexes(self._ring, self.tenant, *birth_facts(postcode, born, house_number))
+        wanted = (MEMBER.c.tenant == self.tenant, column.in_(indexes))
         return self._ids(select(MEMBER.c.member_id).where(*wanted).order_by(MEMBER.c.member_id).limit(2))
 
     def closed_before(self, moment: str) -> tuple[str, ...]:
@@ -136,7 +138,12 @@ class Register:
             .join(
                 DATA_KEY, and_(DATA_KEY.c.tenant == self.tenant, DATA_KEY.c.member_id == MEMBER.c.member_id)
             )
-            .add_columns(DATA_KEY.c.wrapped, MEMBER.c.sealed, CARD.c.sealed.label("card_sealed"))
+            .add_columns(
+                DATA_KEY.c.wrapped,
+                DATA_KEY.c.key_version,
+                MEMBER.c.sealed,
+                CARD.c.sealed.label("card_sealed"),
+            )
             .order_by(MEMBER.c.member_id)
             .limit(count)
         )
@@ -144,7 +151,7 @@ class Register:
 
     def _opened_row(self, row: Any) -> tuple[Member, Person, str]:
         member = _member_of(row, self.tenant)
-        key = unwrapped(self._keys, self.tenant, member.member_id, row.wrapped)
+        key = unwrapped(self._ring, self.tenant, member.member_id, row.wrapped, row.key_version)
         person = person_from_octets(opened(key, self._bound(member.member_id, "person"), row.sealed))
         card = opened(key, self._bound(member.member_id, member.card_id), row.card_sealed).decode()
         return member, person, card
@@ -154,31 +161,33 @@ class Register:
     def proves_keys(self) -> bool:
         """True when our keys open a member of this tenant, False when there is none yet.
 
-        KeyFault("key_other"): they belong to another database. Without this a second node with a root key of
-        its own would find nobody, and enrol members that the first one cannot read.
+        KeyFault("key_other", "key_missing"): they belong to another database. Without this a second node with
+        a root key of its own would find nobody, and enrol members that the first one cannot read.
         """
         own = DATA_KEY.c.tenant == self.tenant
-        row = self.conn.execute(select(DATA_KEY.c.member_id, DATA_KEY.c.wrapped).where(own).limit(1)).first()
+        row = self.conn.execute(select(DATA_KEY).where(own).limit(1)).first()
         if row is None:
             return False
         try:
-            unwrapped(self._keys, self.tenant, row.member_id, row.wrapped)
+            unwrapped(self._ring, self.tenant, row.member_id, row.wrapped, row.key_version)
+        except KeyFault:
+            raise
         except LoyaltyError:
-            sentence = f"keys/{FILE_NAME} is not the key that the database was written with."
+            sentence = f"keys/{NAME}.{row.key_version} is not the key that the database was written with."
             raise KeyFault("key_other", sentence) from None
         return True
 
     def person(self, member_id: str, role: Role = Role.SERVICE) -> Person:
         """The personal data; LoyaltyError("member_unknown"). One statement, also for nobody's id."""
         query = (
-            select(MEMBER.c.sealed, MEMBER.c.status, DATA_KEY.c.wrapped)
+            select(MEMBER.c.sealed, MEMBER.c.status, DATA_KEY.c.wrapped, DATA_KEY.c.key_version)
             .join(DATA_KEY, _key_of_member(self.tenant))
             .where(MEMBER.c.tenant == self.tenant, MEMBER.c.member_id == member_id)
         )
         row = self.conn.execute(query).one_or_none()
         if row is None or (row.status == Status.CLOSED and role is Role.SERVICE):
             raise unknown()
-        key = unwrapped(self._keys, self.tenant, member_id, row.wrapped)
+        key = unwrapped(self._ring, self.tenant, member_id, row.wrapped, row.key_version)
         return person_from_octets(opened(key, self._bound(member_id, "person"), row.sealed))
 
     def seal(self, member_id: str, name: str, octets: bytes) -> bytes:
@@ -191,10 +200,12 @@ class Register:
 
     def _data_key(self, member_id: str) -> Secret:
         wanted = (DATA_KEY.c.tenant == self.tenant, DATA_KEY.c.member_id == member_id)
-        octets = self.conn.execute(select(DATA_KEY.c.wrapped).where(*wanted)).scalar_one_or_none()
-        if octets is None:
+        row = self.conn.execute(
+            select(DATA_KEY.c.wrapped, DATA_KEY.c.key_version).where(*wanted)
+        ).one_or_none()
+        if row is None:
             raise unknown()
-        return unwrapped(self._keys, self.tenant, member_id, octets)
+        return unwrapped(self._ring, self.tenant, member_id, row.wrapped, row.key_version)
 
     def _bound(self, member_id: str, name: str) -> tuple[str, ...]:
         return (self.tenant, self.programme, member_id, name)
@@ -219,11 +230,11 @@ class Register:
             self.conn.execute(insert(table), [rows[table] for _, rows in added])
         return [member for member, _ in added]
 
-    def id_for(self, key: str) -> str:
+    def id_for(self, key: str, version: int | None = None) -> str:
         """The member id under that idempotency key; a random one without a key."""
         if not key:
             return new_id("mem")
-        return derived_id(self._keys, self.tenant, Purpose.IDENTITY, "mem", key)
+        return derived_id(self._ring, self.tenant, Purpose.IDENTITY, "mem", key, version=version)
 
     def replayed(self, newcomer: Newcomer) -> Member | None:
         """The member that this key has enrolled before; None when it has not.
@@ -233,10 +244,11 @@ class Register:
         """
         if not newcomer.key:
             return None
-        member_id = self.id_for(newcomer.key)
-        if self._has(ERASURE, member_id):
+        ids = [self.id_for(newcomer.key, version) for version in self._ring.versions]
+        if any(self._has(ERASURE, member_id) for member_id in ids):
             raise unknown()
-        if not self._has(MEMBER, member_id):
+        member_id = next((one for one in ids if self._has(MEMBER, one)), None)
+        if member_id is None:
             return None
         asked, enrolled = normalised(newcomer.person, *self._digits), self._enrolled(member_id)
         if replace(asked, number=asked.number or enrolled.number) != enrolled:
@@ -271,7 +283,11 @@ class Register:
                 "created_at": at,
                 "updated_at": at,
             },
-            DATA_KEY: {**own, "wrapped": wrapped(self._keys, self.tenant, member_id, key)},
+            DATA_KEY: {
+                **own,
+                "wrapped": wrapped(self._ring, self.tenant, member_id, key),
+                "key_version": self._ring.newest,
+            },
             MEMBER_ACCOUNT: {**row, "account_id": account_id},
             CARD: self._card_row(member_id, card_id, card_number, key, at),
         }
@@ -294,15 +310,25 @@ class Register:
             "programme": self.programme,
             "card_id": card_id,
             "member_id": member_id,
-            "number_index": number_index(self._keys, self.tenant, number),
+            "number_index": blind_index(self._ring, self.tenant, *number_facts(number)),
             "sealed": sealed(key, self._bound(member_id, card_id), number.encode()),
             "last4": number[-LAST4:],
             "changed_at": at,
         }
 
     def _indexed(self, person: Person) -> dict[str, str | None]:
-        facts = facts_of(self._keys, self.tenant, person)
-        return {"number_index": facts.number, "birth_index": facts.birth, "house_index": facts.house}
+        """What he is found by; None where he has told too little."""
+        born, place = person.born.isoformat(), plain_postcode(person.postcode)
+        house = keyed_digits(person.house_number) if place else ""
+        facts = {
+            "number_index": number_facts(person.number),
+            "birth_index": birth_facts(person.postcode, born) if place else None,
+            "house_index": birth_facts(person.postcode, born, person.house_number) if house else None,
+        }
+        return {
+            name: None if one is None else blind_index(self._ring, self.tenant, *one)
+            for name, one in facts.items()
+        }
 
     def _free_numbers(self, wanted: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         """Customer and card number for each; given ones as they are, the others random and free."""
@@ -322,26 +348,55 @@ class Register:
 
     def _clashes(self, numbers: Sequence[str]) -> list[bool]:
         """For each number: a member, a card or a number before it in the list has it."""
-        indexes = [number_index(self._keys, self.tenant, number) for number in numbers]
-        taken = self.customers(indexes).keys() | self.holders(indexes).keys()
-        return [index in taken or index in indexes[:place] for place, index in enumerate(indexes)]
+        taken = self.customers(numbers).keys() | self.holders(numbers).keys()
+        return [number in taken or number in numbers[:place] for place, number in enumerate(numbers)]
 
-    def customers(self, indexes: Sequence[str]) -> dict[str, str]:
-        """Index -> member id, of those that are customers' numbers."""
-        return self._holders(MEMBER, indexes)
+    def customers(self, numbers: Sequence[str]) -> dict[str, str]:
+        """Number -> member id, of those that are customers' numbers."""
+        return self._holders(MEMBER, numbers)
 
-    def holders(self, indexes: Sequence[str]) -> dict[str, str]:
-        """Index -> member id, of those that are on cards; a replaced card keeps its number."""
-        return self._holders(CARD, indexes)
+    def holders(self, numbers: Sequence[str]) -> dict[str, str]:
+        """Number -> member id, of those that are on cards; a replaced card keeps its number."""
+        return self._holders(CARD, numbers)
 
-    def _holders(self, table: Table, indexes: Sequence[str]) -> dict[str, str]:
+    def _holders(self, table: Table, numbers: Sequence[str]) -> dict[str, str]:
+        indexes = {
+            index: number
+            for number in numbers
+            for index in blind_indexes(self._ring, self.tenant, *number_facts(number))
+        }
         wanted = (table.c.tenant == self.tenant, table.c.number_index.in_(indexes))
         rows = self.conn.execute(select(table.c.number_index, table.c.member_id).where(*wanted))
-        return {row.number_index: row.member_id for row in rows}
+        return {indexes[row.number_index]: row.member_id for row in rows}
 
     def _random_number(self) -> str:
         digits = self._digits[1]
         return str(secrets.randbelow(9 * 10 ** (digits - 1)) + 10 ** (digits - 1))
+
+    # Under the newest root key
+
+    def behind(self, after: str, count: int) -> tuple[str, ...]:
+        """The next members, by id, whose rows are under an older root key, whatever their status."""
+        wanted = (DATA_KEY.c.tenant == self.tenant, DATA_KEY.c.key_version < self._ring.newest)
+        query = select(DATA_KEY.c.member_id).where(*wanted, DATA_KEY.c.member_id > after)
+        return self._ids(query.order_by(DATA_KEY.c.member_id).limit(count))
+
+    def rekey(self, member_id: str) -> None:
+        """The member's data key wrapped, his and his cards' indexes made anew; nothing else is touched.
+
+        Who is closed has no index and gets none.
+        """
+        data_key, person = self._data_key(member_id), self.person(member_id, Role.LEGAL)
+        cards = self.cards(member_id)
+        if self.member(member_id, Role.LEGAL).status is not Status.CLOSED:
+            self._update(member_id, **self._indexed(person))
+            for card in cards:
+                mine = (CARD.c.tenant == self.tenant, CARD.c.card_id == card["card_id"])
+                index = blind_index(self._ring, self.tenant, *number_facts(card["number"]))
+                self.conn.execute(update(CARD).where(*mine).values(number_index=index))
+        mine = (DATA_KEY.c.tenant == self.tenant, DATA_KEY.c.member_id == member_id)
+        octets = wrapped(self._ring, self.tenant, member_id, data_key)
+        self.conn.execute(update(DATA_KEY).where(*mine).values(wrapped=octets, key_version=self._ring.newest))
 
     # Changing
 
@@ -461,27 +516,15 @@ def unknown() -> LoyaltyError:
     return LoyaltyError("member_unknown", "There is no such member.")
 
 
-def number_index(keys: Keys, tenant: str, number: str) -> str:
-    """The index of a customer's or a card's number: one keypad, one kind of index."""
-    return blind_index(keys, tenant, "number", keyed_digits(number))
+def number_facts(number: str) -> tuple[str, ...]:
+    """What the index of a customer's or a card's number is made of: one keypad, one kind of index."""
+    return ("number", keyed_digits(number))
 
 
-def birth_index(keys: Keys, tenant: str, postcode: str, born: str, house_number: str = "") -> str:
-    """The index of postcode and date of birth, or of these and the house number's digits."""
+def birth_facts(postcode: str, born: str, house_number: str = "") -> tuple[str, ...]:
+    """What the index of postcode and date of birth is made of, or of these and the house number's digits."""
     kind = ("house", keyed_digits(house_number)) if house_number else ("birth",)
-    return blind_index(keys, tenant, *kind, plain_postcode(postcode), born)
-
-
-def facts_of(keys: Keys, tenant: str, person: Person) -> Facts:
-    """By what a person is found; None where he has told too little."""
-    place = (person.postcode, person.born.isoformat())
-    return Facts(
-        number=number_index(keys, tenant, person.number),
-        birth=birth_index(keys, tenant, *place) if plain_postcode(person.postcode) else None,
-        house=birth_index(keys, tenant, *place, person.house_number)
-        if plain_postcode(person.postcode) and keyed_digits(person.house_number)
-        else None,
-    )
+    return (*kind, plain_postcode(postcode), born)
 
 
 def _key_of_member(tenant: str) -> ColumnElement[bool]:

@@ -1,6 +1,7 @@
 """How personal data lie in the database: AES-256-GCM (NIST SP 800-38D) under a key of the member's own.
 
-    data key     32 random bytes per member, wrapped by the tenant's key; erasing it erases the person
+    data key     32 random bytes per member, wrapped by the tenant's key; erasing it erases the person;
+                 its row says which version of the root that key comes from
     sealed       0x01 | nonce, 12 random bytes | ciphertext | tag, 16 bytes
     bound to     tenant | programme | member | what it is: moved to another row it does not open
     index        HMAC-SHA-256 under the tenant's index key: equal facts of two tenants are different there
@@ -15,7 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from loyalty.errors import LoyaltyError
-from loyalty.keys import KEY_BYTES, Keys, Purpose, Secret
+from loyalty.keys import KEY_BYTES, Purpose, Ring, Secret
 from pay_ivr.ids import ALPHABET, LETTERS
 
 FORM = b"\x01"
@@ -54,24 +55,36 @@ def new_data_key() -> Secret:
     return Secret(secrets.token_bytes(KEY_BYTES))
 
 
-def wrapped(keys: Keys, tenant: str, member_id: str, data_key: Secret) -> bytes:
-    """The data key as it is stored."""
-    return sealed(keys.derived(Purpose.WRAP, tenant), (tenant, member_id, "data_key"), data_key.reveal())
+def wrapped(ring: Ring, tenant: str, member_id: str, data_key: Secret) -> bytes:
+    """The data key as it is stored, under the newest root."""
+    return sealed(ring.derived(Purpose.WRAP, tenant), (tenant, member_id, "data_key"), data_key.reveal())
 
 
-def unwrapped(keys: Keys, tenant: str, member_id: str, octets: bytes) -> Secret:
-    """The data key of a member, from how it is stored."""
-    return Secret(opened(keys.derived(Purpose.WRAP, tenant), (tenant, member_id, "data_key"), octets))
+def unwrapped(ring: Ring, tenant: str, member_id: str, octets: bytes, version: int) -> Secret:
+    """The data key of a member, from how it is stored and the version of the root that its row names."""
+    wrapping = ring.derived(Purpose.WRAP, tenant, version)
+    return Secret(opened(wrapping, (tenant, member_id, "data_key"), octets))
 
 
-def blind_index(keys: Keys, tenant: str, *facts: str) -> str:
-    """64 hexadecimal digits by which equal facts are found within one tenant."""
-    return keys.derived(Purpose.INDEX, tenant).mac(_place(facts)).hex()
+def blind_index(ring: Ring, tenant: str, *facts: str) -> str:
+    """64 hexadecimal digits by which equal facts are found within one tenant: what is stored."""
+    return _index(ring, ring.newest, tenant, facts)
 
 
-def derived_id(keys: Keys, tenant: str, purpose: Purpose, prefix: str, *facts: str) -> str:
-    """An id shaped like those of `pay_ivr.ids.new_id`, the same for the same facts."""
-    number = int.from_bytes(keys.derived(purpose, tenant).mac(_place(facts)))
+def blind_indexes(ring: Ring, tenant: str, *facts: str) -> tuple[str, ...]:
+    """The same under every version of the root: what is looked for."""
+    return tuple(_index(ring, version, tenant, facts) for version in ring.versions)
+
+
+def _index(ring: Ring, version: int, tenant: str, facts: tuple[str, ...]) -> str:
+    return ring.derived(Purpose.INDEX, tenant, version).mac(_place(facts)).hex()
+
+
+def derived_id(
+    ring: Ring, tenant: str, purpose: Purpose, prefix: str, *facts: str, version: int | None = None
+) -> str:
+    """An id shaped like those of `pay_ivr.ids.new_id`, the same for the same facts and version."""
+    number = int.from_bytes(ring.derived(purpose, tenant, version).mac(_place(facts)))
     letters = []
     for _ in range(LETTERS):  # 256 bits over 22 letters: the bias is below 2^-170
         number, letter = divmod(number, len(ALPHABET))

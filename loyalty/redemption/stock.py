@@ -8,14 +8,14 @@ and give the whole file again.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 
 from audit.outbox import Entry
 from loyalty.errors import LoyaltyError
-from loyalty.keys import Keys, Purpose
-from loyalty.members.sealing import blind_index, opened, sealed
+from loyalty.keys import Keys, Purpose, Ring
+from loyalty.members.sealing import blind_index, blind_indexes, opened, sealed
 from loyalty.tables import VOUCHER_CODE
 from loyalty.tenancy import TenantConn
 from pay_ivr.ids import new_id
@@ -67,14 +67,10 @@ class Stock:
         by: str,
     ) -> Import:
         """Takes numbered lines, all or none."""
-        indexes = [(number, self._index(conn, programme, code)) for number, code in lines]
-        wrong = _misshapen(lines) or _repeated(indexes) or self._known(conn, programme, indexes)
+        wrong = _misshapen(lines) or _repeated(lines) or self._known(conn, programme, lines)
         if wrong:
             return Import(0, tuple(wrong[:WRONG_MAX]))
-        rows = [
-            self._row(conn, programme, reward_id, code, at) | {"code_index": index}
-            for (_, code), (_, index) in zip(lines, indexes, strict=True)
-        ]
+        rows = [self._row(conn, programme, reward_id, code, at) for _, code in lines]
         for chunk in _chunks(rows):
             conn.execute(insert(VOUCHER_CODE), chunk)
         if rows:
@@ -91,7 +87,7 @@ class Stock:
         """
         table = VOUCHER_CODE.c
         mine = (table.tenant == conn.tenant, table.programme == programme)
-        free = select(table.code_id, table.sealed).where(
+        free = select(table.code_id, table.sealed, table.key_version).where(
             *mine, table.reward_id == reward_id, table.state == FREE
         )
         row = conn.execute(free.order_by(table.code_id).limit(1)).one_or_none()
@@ -101,16 +97,15 @@ class Stock:
         values = {"state": ISSUED, "redemption_id": redemption_id, "issued_at": at}
         if conn.execute(taken.values(**values)).rowcount != 1:
             raise LoyaltyError("code_taken", "A code was issued twice at once.", retryable=True)
-        return row.code_id, self._opened(conn, programme, row.code_id, row.sealed)
+        return row.code_id, _opened(self._keys.ring(), conn, programme, row)
 
     def keep(
         self, conn: TenantConn, programme: str, reward_id: str, redemption_id: str, code: str, at: str
     ) -> str | None:
         """The id of a code that somebody else has issued to this redemption; None when we know the code."""
-        index = self._index(conn, programme, code)
-        if self._known(conn, programme, [(1, index)]):
+        if self._known(conn, programme, [(1, code)]):
             return None
-        row = self._row(conn, programme, reward_id, code, at) | {"code_index": index}
+        row = self._row(conn, programme, reward_id, code, at)
         row |= {"state": ISSUED, "redemption_id": redemption_id, "issued_at": at}
         conn.execute(insert(VOUCHER_CODE).values(**row))
         return str(row["code_id"])
@@ -119,8 +114,8 @@ class Stock:
         """The text of a code."""
         table = VOUCHER_CODE.c
         mine = (table.tenant == conn.tenant, table.programme == programme, table.code_id == code_id)
-        octets = conn.execute(select(table.sealed).where(*mine)).scalar_one()
-        return self._opened(conn, programme, code_id, octets)
+        query = select(table.code_id, table.sealed, table.key_version).where(*mine)
+        return _opened(self._keys.ring(), conn, programme, conn.execute(query).one())
 
     def count(self, conn: TenantConn, programme: str) -> dict[str, int]:
         """Reward → how many codes are free."""
@@ -129,36 +124,65 @@ class Stock:
         query = select(table.reward_id, func.count().label("free")).where(*mine).group_by(table.reward_id)
         return {row.reward_id: row.free for row in conn.execute(query)}
 
-    def _row(
-        self, conn: TenantConn, programme: str, reward_id: str, code: str, at: str
-    ) -> dict[str, str | bytes]:
+    def rekey(self, conn: TenantConn, programme: str, after: str, count: int) -> tuple[str, ...]:
+        """The next codes under an older root key, issued or not, sealed and indexed anew; their ids."""
+        table, ring = VOUCHER_CODE.c, self._keys.ring()
+        mine = (table.tenant == conn.tenant, table.programme == programme)
+        query = select(table.code_id, table.sealed, table.key_version).where(
+            *mine, table.key_version < ring.newest, table.code_id > after
+        )
+        rows = conn.execute(query.order_by(table.code_id).limit(count)).all()
+        for row in rows:
+            again = _kept(ring, conn, programme, row.code_id, _opened(ring, conn, programme, row))
+            conn.execute(update(VOUCHER_CODE).where(*mine, table.code_id == row.code_id).values(**again))
+        return tuple(row.code_id for row in rows)
+
+    def _row(self, conn: TenantConn, programme: str, reward_id: str, code: str, at: str) -> dict[str, Any]:
         code_id = new_id("code")
-        key = self._keys.derived(Purpose.STOCK, conn.tenant)
         return {
             "tenant": conn.tenant,
             "programme": programme,
             "code_id": code_id,
             "reward_id": reward_id,
-            "sealed": sealed(key, _place(conn, programme, code_id), code.encode()),
             "added_at": at,
+            **_kept(self._keys.ring(), conn, programme, code_id, code),
         }
 
-    def _opened(self, conn: TenantConn, programme: str, code_id: str, octets: bytes) -> str:
-        key = self._keys.derived(Purpose.STOCK, conn.tenant)
-        return opened(key, _place(conn, programme, code_id), octets).decode()
-
-    def _index(self, conn: TenantConn, programme: str, code: str) -> str:
-        """Hyphens and case make no other code: a shop's till does not tell them apart either."""
-        return blind_index(self._keys, conn.tenant, "voucher", programme, code.replace("-", ""))
-
-    def _known(self, conn: TenantConn, programme: str, indexes: Sequence[tuple[int, str]]) -> list[WrongLine]:
-        table = VOUCHER_CODE.c
+    def _known(self, conn: TenantConn, programme: str, lines: Sequence[tuple[int, str]]) -> list[WrongLine]:
+        table, ring = VOUCHER_CODE.c, self._keys.ring()
         mine = (table.tenant == conn.tenant, table.programme == programme)
-        known: set[str] = set()
-        for chunk in _chunks(indexes):
-            query = select(table.code_index).where(*mine, table.code_index.in_([index for _, index in chunk]))
-            known |= set(conn.execute(query).scalars())
-        return [WrongLine(number, "known") for number, index in indexes if index in known]
+        known: list[WrongLine] = []
+        for chunk in _chunks(lines):
+            indexes = {
+                index: number
+                for number, code in chunk
+                for index in blind_indexes(ring, conn.tenant, *_facts(programme, code))
+            }
+            found = conn.execute(select(table.code_index).where(*mine, table.code_index.in_(indexes)))
+            known += [
+                WrongLine(number, "known") for number in sorted(map(indexes.__getitem__, found.scalars()))
+            ]
+        return known
+
+
+def _kept(ring: Ring, conn: TenantConn, programme: str, code_id: str, code: str) -> dict[str, Any]:
+    """How a code lies in its row, under the newest root key."""
+    key = ring.derived(Purpose.STOCK, conn.tenant)
+    return {
+        "sealed": sealed(key, _place(conn, programme, code_id), code.encode()),
+        "code_index": blind_index(ring, conn.tenant, *_facts(programme, code)),
+        "key_version": ring.newest,
+    }
+
+
+def _opened(ring: Ring, conn: TenantConn, programme: str, row: Row[Any]) -> str:
+    key = ring.derived(Purpose.STOCK, conn.tenant, row.key_version)
+    return opened(key, _place(conn, programme, row.code_id), row.sealed).decode()
+
+
+def _facts(programme: str, code: str) -> tuple[str, ...]:
+    """Hyphens and case make no other code: a shop's till does not tell them apart either."""
+    return ("voucher", programme, code.replace("-", ""))
 
 
 def numbered(text: str) -> list[tuple[int, str]]:
@@ -186,13 +210,14 @@ def _misshapen(lines: Iterable[tuple[int, str]]) -> list[WrongLine]:
     return [WrongLine(number, "malformed") for number, code in lines if not CODE.fullmatch(code)]
 
 
-def _repeated(indexes: Iterable[tuple[int, str]]) -> list[WrongLine]:
-    seen: set[str] = set()
+def _repeated(lines: Iterable[tuple[int, str]]) -> list[WrongLine]:
+    seen: set[tuple[str, ...]] = set()
     wrong = []
-    for number, index in indexes:
-        if index in seen:
+    for number, code in lines:
+        facts = _facts("", code)
+        if facts in seen:
             wrong.append(WrongLine(number, "twice"))
-        seen.add(index)
+        seen.add(facts)
     return wrong
 
 

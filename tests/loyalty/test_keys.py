@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from loyalty.keys import FILE_NAME, KEY_BYTES, KeyFault, Keys, Purpose, Secret
+from loyalty.keys import FIRST, KEY_BYTES, KeyFault, Keys, Purpose, Secret, file_name
+
+FILE_NAME = file_name(FIRST)
 
 
 def test_the_first_start_makes_a_key_that_only_we_can_read(short_dir: Path):
@@ -23,13 +25,13 @@ def test_the_first_start_makes_a_key_that_only_we_can_read(short_dir: Path):
 
 def test_the_second_start_reads_the_same_key(short_dir: Path):
     """Derived keys are the same in every process of the node."""
-    derived = [Keys.open(short_dir, {}).derived(Purpose.INDEX, "sunny").mac(b"x") for _ in range(2)]
+    derived = [Keys.open(short_dir, {}).ring().derived(Purpose.INDEX, "sunny").mac(b"x") for _ in range(2)]
     assert derived[0] == derived[1]
 
 
 def test_purposes_and_tenants_have_keys_of_their_own(short_dir: Path):
     """No two of them share one."""
-    keys = Keys.open(short_dir, {})
+    keys = Keys.open(short_dir, {}).ring()
     macs = {keys.derived(purpose, tenant).mac(b"x") for purpose in Purpose for tenant in ("sunny", "rainy")}
     assert 2 * len(Purpose) == len(macs)
 
@@ -38,7 +40,7 @@ def test_two_processes_that_start_at_once_share_one_key(short_dir: Path):
     """Whoever comes second reads the file of the first."""
     program = (
         "import sys; from pathlib import Path; from loyalty.keys import Keys, Purpose;"
-        "print(Keys.open(Path(sys.argv[1]), {}).derived(Purpose.INDEX, 't').mac(b'x').hex())"
+        "print(Keys.open(Path(sys.argv[1]), {}).ring().derived(Purpose.INDEX, 't').mac(b'x').hex())"
     )
     started = [
         subprocess.Popen([sys.executable, "-c", program, str(short_dir)], stdout=subprocess.PIPE, text=True)

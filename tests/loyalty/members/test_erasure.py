@@ -66,7 +66,7 @@ def found_in(data_dir: Path, needles: dict[str, bytes]) -> list[tuple[str, str]]
 
 async def traces(house: House, member: Member) -> dict[str, bytes]:
     """Everything by which the person could be read or found, as it lies in the files."""
-    keys = house.members.keys
+    keys = house.members.keys.ring()
     told = {
         "given_name": b"Anna Maria",
         "family_name": "Grünwaldt".encode(),

@@ -10,7 +10,7 @@ from sqlalchemy import event, func, select
 
 from audit.outbox import OUTBOX
 from loyalty.errors import LoyaltyError
-from loyalty.keys import Keys, Secret
+from loyalty.keys import Keys, Ring, Secret
 from loyalty.members import Ambiguous, CardState, Claim, Member, Members, PersonError, Reason, Role, Status
 from loyalty.tables import ACCOUNT, CARD, DATA_KEY, MEMBER, MEMBER_ACCOUNT
 from tests.loyalty.members.conftest import PROGRAMMES, House, person
@@ -131,7 +131,7 @@ async def test_a_tenant_without_a_programme_has_no_members(members: Members):
 async def test_a_second_node_with_a_key_of_its_own_is_refused(house: House):
     """Before it enrols anybody whom the first cannot read; nobody is just not found."""
     await enrolled(house.members)
-    other = Members(house.members.database, Keys(Secret(bytes(32))), PROGRAMMES)
+    other = Members(house.members.database, Keys(Ring({1: Secret(bytes(32))})), PROGRAMMES)
     for asked in (other.claim_by_number("sunny", "4711001"), other.enrol("sunny", person(number=""), by=BY)):
         with pytest.raises(LoyaltyError) as refused:
             await asked

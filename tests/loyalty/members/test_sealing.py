@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loyalty.errors import LoyaltyError
-from loyalty.keys import Keys, Purpose, Secret
+from loyalty.keys import Keys, Purpose, Ring, Secret
 from loyalty.members.sealing import blind_index, derived_id, new_data_key, opened, sealed, unwrapped, wrapped
 from pay_ivr.ids import new_id
 
-KEYS = Keys(Secret(bytes(range(32))))
+KEYS = Ring({1: Secret(bytes(range(32)))})
 BOUND = ("sunny", "miles", "mem_a", "person")
 
 
@@ -68,14 +68,14 @@ def test_places_with_shifted_borders_are_different():
 def test_a_wrapped_key_opens_for_its_member_alone():
     """Not for another member, not with another tenant's key, not on a node with another root."""
     octets = wrapped(KEYS, "sunny", "mem_a", new_data_key())
-    assert 32 == len(unwrapped(KEYS, "sunny", "mem_a", octets))
+    assert 32 == len(unwrapped(KEYS, "sunny", "mem_a", octets, 1))
     for keys, tenant, member in (
         (KEYS, "sunny", "mem_b"),
         (KEYS, "rainy", "mem_a"),
-        (Keys(Secret(bytes(32))), "sunny", "mem_a"),
+        (Ring({1: Secret(bytes(32))}), "sunny", "mem_a"),
     ):
         with pytest.raises(LoyaltyError):
-            unwrapped(keys, tenant, member, octets)
+            unwrapped(keys, tenant, member, octets, 1)
 
 
 def test_equal_facts_have_equal_indexes_only_within_a_tenant():
@@ -98,7 +98,7 @@ def test_a_decoy_looks_like_a_real_id():
 
 def test_letters_of_decoys_are_as_even_as_random_ones(short_dir: Path):
     """No letter is rarer than chance allows: an observer of many ids cannot tell decoys by them."""
-    keys = Keys.open(short_dir, {})
+    keys = Keys.open(short_dir, {}).ring()
     letters = "".join(
         derived_id(keys, "sunny", Purpose.DECOY, "mem", str(number))[4:] for number in range(2_000)
     )
