@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
@@ -101,14 +102,20 @@ def earn(settings: Settings, tenant: str, told: str, points: int, receipt: str) 
 
 
 def roll_forward(settings: Settings, tenant: str, month: date) -> int:
-    """How the programme's liability moved in a month; 1 when the movements do not lead to the closing."""
+    """How the programme's liability moved in a month, and how many members took part.
+
+    1 when the movements do not lead to the closing.
+    """
 
     async def work() -> int:
         async with _open(settings) as loyalty:
             programme = loyalty.programme(tenant).programme
             found = await loyalty.ledger.roll_forward(tenant, programme, month.year, month.month)
+            members = await loyalty.activity(tenant, month.year, month.month)
         for name in ("opening", "earned", "redeemed", "expired", "adjusted", "reversed", "closing"):
             sys.stdout.write(f"{name:10} {getattr(found, name):16,}\n")
+        for name, count in asdict(members).items():
+            sys.stdout.write(f"members {name:10} {count:8,}\n")
         return OK if found.is_even else WRONG
 
     return asyncio.run(work())

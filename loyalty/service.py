@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 from audit.outbox import stamp
+from loyalty.activity import Activity, activity_of
 from loyalty.answers import (
     Booked,
     Channel,
@@ -147,6 +148,10 @@ class Loyalty:
         if programme is None:
             raise LoyaltyError("no_programme", "This tenant has no loyalty programme.")
         return programme
+
+    async def activity(self, tenant: str, year: int, month: int) -> Activity:
+        """How many members earned and spent points in a month of the tenant's clock."""
+        return await activity_of(self._database, tenant, self.programme(tenant), year, month)
 
     # What a member asks
 

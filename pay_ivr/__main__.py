@@ -272,7 +272,7 @@ def _add_loyalty(parser: argparse.ArgumentParser) -> None:
     earn.add_argument("--receipt", required=True, help="the till's own number of the purchase")
     earn.set_defaults(run=_loyalty_earn)
 
-    months = acts.add_parser("roll-forward", help="how the liability moved in a month")
+    months = acts.add_parser("roll-forward", help="how a month's liability moved, and who took part")
     months.add_argument("month", metavar="YYYY-MM", type=_month)
     months.add_argument("--tenant", required=True)
     months.set_defaults(run=_loyalty_roll_forward)

@@ -76,15 +76,33 @@ async def view(house: House, tenant: str, members: list[str]) -> list[Any]:
         seen += [await loyalty.redemption(tenant, one.redemption_id) for one in listed]
     now = house.clock()
     seen.append(await loyalty.ledger.roll_forward(tenant, "miles", now.year, now.month))
+    seen.append(await loyalty.activity(tenant, now.year, now.month))
     return seen
 
 
-async def trespass(house: House, tenant: str, theirs: list[str], redemptions: list[str]) -> None:
-    """Ids of the other tenant are nobody's here."""
+async def trespass(house: House, tenant: str, other: str, theirs: list[str]) -> None:
+    """Ids of the other tenant are nobody's here: members, redemptions, postings, payouts."""
     loyalty = house.loyalty
-    for member in theirs:
-        with pytest.raises(LoyaltyError):
-            await loyalty.balance(tenant, member)
+    redemptions = [one.redemption_id for one in await loyalty.redemptions(other, theirs[0], 5)]
+    postings = [one.journal_id for one in await loyalty.movements(other, theirs[0], 3)]
+    payouts = [*await loyalty.payouts(other), *await loyalty.payouts(other, waiting=False)]
+    for posting in postings:
+        back = await loyalty.reverse(tenant, posting, key="x", reason="mistake", by=ANNA)
+        assert NotBooked(Refusal.UNKNOWN) == back
+    for payout in payouts:
+        told = await loyalty.decide_payout(tenant, payout.payout_id, release=True, by=BERT)
+        assert NotBooked(Refusal.UNKNOWN) == told
+    for member in theirs[:1]:
+        reads = (loyalty.balance, loyalty.members.get, loyalty.members.person)
+        for read in reads:
+            with pytest.raises(LoyaltyError):
+                await read(tenant, member)
+        for act in (loyalty.lock_card, loyalty.members.lock, loyalty.members.replace_card):
+            with pytest.raises(LoyaltyError):
+                await act(tenant, member, by=ANNA, reason="lost")
+        assert () == await loyalty.members.changes(tenant, member)
+        given = await loyalty.adjust(tenant, member, 5, key="x", reason="mistake", by=ANNA)
+        assert NotBooked(Refusal.MEMBER_UNKNOWN) == given
         answer = await loyalty.redeem(tenant, member, "coffee", key="x", channel="web", by="caller")
         assert NotRedeemed(Refusal.MEMBER_UNKNOWN) == answer
         booked = await loyalty.earn(tenant, member, 5, "rx", key="x", by="key:shop")
@@ -109,8 +127,7 @@ async def live(data_dir: Path, first: list[Any], second: list[Any]) -> None:
                 with contextlib.suppress(LoyaltyError):  # a key of the other member
                     await act(house, tenant, members[tenant], what, who, number)
             assert before == await view(house, other, members[other])
-            listed = await house.loyalty.redemptions(tenant, members[tenant][0], 5)
-            await trespass(house, other, members[tenant], [one.redemption_id for one in listed])
+            await trespass(house, other, tenant, members[tenant])
     finally:
         await house.database.close()
 
