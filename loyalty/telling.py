@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Row, select, tuple_
+from sqlalchemy import Row, func, select, tuple_
 
 from audit.outbox import stamp
 from loyalty.database import Database
@@ -37,11 +37,13 @@ TYPES = {
     "post": "points.redeemed",
     "redeem": "points.redeemed",
     "reverse": "points.reversed",
+    "void": "points.reversed",
     "expire": "points.expired",
     "adjust": "points.adjusted",
     "move": "points.moved",
 }
-"""Kinds of journals that move a member's points, and the `type` of their webhooks."""
+"""Kinds of journals that move a member's points, and the `type` of their webhooks. A `void` does when points
+that were held come back and pay what a reversal had left owed."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,10 @@ class Telling:
 
 
 def _page(conn: TenantConn, after: Place) -> "list[Row[tuple[object, ...]]]":
-    """The next journals, whole, with the members whose accounts they touched."""
+    """The next journals, whole, with the members whose accounts they touched and by how much in all.
+
+    Of what a member earns, a debt may have been paid in the same journal.
+    """
     names = ("tenant", "programme", "id", "kind", "at", "reason", "call_id", "reverses", "receipt")
     later = tuple_(JOURNAL.c.at, JOURNAL.c.id) > (after.at, after.journal_id)
     journals = (
@@ -126,9 +131,10 @@ def _page(conn: TenantConn, after: Place) -> "list[Row[tuple[object, ...]]]":
         & (MEMBER_ACCOUNT.c.account_id == ENTRY.c.account_id)
     )
     wanted = (
-        select(journals, ENTRY.c.amount, MEMBER_ACCOUNT.c.member_id)
+        select(journals, func.sum(ENTRY.c.amount).label("amount"), MEMBER_ACCOUNT.c.member_id)
         .select_from(journals.outerjoin(ENTRY, same_journal).outerjoin(MEMBER_ACCOUNT, same_account))
-        .order_by(journals.c.at, journals.c.id, ENTRY.c.seq)
+        .group_by(*journals.c, MEMBER_ACCOUNT.c.member_id)
+        .order_by(journals.c.at, journals.c.id, func.min(ENTRY.c.seq))
     )
     return list(conn.execute(wanted))
 
@@ -143,7 +149,7 @@ def _event(tenant: str, row: "Row[tuple[object, ...]]") -> Event | None:
         "type": kind,
         "at": row.at,
         "tenant": tenant,
-        "points": row.amount,
+        "points": int(row.amount),
         "posting": {
             "journal_id": row.id,
             "programme": row.programme,

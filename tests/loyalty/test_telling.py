@@ -66,6 +66,22 @@ async def test_every_posting_of_a_member_is_told_once(listening: Listening) -> N
     assert 1 == len(listening.woken)
 
 
+async def test_points_that_pay_a_debt_are_told_as_what_is_left_of_them(listening: Listening) -> None:
+    """A receiver that adds up what it is told has what the member has, also after held points came back."""
+    house = listening.house
+    loyalty, member = house.loyalty, await house.member(points=500)
+    who = ("sunny", member.member_id)
+    held = await loyalty.ask_payout(*who, 400, key="p", by="agent:anna")
+    assert "released" == held.state
+    (earned,) = [one for one in await loyalty.movements(*who, 5) if one.kind == "earn"]
+    await loyalty.reverse("sunny", earned.journal_id, key="r", reason="returned", by="key:shop")
+    await loyalty.earn(*who, 1_000, "R-2", key="e", by="key:shop")
+    await listening.telling().round()
+    told = await listening.stored()
+    assert [500, -400, -100, 600] == [one["points"] for one in told]
+    assert 600 == await house.available(member)
+
+
 async def test_what_comes_later_is_told_later(listening: Listening) -> None:
     """The books are followed, and more than a page at once is no matter."""
     house = listening.house
