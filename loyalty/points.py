@@ -1,7 +1,10 @@
 """Points that come and go without a reward: purchases, returns, complaints, what a member brings along."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import date, datetime
+
+from sqlalchemy import select
 
 from loyalty.answers import KEY_MAX, Booked, NotBooked, Refusal, answer_of
 from loyalty.errors import LoyaltyError
@@ -9,6 +12,7 @@ from loyalty.ledger import Adjust, Command, Earn, Key, Ledger, Reverse
 from loyalty.ledger.commands import IDEM, REASON
 from loyalty.members import Member, Members
 from loyalty.programme import POINTS_MAX, Programme
+from loyalty.tables import JOURNAL
 
 OPENING = "opening"
 """The receipt of what a member brings from an earlier system; each has one such receipt."""
@@ -84,7 +88,19 @@ class Points:
         """A posting taken back, linked to it: returned goods, a mistake."""
         name = self._key(tenant, "undo", key)
         command = Reverse(name, journal_id, checked_reason(reason), points)
-        return await self._done(command, points or 0, by=by, call_id=call_id, reason=reason)
+        answer = await self._done(command, points or 0, by=by, call_id=call_id, reason=reason)
+        if points is None and isinstance(answer, Booked):
+            return replace(answer, points=await self._moved(name, answer.journal_id))
+        return answer
+
+    async def _moved(self, key: Key, journal_id: str) -> int:
+        """How many points a journal has moved: of a reversal, what was left to be taken back."""
+        journal = JOURNAL.c
+        mine = (journal.tenant == key.tenant, journal.programme == key.programme, journal.id == journal_id)
+        query = select(journal.points).where(*mine)
+        return await self._members.database.read(
+            key.tenant, lambda conn: int(conn.execute(query).scalar_one())
+        )
 
     async def _member(self, tenant: str, member_id: str) -> Member | None:
         try:

@@ -248,8 +248,8 @@ class Loyalty:
         self.programme(tenant)
         if await self._payouts.has_booked(tenant, journal_id):
             return NotBooked(Refusal.NOT_REVERSIBLE)
-        redemption_id = await self._redemptions.of_journal(tenant, journal_id)
-        if redemption_id is not None and points is None:
+        redemption_id = await self._redemptions.of_journal(tenant, journal_id, points)
+        if redemption_id is not None:
             return await self._redemptions.reverse(tenant, redemption_id, key, reason, by)
         return await self._points.reverse(
             tenant, journal_id, key=key, reason=reason, by=by, points=points, call_id=call_id

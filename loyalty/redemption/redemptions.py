@@ -153,10 +153,11 @@ class Redemptions:
         )
         return tuple(record.public for record in found)
 
-    async def of_journal(self, tenant: str, journal_id: str) -> str | None:
-        """The redemption that a posting belongs to."""
+    async def of_journal(self, tenant: str, journal_id: str, points: int | None) -> str | None:
+        """The redemption that a posting belongs to, when `points` are all of it (None: all there are)."""
         record = await self._tools.database.read(tenant, lambda conn: records.by_journal(conn, journal_id))
-        return None if record is None else record.redemption_id
+        whole = record is not None and points in {None, record.points}
+        return record.redemption_id if record is not None and whole else None
 
     # Redeeming
 

@@ -54,8 +54,9 @@ async def test_returned_goods_take_their_points_back(house: House):
             "sunny", bought.journal_id, key=key, reason="returned", by=ANNA, points=points
         )
 
-    assert 60 == (await back("u1", 40)).available
-    assert 0 == (await back("u2", None)).available
+    part, rest = await back("u1", 40), await back("u2", None)
+    assert (40, 60, 60, 0) == (part.points, part.available, rest.points, rest.available)
+    assert (60, True) == ((again := await back("u2", None)).points, again.replayed)
     assert isinstance(await back("u3", None), NotBooked)
     movements = await house.loyalty.movements("sunny", member.member_id, 10)
     assert [bought.journal_id] * 2 == [one.reverses for one in movements if one.points < 0]

@@ -183,14 +183,16 @@ async def test_a_reversed_redemption_gives_the_points_back_once(each_house: Hous
     assert {RedemptionState.RELEASED, RedemptionState.DONE} == {one.state for one in listed}
 
 
-async def test_a_posting_of_a_redemption_is_reversed_with_its_redemption(house: House):
-    """By its journal the same happens as by its id."""
+@pytest.mark.parametrize("points", [None, 100])
+async def test_a_posting_of_a_redemption_is_reversed_with_its_redemption(house: House, points: int | None):
+    """By its journal the same happens as by its id, also when all of its points are named."""
     member = await house.member()
     done = await redeem(house, member, "tree", "k1")
     (journal,) = [
         one for one in await house.loyalty.movements("sunny", member.member_id, 5) if one.points < 0
     ]
-    await house.loyalty.reverse("sunny", journal.journal_id, key="u1", reason="mistake", by=AGENT)
+    told = {"key": "u1", "reason": "mistake", "by": AGENT, "points": points}
+    assert 100 == (await house.loyalty.reverse("sunny", journal.journal_id, **told)).points
     asked = await house.loyalty.redemption("sunny", done.redemption_id)
     assert Refusal.ALREADY_REVERSED is asked.code
 
