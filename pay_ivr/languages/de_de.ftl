@@ -21,7 +21,7 @@ problem_unknown_brand = Diese Kartenart nehmen wir nicht an. Bitte tippen Sie ei
 problem_bad_month = Diesen Monat gibt es nicht. Bitte tippen Sie zwei Ziffern für den Monat, dann zwei Ziffern für das Jahr.
 problem_expired = Nach diesem Datum ist Ihre Karte abgelaufen. Bitte prüfen Sie das Datum und tippen Sie noch einmal.
 problem_too_far = Dieses Datum liegt zu weit in der Zukunft. Bitte tippen Sie zwei Ziffern für den Monat, dann zwei Ziffern für das Jahr.
-problem_no_input = Ich habe noch keine Taste empfangen. Bitte nehmen Sie sich Zeit.
+problem_no_input = Ich habe noch keine Eingabe erhalten. Bitte nehmen Sie sich Zeit.
 problem_refused_by_provider = Diese Eingabe wurde nicht angenommen. Bitte prüfen Sie sie und tippen Sie noch einmal.
 problem_confirm_refused = Das war nicht die Taste eins. Es wurde nichts abgebucht.
 all_received = Vielen Dank. Ich habe alles, was ich brauche.
@@ -37,7 +37,7 @@ declined_online_confirmation = Es tut mir leid. Ihre Bank verlangt eine Bestäti
 unknown_outcome = Ihre Bank hat noch keine klare Antwort gegeben. Wir prüfen das für Sie. Bitte zahlen Sie nicht noch einmal, bevor Sie von uns hören.
 retry_cvv = Für einen neuen Versuch tippen Sie bitte noch einmal die Prüfnummer ein.
 retry_other_card = Wenn Sie möchten, können Sie mit einer anderen Karte zahlen.
-talk_on = Wir können Sie jetzt hören. Bitte sagen oder tippen Sie jetzt nichts von Ihrer Karte.
+talk_on = Wir können Sie jetzt hören. Bitte sagen oder tippen Sie jetzt keine Kartendaten.
 talk_off = Wir können Sie jetzt nicht mehr hören. Bitte tippen Sie weiter.
 time_warning = Bitte beachten Sie: Es { $seconds ->
     [one] bleibt noch { CARDINAL($seconds, gender: "feminine") } Sekunde
@@ -60,8 +60,8 @@ unattended_welcome = Willkommen am Zahlungstelefon von { $tenant }.
 unattended_grammar = Wenn Sie eine Eingabe neu beginnen möchten, drücken Sie die Sterntaste. Wenn Sie fertig sind, drücken Sie die Rautetaste.
 ask_code = Bitte tippen Sie Ihren Zahlungscode ein.
 code_unknown = Diesen Code kenne ich nicht. Bitte prüfen Sie ihn und tippen Sie noch einmal.
-code_confirm = Ihre Zahlung: { MONEY($amount_minor, $currency) }. Das Aktenzeichen endet mit { ENDING($reference) }. Wenn das stimmt, drücken Sie die Eins. Wenn nicht, drücken Sie die Zwei.
-no_input_goodbye = Ich habe keine Taste empfangen. Es wurde nichts abgebucht. Bitte rufen Sie wieder an, wenn Sie bereit sind. Auf Wiederhören.
+code_confirm = Ihre Zahlung: { MONEY($amount_minor, $currency) }. Die Vorgangsnummer endet auf { ENDING($reference) }. Wenn das stimmt, drücken Sie die Eins. Wenn nicht, drücken Sie die Zwei.
+no_input_goodbye = Ich habe keine Eingabe erhalten. Es wurde nichts abgebucht. Bitte rufen Sie wieder an, wenn Sie bereit sind. Auf Wiederhören.
 too_many_attempts_goodbye = Das hat leider nicht geklappt. Es wurde nichts abgebucht. Bitte wenden Sie sich an uns, wir helfen gern. Auf Wiederhören.
 
 ## Das Punktekonto: Anmelden
@@ -81,14 +81,14 @@ ask_house_number = Bitte tippen Sie noch Ihre Hausnummer ein, nur die Ziffern. Z
 login_failed = Diese Angaben stimmen nicht. Bitte versuchen Sie es noch einmal.
 
 ask_pin = Bitte tippen Sie Ihre Geheimzahl ein. Niemand kann Ihre Tasten hören. Zum Schluss drücken Sie die Rautetaste.
-ask_pin_old = Bitte tippen Sie zuerst Ihre jetzige Geheimzahl ein. Zum Schluss drücken Sie die Rautetaste.
+ask_pin_old = Bitte tippen Sie zuerst Ihre bisherige Geheimzahl ein. Zum Schluss drücken Sie die Rautetaste.
 ask_pin_new = Bitte tippen Sie eine neue Geheimzahl ein. Zum Schluss drücken Sie die Rautetaste.
 ask_pin_again = Bitte tippen Sie die neue Geheimzahl noch einmal ein.
 ask_pin_code = Bitte tippen Sie den Code ein, den wir Ihnen geschickt haben.
-pin_mismatch = Die beiden neuen Geheimzahlen sind verschieden. Wir fangen mit der neuen noch einmal an.
+pin_mismatch = Die beiden Eingaben stimmen nicht überein. Wir fangen mit der neuen Geheimzahl noch einmal an.
 pin_easy = Diese Geheimzahl ist zu leicht zu erraten. Bitte wählen Sie eine andere.
 pin_too_short = Das waren zu wenige Ziffern. Bitte tippen Sie noch einmal.
-pin_no_input = Ich habe noch keine Taste empfangen. Bitte nehmen Sie sich Zeit.
+pin_no_input = Ich habe noch keine Eingabe erhalten. Bitte nehmen Sie sich Zeit.
 pin_changed = Vielen Dank. Ihre neue Geheimzahl gilt ab sofort.
 pin_not_changed = Ihre Geheimzahl wurde nicht geändert.
 pin_locked = Zu Ihrem Schutz ist dieser Zugang jetzt gesperrt. Unser Team hilft Ihnen gern weiter.
@@ -105,7 +105,7 @@ menu_language = Um die Sprache zu wechseln, drücken Sie { KEY($digit) }.
 menu_agent = Um mit uns zu sprechen, drücken Sie { KEY($digit) }.
 menu_repeat = Um alles noch einmal zu hören, drücken Sie { KEY($digit) }.
 menu_goodbye = Um das Gespräch zu beenden, drücken Sie { KEY($digit) }.
-menu_slower = Wenn Sie mehr Zeit zum Tippen brauchen, drücken Sie { KEY($digit) }.
+menu_slower = Wenn Sie mehr Zeit brauchen, drücken Sie { KEY($digit) }.
 menu_back = Um zurückzugehen, drücken Sie { KEY($digit) }.
 menu_more = Um weitere zu hören, drücken Sie { KEY($digit) }.
 
@@ -120,8 +120,8 @@ no_movements = Auf Ihrem Punktekonto gibt es noch keine Buchungen.
 movement_earned = Am { DATE($year, $month, $day) }: { part_points } gesammelt.
 movement_redeemed = Am { DATE($year, $month, $day) }: { part_points } eingelöst.
 movement_expired = Am { DATE($year, $month, $day) }: { part_points } verfallen.
-movement_reversed = Am { DATE($year, $month, $day) }: eine Buchung über { part_points } zurückgenommen.
-movement_other = Am { DATE($year, $month, $day) }: eine andere Buchung über { part_points }.
+movement_reversed = Am { DATE($year, $month, $day) }: Buchung zurückgenommen, { part_points }.
+movement_other = Am { DATE($year, $month, $day) }: andere Buchung, { part_points }.
 
 ## Das Punktekonto: Karte sperren
 
@@ -133,20 +133,20 @@ confirm_or_back = Um das zu bestätigen, drücken Sie die Eins. Um zurückzugehe
 ## Das Punktekonto: Punkte einlösen
 
 redeem_intro = { $points ->
-    [one] Sie können { part_points } einlösen.
+    [one] Zum Einlösen steht { part_points } bereit.
    *[other] Sie können bis zu { part_points } einlösen.
 }
-reward_voucher = Für den Gutschein: { $reward }, zu { part_points }, drücken Sie { KEY($digit) }.
-reward_donation = Für die Spende: { $reward }, zu { part_points }, drücken Sie { KEY($digit) }.
-redeem_confirm = Sie haben gewählt: { $reward }. Das kostet { part_points }.
-redeemed_donation = Vielen Dank. Ihre Spende: { $reward }, zu { part_points }. Ihre Belegnummer lautet: { CODE($receipt) }. Noch einmal: { CODE($receipt) }.
-redeemed_voucher = Vielen Dank. Ihr Gutschein: { $reward }, zu { part_points }.
+reward_voucher = Für den Gutschein: { $reward }, { part_points }, drücken Sie { KEY($digit) }.
+reward_donation = Für die Spende: { $reward }, { part_points }, drücken Sie { KEY($digit) }.
+redeem_confirm = Sie haben gewählt: { $reward }. Der Preis: { part_points }.
+redeemed_donation = Vielen Dank. Ihre Spende: { $reward }, { part_points }. Ihre Belegnummer lautet: { CODE($receipt) }. Noch einmal: { CODE($receipt) }.
+redeemed_voucher = Vielen Dank. Ihr Gutschein: { $reward }, { part_points }.
 voucher_code = Ihr Gutscheincode lautet: { CODE($code) }. Noch einmal: { CODE($code) }.
 voucher_sent = Wir schicken Ihnen den Gutscheincode auch zu.
 redeem_insufficient = Dafür reichen Ihre Punkte leider nicht. Ihr Punktestand: { part_points }.
 redeem_limit = Mehr davon können Sie heute leider nicht einlösen. Bitte versuchen Sie es morgen wieder.
 redeem_out_of_stock = Diese Prämie ist leider gerade vergriffen. Es wurden keine Punkte abgebucht.
-redeem_later = Das dauert gerade länger. Ihre Punkte sind reserviert. Sie bekommen Ihre Prämie, sobald alles geklärt ist.
+redeem_later = Das dauert gerade etwas länger. Ihre Punkte sind reserviert. Sie bekommen Ihre Prämie, sobald alles geklärt ist.
 redeem_unknown = Ich kann im Moment nicht sagen, ob das gebucht ist. Bitte hören Sie später Ihren Punktestand ab. Nichts wird doppelt gebucht.
 redeem_card_locked = Mit einer gesperrten Kundenkarte können Sie leider keine Punkte einlösen. Unser Team hilft Ihnen gern weiter.
 nothing_to_redeem = Für Ihren Punktestand gibt es gerade keine Prämie.
@@ -155,11 +155,11 @@ not_redeemed = Es wurden keine Punkte eingelöst.
 ## Das Punktekonto: Übergabe und Ende
 
 to_agent = Ich verbinde Sie mit unserem Team. Bitte bleiben Sie in der Leitung.
-agents_closed = Unser Team ist gerade nicht im Haus. Sie können alles weiter selbst erledigen.
-agents_closed_goodbye = Unser Team ist um diese Zeit nicht da. Bitte rufen Sie während unserer Servicezeiten wieder an. Auf Wiederhören.
-agents_busy = Alle Plätze sind gerade besetzt. Sie können alles weiter selbst erledigen.
+agents_closed = Unser Team ist gerade nicht erreichbar. Sie können weiter alles selbst erledigen.
+agents_closed_goodbye = Unser Team ist um diese Zeit nicht erreichbar. Bitte rufen Sie während unserer Servicezeiten wieder an. Auf Wiederhören.
+agents_busy = Alle Plätze sind gerade besetzt. Sie können weiter alles selbst erledigen.
 invalid_choice = Diese Taste ist hier nicht belegt.
-asked_again = Ich habe keine Taste empfangen. Noch einmal:
+asked_again = Ich habe keine Eingabe erhalten. Noch einmal:
 not_understood = Das habe ich nicht verstanden. Noch einmal:
 loyalty_goodbye = Vielen Dank für Ihren Anruf. Auf Wiederhören.
 service_unavailable = Es tut mir leid. Das geht im Moment nicht. Bitte versuchen Sie es etwas später noch einmal.

@@ -5,64 +5,64 @@
 
 welcome = Welcome to { $tenant }.
 connecting = One moment, please. I am connecting you.
-agent_busy_goodbye = All our agents are on the phone right now. Please call again in a little while. Goodbye.
-capture_intro = You are about to pay { MONEY($amount_minor, $currency) }. Please use the keys of your phone. Your agent is still here, but cannot hear you or your keys now.
-ask_pan = Please key your card number.
+agent_busy_goodbye = All our agents are on the phone right now. Please call back in a little while. Goodbye.
+capture_intro = You are about to pay { MONEY($amount_minor, $currency) }. Please use the keys of your phone. Your agent is still on the line, but cannot hear you or your keys now.
+ask_pan = Please enter your card number.
 ask_expiry = Now the expiry date: two digits for the month, then two digits for the year.
 ask_cvv = { $digits ->
     [4] Now the four-digit security code on the front of your card.
    *[3] Now the three-digit security code on the back of your card.
 }
-grammar = To start a number again, press star. To speak to your agent, press star twice. When you are done, press pound.
-field_cleared = Cleared. Please key it again.
-problem_too_short = Some digits are missing. Please key it again.
-problem_luhn = This card number is not right. Please check it, and key it again.
-problem_unknown_brand = We do not accept this kind of card. Please key a different card number.
-problem_bad_month = There is no such month. Please key two digits for the month, then two digits for the year.
-problem_expired = According to this date, your card has expired. Please check the date, and key it again.
-problem_too_far = This date is too far ahead. Please key two digits for the month, then two digits for the year.
-problem_no_input = I have not received a key yet. Please take your time.
-problem_refused_by_provider = This was not accepted. Please check it, and key it again.
-problem_confirm_refused = That was not the one key, so nothing has been charged.
+grammar = To start a number over, press star. To speak to your agent, press star twice. When you are done, press pound.
+field_cleared = Cleared. Please enter it again.
+problem_too_short = Some digits are missing. Please enter it again.
+problem_luhn = This card number is not right. Please check it, and enter it again.
+problem_unknown_brand = We do not accept this kind of card. Please enter a different card number.
+problem_bad_month = There is no such month. Please enter two digits for the month, then two digits for the year.
+problem_expired = According to this date, your card has expired. Please check the date, and enter it again.
+problem_too_far = This date is too far ahead. Please enter two digits for the month, then two digits for the year.
+problem_no_input = I have not received anything yet. Please take your time.
+problem_refused_by_provider = This was not accepted. Please check it, and enter it again.
+problem_confirm_refused = You did not press one, so nothing has been charged.
 all_received = Thank you. I have everything I need.
 please_wait = One moment, please.
 approved = Thank you. Your payment of { MONEY($amount_minor, $currency) } is approved.
 declined_generic = I am sorry. Your bank has declined this payment. Nothing has been charged.
 declined_funds = I am sorry. Your bank has declined this payment because of the card's limit or funds. Nothing has been charged.
-declined_pan_wrong = I am sorry. Your bank does not know this card number. Nothing has been charged.
+declined_pan_wrong = I am sorry. Your bank does not recognize this card number. Nothing has been charged.
 declined_expiry_wrong = I am sorry. Your bank did not accept the expiry date. Nothing has been charged.
 declined_cvv_wrong = I am sorry. Your bank did not accept the security code. Nothing has been charged.
 declined_temporary = I am sorry. Your bank cannot answer at the moment. Nothing has been charged.
 declined_online_confirmation = I am sorry. Your bank asks for an online confirmation, which is not possible on the phone. Nothing has been charged.
 unknown_outcome = Your bank has not given a clear answer yet. We are checking it for you. Please do not pay again until you hear from us.
-retry_cvv = To try once more, please key the security code again.
+retry_cvv = To try once more, please enter the security code again.
 retry_other_card = If you like, you can pay with a different card.
-talk_on = Your agent can hear you now. Please do not say or key anything from your card.
-talk_off = Your agent cannot hear you any more. You can go on keying.
+talk_on = Your agent can hear you now. Please do not say or enter anything from your card.
+talk_off = Your agent cannot hear you any more. Please go on entering your card.
 time_warning = Please note: { CARDINAL($seconds) } { $seconds ->
     [one] second is
    *[other] seconds are
 } left.
 capture_restarted = We were interrupted for a moment. Nothing has been charged.
 cancelled = The payment has been cancelled. Nothing has been charged.
-expired = The time for this payment is over. Nothing has been charged.
+expired = The time for this payment has run out. Nothing has been charged.
 link_sent = I have sent you a link. Please pay there with your card. You can stay on the line, or hang up.
-link_declined = Your bank has declined the payment on the page. Nothing has been charged. You can try again there with a different card.
+link_declined = Your bank has declined the payment on that page. Nothing has been charged. You can try again there with a different card.
 agent_lost_confirm = Your agent is no longer on the line. To pay { MONEY($amount_minor, $currency) } now, press one. If you do nothing, nothing is charged.
 not_charged_goodbye = Nothing has been charged. Goodbye.
 receipt = Your receipt number is: { CODE($receipt) }. Once more: { CODE($receipt) }.
-goodbye = Thank you for your call. Goodbye.
-technical_problem = I am sorry. There is a technical problem on our side. Please call again later. Goodbye.
+goodbye = Thank you for calling. Goodbye.
+technical_problem = I am sorry. There is a technical problem on our side. Please call back later. Goodbye.
 
 ## A call without an agent
 
 unattended_welcome = Welcome to the payment line of { $tenant }.
-unattended_grammar = To start a number again, press star. When you are done, press pound.
-ask_code = Please key your payment code.
-code_unknown = I do not know this code. Please check it, and key it again.
+unattended_grammar = To start a number over, press star. When you are done, press pound.
+ask_code = Please enter your payment code.
+code_unknown = I do not recognize this code. Please check it, and enter it again.
 code_confirm = You are about to pay { MONEY($amount_minor, $currency) }, for a reference that ends in { ENDING($reference) }. If this is right, press one. If not, press two.
-no_input_goodbye = I have not received a key. Nothing has been charged. Please call again when you are ready. Goodbye.
-too_many_attempts_goodbye = This did not work, I am sorry. Nothing has been charged. Please contact us for help. Goodbye.
+no_input_goodbye = I have not received anything. Nothing has been charged. Please call back when you are ready. Goodbye.
+too_many_attempts_goodbye = I am sorry, this did not work. Nothing has been charged. Please contact us for help. Goodbye.
 
 ## The points account: logging in
 
@@ -74,25 +74,25 @@ portal_welcome = Welcome to { $tenant }.
 announcement = { $text }
 language_offer = For English, press { KEY($digit) }.
 identify_menu = To log in with your customer number or membership card number, press one. To log in with your zip code and date of birth, press two.
-ask_number = Please key your customer number, or the number of your membership card. Then press pound.
-ask_postcode = Please key your zip code.
-ask_birthdate = Please key your date of birth: two digits for the month, two for the day, four for the year.
-ask_house_number = Please also key your house number, digits only. Then press pound.
+ask_number = Please enter your customer number, or the number of your membership card. Then press pound.
+ask_postcode = Please enter your zip code.
+ask_birthdate = Please enter your date of birth: two digits for the month, two for the day, four for the year.
+ask_house_number = Please also enter your house number, digits only. Then press pound.
 login_failed = These details do not match. Please try again.
 
-ask_pin = Please key your PIN. Nobody can hear your keys. Then press pound.
-ask_pin_old = First, please key the PIN you have now. Then press pound.
-ask_pin_new = Please key a new PIN. Then press pound.
-ask_pin_again = Please key the new PIN once more.
-ask_pin_code = Please key the code that we have sent you.
-pin_mismatch = The two new PINs are not the same. Let us start again with the new one.
+ask_pin = Please enter your PIN. Nobody can hear your keys. Then press pound.
+ask_pin_old = First, please enter the PIN you have now. Then press pound.
+ask_pin_new = Please enter a new PIN. Then press pound.
+ask_pin_again = Please enter the new PIN once more.
+ask_pin_code = Please enter the code that we have sent you.
+pin_mismatch = The two new PINs are not the same. Let us start over with the new one.
 pin_easy = This PIN is too easy to guess. Please choose a different one.
-pin_too_short = These were not enough digits. Please key it again.
-pin_no_input = I have not received a key yet. Please take your time.
+pin_too_short = That was not enough digits. Please enter it again.
+pin_no_input = I have not received anything yet. Please take your time.
 pin_changed = Thank you. Your new PIN is valid from now on.
 pin_not_changed = Your PIN has not been changed.
-pin_locked = For your protection, this access is now locked. Our team will be glad to help you.
-pin_time_up = The time for this entry is over.
+pin_locked = For your protection, access is now locked. Our team will be glad to help you.
+pin_time_up = The time for this entry has run out.
 
 ## The points account: the menu
 
@@ -105,9 +105,9 @@ menu_language = To change the language, press { KEY($digit) }.
 menu_agent = To speak to us, press { KEY($digit) }.
 menu_repeat = To hear this again, press { KEY($digit) }.
 menu_goodbye = To end the call, press { KEY($digit) }.
-menu_slower = If you need more time for the keys, press { KEY($digit) }.
+menu_slower = If you need more time, press { KEY($digit) }.
 menu_back = To go back, press { KEY($digit) }.
-menu_more = To hear more of them, press { KEY($digit) }.
+menu_more = To hear more choices, press { KEY($digit) }.
 
 ## The points account: balance and activity
 
@@ -120,8 +120,8 @@ no_movements = There is no activity on your account yet.
 movement_earned = On { DATE($year, $month, $day) }: { part_points } earned.
 movement_redeemed = On { DATE($year, $month, $day) }: { part_points } redeemed.
 movement_expired = On { DATE($year, $month, $day) }: { part_points } expired.
-movement_reversed = On { DATE($year, $month, $day) }: an entry of { part_points } taken back.
-movement_other = On { DATE($year, $month, $day) }: another entry of { part_points }.
+movement_reversed = On { DATE($year, $month, $day) }: { part_points } reversed.
+movement_other = On { DATE($year, $month, $day) }: other activity, { part_points }.
 
 ## The points account: locking the card
 
@@ -144,10 +144,10 @@ redeemed_voucher = Thank you. Your voucher: { $reward }, for { part_points }.
 voucher_code = Your voucher code is: { CODE($code) }. Once more: { CODE($code) }.
 voucher_sent = We will also send the voucher code to you.
 redeem_insufficient = I am sorry, you do not have enough points for this. Your balance: { part_points }.
-redeem_limit = I am sorry, you cannot redeem more of these today. Please try again tomorrow.
+redeem_limit = I am sorry, you cannot redeem any more of these today. Please try again tomorrow.
 redeem_out_of_stock = I am sorry, this reward is not available right now. No points have been taken.
-redeem_later = This takes a little longer right now. Your points are reserved. You will get your reward as soon as everything is settled.
-redeem_unknown = I cannot tell right now whether this has been booked. Please check your balance a little later. Nothing is ever booked twice.
+redeem_later = This is taking a little longer than usual. Your points are reserved. You will get your reward as soon as everything is settled.
+redeem_unknown = I cannot tell right now whether this went through. Please check your balance a little later. Nothing is ever taken twice.
 redeem_card_locked = I am sorry, you cannot redeem points with a locked card. Our team will be glad to help you.
 nothing_to_redeem = There is no reward for your balance at the moment.
 not_redeemed = No points have been redeemed.
@@ -155,13 +155,13 @@ not_redeemed = No points have been redeemed.
 ## The points account: hand-over and end
 
 to_agent = I am connecting you to our team. Please stay on the line.
-agents_closed = Our team is not here at this hour. You can go on by yourself.
-agents_closed_goodbye = Our team is not here at this hour. Please call again during our service hours. Goodbye.
-agents_busy = All our agents are on the phone right now. You can go on by yourself.
-invalid_choice = This key has no meaning here.
-asked_again = I have not received a key. Once more:
+agents_closed = Our team is not available at this time. You can continue on your own.
+agents_closed_goodbye = Our team is not available at this time. Please call back during our service hours. Goodbye.
+agents_busy = All our agents are on the phone right now. You can continue on your own.
+invalid_choice = That is not a valid choice.
+asked_again = I have not received anything. Once more:
 not_understood = I did not understand that. Once more:
-loyalty_goodbye = Thank you for your call. Goodbye.
+loyalty_goodbye = Thank you for calling. Goodbye.
 service_unavailable = I am sorry. This is not possible at the moment. Please try again a little later.
 
 ## What the agent reads on the console
@@ -201,9 +201,9 @@ desk_decline_online_confirmation = Bank wants online confirmation
 desk_decline_generic = Declined by bank
 
 desk_say_funds = “Your bank has declined because of the card's limit or funds. Would you like to use a different card?”
-desk_say_pan_wrong = “The bank does not know this card number. Please key it once more.”
-desk_say_expiry_wrong = “The bank did not accept the expiry date. Please key it once more.”
-desk_say_cvv_wrong = “The bank did not accept the security code. Please key it once more.”
+desk_say_pan_wrong = “The bank does not recognize this card number. Please enter it once more.”
+desk_say_expiry_wrong = “The bank did not accept the expiry date. Please enter it once more.”
+desk_say_cvv_wrong = “The bank did not accept the security code. Please enter it once more.”
 desk_say_temporary = “The bank cannot answer at the moment. May I try once more?”
 desk_say_online_confirmation = “Your bank wants a confirmation online. Would you like to use a different card?”
 desk_say_generic = “Your bank has declined this payment. It does not tell us why. Would you like to use a different card?”

@@ -13,15 +13,15 @@ ask_cvv = { $digits ->
     [4] Ahora, el código de seguridad de cuatro cifras que está en la parte delantera de su tarjeta.
    *[3] Ahora, el código de seguridad de tres cifras que está en la parte de atrás de su tarjeta.
 }
-grammar = Para empezar de nuevo un número, pulse asterisco. Para hablar con su agente, pulse asterisco dos veces. Cuando termine, pulse almohadilla.
+grammar = Para volver a empezar un número, pulse asterisco. Para hablar con su agente, pulse asterisco dos veces. Cuando termine, pulse almohadilla.
 field_cleared = Borrado. Por favor, márquelo de nuevo.
 problem_too_short = Faltan cifras. Por favor, márquelo de nuevo.
 problem_luhn = Este número de tarjeta no es correcto. Por favor, compruébelo y márquelo de nuevo.
 problem_unknown_brand = No aceptamos este tipo de tarjeta. Por favor, marque el número de otra tarjeta.
 problem_bad_month = Ese mes no existe. Por favor, marque dos cifras para el mes y dos cifras para el año.
 problem_expired = Según esta fecha, su tarjeta está caducada. Por favor, compruebe la fecha y márquela de nuevo.
-problem_too_far = Esta fecha está demasiado lejos. Por favor, marque dos cifras para el mes y dos cifras para el año.
-problem_no_input = Todavía no he recibido ninguna tecla. Tómese su tiempo.
+problem_too_far = Esta fecha es demasiado lejana. Por favor, marque dos cifras para el mes y dos cifras para el año.
+problem_no_input = Todavía no he recibido ninguna pulsación. Tómese su tiempo.
 problem_refused_by_provider = No se ha aceptado. Por favor, compruébelo y márquelo de nuevo.
 problem_confirm_refused = No ha pulsado la tecla uno, así que no se ha cobrado nada.
 all_received = Muchas gracias. Ya tengo todo lo que necesito.
@@ -45,7 +45,7 @@ time_warning = Atención: { $seconds ->
 }.
 capture_restarted = Ha habido una breve interrupción. No se ha cobrado nada.
 cancelled = El pago se ha cancelado. No se ha cobrado nada.
-expired = El tiempo para este pago ha terminado. No se ha cobrado nada.
+expired = El tiempo para este pago se ha terminado. No se ha cobrado nada.
 link_sent = Le he enviado un enlace. Por favor, pague allí con su tarjeta. Puede seguir en la línea o colgar.
 link_declined = Su banco ha rechazado el pago en la página. No se ha cobrado nada. Puede intentarlo allí con otra tarjeta.
 agent_lost_confirm = Su agente ya no está en la línea. Para pagar ahora { MONEY($amount_minor, $currency) }, pulse uno. Si no hace nada, no se cobrará nada.
@@ -57,11 +57,11 @@ technical_problem = Lo siento. Tenemos un problema técnico. Por favor, vuelva a
 ## Una llamada sin agente
 
 unattended_welcome = Le damos la bienvenida a la línea de pago de { $tenant }.
-unattended_grammar = Para empezar de nuevo un número, pulse asterisco. Cuando termine, pulse almohadilla.
+unattended_grammar = Para volver a empezar un número, pulse asterisco. Cuando termine, pulse almohadilla.
 ask_code = Por favor, marque su código de pago.
-code_unknown = No conozco este código. Por favor, compruébelo y márquelo de nuevo.
+code_unknown = No reconozco este código. Por favor, compruébelo y márquelo de nuevo.
 code_confirm = Va a pagar { MONEY($amount_minor, $currency) }, con una referencia que termina en { ENDING($reference) }. Si es correcto, pulse uno. Si no, pulse dos.
-no_input_goodbye = No he recibido ninguna tecla. No se ha cobrado nada. Vuelva a llamar cuando lo desee. Adiós.
+no_input_goodbye = No he recibido ninguna pulsación. No se ha cobrado nada. Vuelva a llamar cuando lo desee. Adiós.
 too_many_attempts_goodbye = Lo siento, no ha sido posible. No se ha cobrado nada. Póngase en contacto con nosotros y le ayudaremos. Adiós.
 
 ## La cuenta de puntos: identificarse
@@ -78,22 +78,22 @@ identify_menu = Para identificarse con su número de cliente o de tarjeta, pulse
 ask_number = Por favor, marque su número de cliente o el número de su tarjeta de puntos. Después, pulse almohadilla.
 ask_postcode = Por favor, marque su código postal.
 ask_birthdate = Por favor, marque su fecha de nacimiento: dos cifras para el día, dos para el mes y cuatro para el año.
-ask_house_number = Por favor, marque también el número de su casa, solo las cifras. Después, pulse almohadilla.
+ask_house_number = Por favor, marque también el número de su portal, solo las cifras. Después, pulse almohadilla.
 login_failed = Estos datos no coinciden. Por favor, inténtelo de nuevo.
 
-ask_pin = Por favor, marque su número secreto. Nadie puede oír sus teclas. Después, pulse almohadilla.
+ask_pin = Por favor, marque su número secreto. Nadie puede oír lo que marca. Después, pulse almohadilla.
 ask_pin_old = Primero, marque su número secreto actual. Después, pulse almohadilla.
 ask_pin_new = Por favor, marque un nuevo número secreto. Después, pulse almohadilla.
 ask_pin_again = Por favor, marque otra vez el nuevo número secreto.
 ask_pin_code = Por favor, marque el código que le hemos enviado.
-pin_mismatch = Los dos números nuevos no son iguales. Empezamos otra vez con el nuevo.
+pin_mismatch = Los dos números nuevos no coinciden. Vamos a empezar otra vez con el nuevo.
 pin_easy = Este número secreto es demasiado fácil de adivinar. Por favor, elija otro.
 pin_too_short = Faltan cifras. Por favor, márquelo de nuevo.
-pin_no_input = Todavía no he recibido ninguna tecla. Tómese su tiempo.
+pin_no_input = Todavía no he recibido ninguna pulsación. Tómese su tiempo.
 pin_changed = Muchas gracias. Su nuevo número secreto ya es válido.
 pin_not_changed = Su número secreto no ha cambiado.
 pin_locked = Para su protección, este acceso está ahora bloqueado. Nuestro equipo le ayudará con mucho gusto.
-pin_time_up = El tiempo para marcar ha terminado.
+pin_time_up = El tiempo para marcar se ha terminado.
 
 ## La cuenta de puntos: el menú
 
@@ -106,7 +106,7 @@ menu_language = Para cambiar de idioma, pulse { KEY($digit) }.
 menu_agent = Para hablar con nosotros, pulse { KEY($digit) }.
 menu_repeat = Para oírlo otra vez, pulse { KEY($digit) }.
 menu_goodbye = Para terminar la llamada, pulse { KEY($digit) }.
-menu_slower = Si necesita más tiempo para las teclas, pulse { KEY($digit) }.
+menu_slower = Si necesita más tiempo, pulse { KEY($digit) }.
 menu_back = Para volver atrás, pulse { KEY($digit) }.
 menu_more = Para oír más, pulse { KEY($digit) }.
 
@@ -118,7 +118,7 @@ balance_expiring = { $points ->
    *[other] De ellos, { part_points } caducan el { DATE($year, $month, $day) }.
 }
 no_movements = Todavía no hay movimientos en su cuenta.
-movement_earned = El { DATE($year, $month, $day) }: { part_points } por una compra.
+movement_earned = El { DATE($year, $month, $day) }: abono de { part_points }.
 movement_redeemed = El { DATE($year, $month, $day) }: canje de { part_points }.
 movement_expired = El { DATE($year, $month, $day) }: caducidad de { part_points }.
 movement_reversed = El { DATE($year, $month, $day) }: anulación de { part_points }.
@@ -127,7 +127,7 @@ movement_other = El { DATE($year, $month, $day) }: otro movimiento de { part_poi
 ## La cuenta de puntos: bloquear la tarjeta
 
 lock_confirm = Va a bloquear su tarjeta. Con una tarjeta bloqueada nadie puede canjear puntos. Solo nuestro equipo puede desbloquearla.
-card_locked = Su tarjeta ya está bloqueada. Sus puntos están a salvo.
+card_locked = Su tarjeta ha quedado bloqueada. Sus puntos están a salvo.
 card_already_locked = Su tarjeta ya estaba bloqueada. Sus puntos están a salvo.
 confirm_or_back = Para confirmar, pulse uno. Para volver, pulse dos.
 
@@ -156,12 +156,12 @@ not_redeemed = No se ha canjeado ningún punto.
 ## La cuenta de puntos: pasar la llamada y terminar
 
 to_agent = Le paso con nuestro equipo. Por favor, no cuelgue.
-agents_closed = Nuestro equipo no atiende a esta hora. Puede continuar sin ayuda.
-agents_closed_goodbye = Nuestro equipo no está disponible a esta hora. Vuelva a llamar en nuestro horario de atención. Adiós.
-agents_busy = Todos nuestros agentes están ocupados en este momento. Puede continuar sin ayuda.
-invalid_choice = Esta tecla no tiene función aquí.
-asked_again = No he recibido ninguna tecla. Se lo repito:
-not_understood = No lo he entendido. Se lo repito:
+agents_closed = Nuestro equipo no atiende a esta hora. Puede continuar por su cuenta.
+agents_closed_goodbye = Nuestro equipo no atiende a esta hora. Vuelva a llamar en nuestro horario de atención. Adiós.
+agents_busy = Todos nuestros agentes están ocupados en este momento. Puede continuar por su cuenta.
+invalid_choice = Esa opción no es válida.
+asked_again = No he recibido ninguna pulsación. Se lo repito:
+not_understood = No le he entendido. Se lo repito:
 loyalty_goodbye = Gracias por su llamada. Adiós.
 service_unavailable = Lo siento. Ahora mismo no es posible. Por favor, inténtelo un poco más tarde.
 
@@ -210,7 +210,7 @@ desk_say_online_confirmation = «Su banco pide una confirmación en línea. ¿Qu
 desk_say_generic = «Su banco ha rechazado el pago y no nos dice el motivo. ¿Quiere usar otra tarjeta?»
 
 desk_problem_too_short = Faltan cifras
-desk_problem_luhn = Mal marcado: la cifra de control no cuadra
+desk_problem_luhn = Mal marcado: el dígito de control no cuadra
 desk_problem_unknown_brand = Tipo de tarjeta no aceptado
 desk_problem_bad_month = El mes no existe
 desk_problem_expired = Tarjeta caducada

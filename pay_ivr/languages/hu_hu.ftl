@@ -3,9 +3,9 @@
 
 ## Hívás munkatárssal
 
-welcome = Üdvözli Önt a { $tenant }.
+welcome = Üdvözöljük! { $tenant }.
 connecting = Egy pillanat türelmét kérem. Kapcsolom munkatársunkat.
-agent_busy_goodbye = Jelenleg minden munkatársunk foglalt. Kérjük, hívjon később újra. Viszonthallásra.
+agent_busy_goodbye = Jelenleg minden munkatársunk foglalt. Kérem, hívjon később újra. Viszonthallásra.
 capture_intro = Fizetés: { MONEY($amount_minor, $currency) }. Kérem, használja a telefon gombjait. Munkatársunk vonalban marad, de most nem hallja Önt és a gombokat sem.
 ask_pan = Kérem, üsse be a bankkártya számát.
 ask_expiry = Most a lejárati dátum következik: két számjegy a hónap, majd két számjegy az év.
@@ -53,7 +53,7 @@ technical_problem = Sajnálom, műszaki hiba történt. Kérem, hívjon később
 
 ## Hívás munkatárs nélkül
 
-unattended_welcome = Üdvözli Önt a { $tenant } fizetési vonala.
+unattended_welcome = Üdvözöljük! { $tenant }, fizetési vonal.
 unattended_grammar = Ha újra szeretné kezdeni a számot, nyomja meg a csillagot. Ha elkészült, nyomja meg a kettőskeresztet.
 ask_code = Kérem, üsse be a fizetési kódját.
 code_unknown = Ezt a kódot nem ismerem. Kérem, ellenőrizze, és üsse be újra.
@@ -64,9 +64,9 @@ too_many_attempts_goodbye = Sajnálom, ez nem sikerült. Nem terheltük meg a k�
 ## A pontszámla: azonosítás
 
 part_points = { CARDINAL($points) } pont
-portal_welcome = Üdvözli Önt a { $tenant }.
+portal_welcome = Üdvözöljük! { $tenant }.
 announcement = { $text }
-language_offer = Ha magyarul szeretne beszélni, nyomja meg { KEY($digit) }.
+language_offer = Ha magyarul szeretné folytatni, nyomja meg { KEY($digit) }.
 identify_menu = Ha ügyfélszámmal vagy kártyaszámmal szeretne belépni, nyomja meg az egyes gombot. Ha irányítószámmal és születési dátummal, nyomja meg a kettes gombot.
 ask_number = Kérem, üsse be az ügyfélszámát vagy a pontgyűjtő kártyája számát. Utána nyomja meg a kettőskeresztet.
 ask_postcode = Kérem, üsse be az irányítószámát.
@@ -101,7 +101,7 @@ menu_repeat = Ha újra szeretné hallani, nyomja meg { KEY($digit) }.
 menu_goodbye = Ha be szeretné fejezni a hívást, nyomja meg { KEY($digit) }.
 menu_back = Ha vissza szeretne lépni, nyomja meg { KEY($digit) }.
 menu_more = Ha többet szeretne hallani, nyomja meg { KEY($digit) }.
-menu_slower = Ha több időre van szüksége a gombokhoz, nyomja meg { KEY($digit) }.
+menu_slower = Ha több időre van szüksége, nyomja meg { KEY($digit) }.
 
 ## A pontszámla: egyenleg és tételek
 
@@ -134,8 +134,8 @@ voucher_sent = Az utalvány kódját el is küldjük Önnek.
 redeem_insufficient = Sajnálom, ehhez nincs elég pontja. A pontegyenlege: { part_points }.
 redeem_limit = Sajnálom, ma ebből többet nem válthat be. Kérem, próbálja meg holnap.
 redeem_out_of_stock = Sajnálom, ez az ajándék most nem kapható. Pontokat nem vontunk le.
-redeem_later = Ez most kicsit tovább tart. A pontjait félretettük. Az ajándékát megkapja, amint minden rendeződött.
-redeem_unknown = Most nem tudom megmondani, hogy ez le lett-e könyvelve. Kérjük, kicsit később hallgassa meg a pontegyenlegét. Semmit sem könyvelünk kétszer.
+redeem_later = Ez most kicsit tovább tart. A pontjait lefoglaltuk. Az ajándékát megkapja, amint minden rendeződött.
+redeem_unknown = Most nem tudom megmondani, hogy ez sikerült-e. Kérem, kicsit később hallgassa meg a pontegyenlegét. Semmit sem vonunk le kétszer.
 redeem_card_locked = Sajnálom, zárolt kártyával nem válthat be pontokat. Munkatársaink szívesen segítenek.
 nothing_to_redeem = Az Ön pontegyenlegéhez most nincs ajándék.
 not_redeemed = Pontokat nem váltottunk be.
@@ -144,9 +144,9 @@ not_redeemed = Pontokat nem váltottunk be.
 
 to_agent = Kapcsolom munkatársunkat. Kérem, maradjon vonalban.
 agents_closed = Munkatársaink ebben az időben nem érhetők el. Önállóan folytathatja.
-agents_closed_goodbye = Munkatársaink ebben az időben nem érhetők el. Kérjük, hívjon újra ügyfélfogadási időben. Viszonthallásra.
+agents_closed_goodbye = Munkatársaink ebben az időben nem érhetők el. Kérem, hívjon újra ügyfélfogadási időben. Viszonthallásra.
 agents_busy = Jelenleg minden munkatársunk foglalt. Önállóan folytathatja.
-invalid_choice = Ennek a gombnak itt nincs szerepe.
+invalid_choice = Ez a gomb itt nem használható.
 asked_again = Nem érkezett gombnyomás. Még egyszer:
 not_understood = Ezt nem értettem. Még egyszer:
 loyalty_goodbye = Köszönjük a hívását. Viszonthallásra.
@@ -155,9 +155,9 @@ service_unavailable = Sajnálom. Ez most nem lehetséges. Kérem, próbálja meg
 ## Ami a munkahelyen olvasható
 
 desk_state_created = Létrehozva
-desk_state_capturing = Az ügyfél beüti
+desk_state_capturing = Az ügyfél beüti az adatokat
 desk_state_ready = Terhelhető
-desk_state_authorising = Bank kérdezése
+desk_state_authorising = Banki válaszra vár
 desk_state_authorised = Jóváhagyva
 desk_state_declined = Elutasítva
 desk_state_unknown = Ellenőrzés alatt
