@@ -12,8 +12,10 @@ from typing import Protocol
 
 from pay_ivr.voice_worker import FRAME_BYTES_MAX, LENGTH
 
-SOUND_VERSION = 1
-"""Grows when `pay_ivr/sound.py` makes other bytes of the same speech: then kept prompts are made anew."""
+SOUND_VERSION = 2
+"""Grows when the same text becomes other bytes, here or in `pay_ivr/sound.py`: kept prompts are made anew."""
+RUN_TOGETHER = frozenset({"fr-FR"})
+"""Where Pico swallows what hyphens join: its `quatre-vingts` is not understood, its `quatre vingts` is."""
 START_S = 10.0
 """Longest start of a process: imports, then its first word (0.2 s when the machine is idle)."""
 ANSWER_S = 6.0
@@ -71,9 +73,10 @@ class PicoVoice:
             raise SpeechError(
                 "text_too_long", "A sentence is empty or too long to be spoken.", retryable=False
             )
+        read = text.replace("-", " ") if tag in RUN_TOGETHER else text
         worker = await self._idle.get()
         try:
-            ulaw = await worker.ask(f"{tag}\0{text}".encode("utf-8", "replace"))
+            ulaw = await worker.ask(f"{tag}\0{read}".encode("utf-8", "replace"))
         finally:
             self._idle.put_nowait(worker)
         if not ulaw:

@@ -85,6 +85,11 @@ async def test_same_text_same_bytes_from_another_process(voice: PicoVoice):
     assert first == again == await voice.speak("es-ES", text)
 
 
+async def test_french_is_read_without_hyphens(voice: PicoVoice):
+    """Joined by them, Pico runs `quatre-vingts` together until nobody understands it."""
+    assert await voice.speak("fr-FR", "quatre vingts") == await voice.speak("fr-FR", "quatre-vingts")
+
+
 async def test_a_fixed_prompt_is_read_from_disk_after_a_restart(speaker: Speech):
     """The second start needs no voice at all."""
     spoken = await speaker.prompt("en-US", Key.GOODBYE)
