@@ -178,17 +178,17 @@ class Keys:
 
     def make(self, version: int) -> None:
         """A new root; KeyFault when the unit hands the keys over, or the file cannot be written."""
-        _make(self._own() / file_name(version))
+        _make(self.check_ours() / file_name(version))
 
     def destroy(self, version: int) -> None:
         """Zeros over the root, then no file of it; quiet when there is none."""
-        _destroy(self._own() / file_name(version))
+        _destroy(self.check_ours() / file_name(version))
 
-    def _own(self) -> Path:
+    def check_ours(self) -> Path:
+        """The folder in which versions come and go; KeyFault when the unit hands them over."""
         if self._folder is None:
-            raise KeyFault(
-                "key_source_read_only", "These keys come from the unit. Change its credentials there."
-            )
+            sentence = "These keys come from the unit. Change its credentials there."
+            raise KeyFault("key_source_read_only", sentence)
         return self._folder
 
 

@@ -144,6 +144,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_vault_key(commands.add_parser("vault-key", help="the vault's own keys and the providers' secrets"))
 
+    _add_loyalty_key(commands.add_parser("loyalty-key", help="the members' root key", description=BESIDE))
+
     _add_prompts(commands.add_parser("prompts", help="what callers hear: to listen to, to check, to record"))
 
     app = commands.add_parser("app", help="the app process alone; `serve` starts it")
@@ -220,6 +222,19 @@ def _add_vault_key(parser: argparse.ArgumentParser) -> None:
     retire.add_argument("name")
     retire.add_argument("version", type=int)
     retire.set_defaults(run=_vault_key_retire)
+
+
+def _add_loyalty_key(parser: argparse.ArgumentParser) -> None:
+    acts = parser.add_subparsers(required=True, metavar="WHAT")
+    acts.add_parser("list", help="versions, check values, rows").set_defaults(run=_loyalty_key_list)
+
+    rotate = acts.add_parser("rotate", help="a new version and every row under it; goes on after a kill")
+    rotate.add_argument("--copied", action="store_true", help="the new file is on every other node")
+    rotate.set_defaults(run=_loyalty_key_rotate)
+
+    retire = acts.add_parser("retire", help="an old version that no row needs any more, wiped")
+    retire.add_argument("version", type=int)
+    retire.set_defaults(run=_loyalty_key_retire)
 
 
 def _add_prompts(parser: argparse.ArgumentParser) -> None:
@@ -562,6 +577,24 @@ def _vault_key_retire(options: argparse.Namespace) -> int:
     asyncio.run(retire_vault_key(load_settings(), options.name, options.version))
     print(f"{options.name}: version {options.version} is wiped")
     return OK
+
+
+def _loyalty_key_list(_options: argparse.Namespace) -> int:
+    from loyalty.locksmith import list_keys
+
+    return list_keys(load_settings())
+
+
+def _loyalty_key_rotate(options: argparse.Namespace) -> int:
+    from loyalty.locksmith import rotate_key
+
+    return rotate_key(load_settings(), copied=options.copied)
+
+
+def _loyalty_key_retire(options: argparse.Namespace) -> int:
+    from loyalty.locksmith import retire_key
+
+    return retire_key(load_settings(), options.version)
 
 
 if __name__ == "__main__":
