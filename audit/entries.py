@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 
 from audit.guard import holds_pan
@@ -50,6 +51,12 @@ _TENANT = re.compile(r"[a-z0-9][a-z0-9_\-]{0,39}|")
 _CALL = re.compile(r"call_[A-Za-z0-9_\-]{1,64}|")
 _ORIGIN = re.compile(r"[A-Za-z0-9_.:\-]{0,64}")
 _AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+_HEAD = MappingProxyType(
+    {"at": _AT, "actor": _ACTOR, "subject": _SUBJECT, "tenant": _TENANT, "call_id": _CALL, "origin": _ORIGIN}
+)
+_ALWAYS_NEW = frozenset({"at", "subject"})
+KNOWN_MAX = 1_000
+"""Actors, tenants, calls and origins that are remembered as well-formed."""
 
 _MONEY = {"amount_minor": Kind.COUNT, "currency": Kind.CODE}
 _ATTEMPT = {"attempt": Kind.COUNT, **_MONEY}
@@ -291,14 +298,22 @@ def _check_head(entry: Entry) -> None:
         raise EntryError("the name of the entry is not in the catalogue")
     if entry.outcome not in {"ok", "refused", "failed"}:
         raise EntryError("outcome is ok, refused or failed")
-    shapes = (("at", _AT), ("actor", _ACTOR), ("tenant", _TENANT), ("call_id", _CALL), ("origin", _ORIGIN))
-    for key, shape in (*shapes, ("subject", _SUBJECT)):
+    for key in _HEAD:
         value = getattr(entry, key)
-        if not isinstance(value, str) or not shape.fullmatch(value):
+        if not isinstance(value, str):
             raise EntryError(f"{key} has not the shape of an entry")
-        is_id = _SHAPES[Kind.ID].fullmatch(value) is not None
-        if not is_id and holds_pan(value):
-            raise EntryError(f"{key} holds a run of digits that could be a PAN")
+        (_check_text if key in _ALWAYS_NEW else _check_known)(key, value)
+
+
+def _check_text(key: str, value: str) -> None:
+    if not _HEAD[key].fullmatch(value):
+        raise EntryError(f"{key} has not the shape of an entry")
+    if not _SHAPES[Kind.ID].fullmatch(value) and holds_pan(value):
+        raise EntryError(f"{key} holds a run of digits that could be a PAN")
+
+
+_check_known = lru_cache(maxsize=KNOWN_MAX)(_check_text)
+"""What was right once is right again; what was refused is not kept."""
 
 
 def _check_value(key: str, kind: Kind, value: object) -> None:
