@@ -37,7 +37,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Job:
     """Something to be done, and who waits for it."""
 

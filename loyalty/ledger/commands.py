@@ -204,16 +204,23 @@ _INTENTION: Mapping[type[Command], tuple[str, ...]] = MappingProxyType(
     {kind: tuple(one.name for one in fields(kind) if one.name not in _CLOCK) for kind in get_args(Command)}
 )
 """What each command is hashed by, in the order of its fields: a field that is added is added at the end."""
+_SHAPES: Mapping[type[Command], tuple[tuple[str, re.Pattern[str]], ...]] = MappingProxyType(
+    {
+        kind: tuple((one.name, _NAMED[one.name]) for one in fields(kind) if one.name in _NAMED)
+        for kind in get_args(Command)
+    }
+)
 _ENCODED = json.JSONEncoder(default=date.isoformat).encode
 
 
 def check(command: Command, actor: str, call_id: str, reason: str) -> Rejected | None:
     """None: it may queue. A value for points outside 1 … POINTS_MAX; LoyaltyError for a mistake of ours."""
     key = command.key
-    shapes = [(key.tenant, NAME), (key.programme, NAME), (key.idem, IDEM), (actor, ACTOR), (call_id, CALL)]
-    shapes += [(getattr(command, name), shape) for name, shape in _NAMED.items() if hasattr(command, name)]
-    shapes += [(reason, REASON)] if reason else []
-    if not all(shape.fullmatch(text) for text, shape in shapes):
+    heads = ((key.tenant, NAME), (key.programme, NAME), (key.idem, IDEM), (actor, ACTOR), (call_id, CALL))
+    named = ((getattr(command, name), shape) for name, shape in _SHAPES[type(command)])
+    if not all(shape.fullmatch(text) for text, shape in (*heads, *named)) or (
+        reason and not REASON.fullmatch(reason)
+    ):
         raise LoyaltyError("command_malformed", "A name, key, reason or account has not its shape.")
     for moment in (getattr(command, "at", None), getattr(command, "until", None)):
         if moment is not None and moment.tzinfo is None:

@@ -5,7 +5,8 @@ two within the difference of their clocks), so that a page of movements is a ran
 as everywhere (pay_ivr/ids.py): no id holds a run of digits.
 """
 
-import secrets
+import os
+import random
 import threading
 import time
 
@@ -18,8 +19,12 @@ CHANCE_LETTERS = 8
 CHANCE_BITS = 35
 PREFIX = "jrn_"
 
+_PAIRS = tuple(first + second for first in ALPHABET for second in ALPHABET)
 _lock = threading.Lock()
 _last = 0
+_dice = random.Random()  # noqa: S311 - tells two nodes apart and hides nothing
+"""Seeded by the system, which is not asked again for every id: that would let another thread go first."""
+os.register_at_fork(after_in_child=_dice.seed)
 
 
 def new_journal_id() -> str:
@@ -27,7 +32,7 @@ def new_journal_id() -> str:
     return (
         PREFIX
         + _letters(_next_moment(), TIME_LETTERS)
-        + _letters(secrets.randbits(CHANCE_BITS), CHANCE_LETTERS)
+        + _letters(_dice.getrandbits(CHANCE_BITS), CHANCE_LETTERS)
     )
 
 
@@ -37,12 +42,12 @@ def named_after(prefix: str, journal: str, number: int = 0) -> str:
 
 
 def _letters(number: int, width: int) -> str:
-    """A number in our alphabet, most significant letter first."""
-    letters = ""
-    for _ in range(width):
-        number, digit = divmod(number, len(ALPHABET))
-        letters = ALPHABET[digit] + letters
-    return letters
+    """A number in our alphabet, most significant letter first; the width is even."""
+    pairs = []
+    for _ in range(width // 2):
+        number, pair = divmod(number, len(_PAIRS))
+        pairs.append(_PAIRS[pair])
+    return "".join(reversed(pairs))
 
 
 def _next_moment() -> int:
