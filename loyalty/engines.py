@@ -36,6 +36,9 @@ _DURABLE = """
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
 """
 """An answer given to a caller survives a crash of the server; a stronger setting of the server stays."""
+_BY_KEY = tuple(f"SET enable_{way} = off" for way in ("seqscan", "hashjoin", "mergejoin"))
+"""The writer looks rows up by their keys. A plan made while a table is small would read all of it, and is
+kept while it grows: an import into an empty database would become slower with every row."""
 CONNECT_TIMEOUT_S = 5
 KEEPALIVES = {
     "keepalives_idle": 10,
@@ -126,7 +129,7 @@ def _private_file(url: URL) -> None:
 
 def _postgres_writer(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
     _say(connection, f"SET ROLE {roles.WRITER}", f"SET lock_timeout = '{LINE_WAIT_S}s'",
-         f"SET idle_in_transaction_session_timeout = '{IDLE_S}s'", _DURABLE)  # fmt: skip
+         f"SET idle_in_transaction_session_timeout = '{IDLE_S}s'", _DURABLE, *_BY_KEY)  # fmt: skip
 
 
 def _postgres_reader(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

@@ -129,7 +129,7 @@ ACCOUNT = Table(
         sqlite_where=text("kind NOT IN ('member', 'clawback')"),
         postgresql_where=text("kind NOT IN ('member', 'clawback')"),
     ),
-    Index("one_clawback_of_a_member", "tenant", "programme", "member_account", unique=True),
+    Index("one_clawback_of_a_member", "member_account", "tenant", "programme", unique=True),
     sqlite_with_rowid=False,
 )
 
@@ -156,7 +156,7 @@ JOURNAL = Table(
     Column("result", Text, nullable=False),  # the answer, for whoever asks again under the same key
     _key("tenant", "programme", "id"),
     _refers("reverses", "journal"),
-    Index("one_journal_of_a_key", "tenant", "idem", unique=True),
+    Index("one_journal_of_a_key", "idem", "tenant", unique=True),
     Index(
         "one_reversal_of_a_point",
         "tenant",
@@ -177,7 +177,7 @@ JOURNAL = Table(
         postgresql_where=text("receipt IS NOT NULL"),
     ),
     CheckConstraint("points > 0", name="points_are_positive"),
-    Index("ix_journal_by_moment", "tenant", "programme", "at"),
+    Index("ix_journal_by_moment", "at", "tenant", "programme"),
     sqlite_with_rowid=False,
 )
 
@@ -214,7 +214,7 @@ LOT = Table(
     _refers("journal_id", "journal"),
     CheckConstraint("granted > 0", name="granted_is_positive"),
     CheckConstraint("remaining BETWEEN 0 AND granted", name="remaining_within_granted"),
-    Index("ix_lot_of_a_journal", "tenant", "programme", "journal_id"),
+    Index("ix_lot_of_a_journal", "journal_id", "tenant", "programme"),
     Index(
         "ix_lot_by_expiry",  # what is spent stays in the table, but not in the way
         "tenant",
@@ -271,14 +271,14 @@ HOLD = Table(
     _one_of("state", "open", "posted", "void"),
     CheckConstraint("amount > 0", name="amount_is_positive"),
     CheckConstraint("(state = 'open') = (ended_by IS NULL)", name="open_until_ended"),
-    UniqueConstraint("tenant", "programme", "journal_id"),
+    UniqueConstraint("journal_id", "tenant", "programme"),
     Index(
         "ix_hold_due",
         "until",
         sqlite_where=text("state = 'open'"),
         postgresql_where=text("state = 'open'"),
     ),
-    Index("ix_hold_of_an_account", "tenant", "programme", "account_id"),
+    Index("ix_hold_of_an_account", "account_id", "tenant", "programme"),
     sqlite_with_rowid=False,
 )
 

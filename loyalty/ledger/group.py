@@ -15,22 +15,18 @@ undone (`ConflictError`) and the group asked again, which now finds the key at 1
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection
 
 from loyalty.ledger.arithmetic import decide
 from loyalty.ledger.book import Book
+from loyalty.ledger.bulk import Lookup
 from loyalty.ledger.commands import Command, Done, Outcome, Refusal, Rejected
 from loyalty.ledger.loading import load
 from loyalty.ledger.orders import Booked, Order
 from loyalty.ledger.storing import answer_of, store
 from loyalty.tables import JOURNAL
 
-_BOOKED = select(
-    JOURNAL.c.tenant, JOURNAL.c.idem, JOURNAL.c.id, JOURNAL.c.request_hash, JOURNAL.c.result
-).where(
-    JOURNAL.c.tenant.in_(bindparam("tenants", expanding=True)),
-    JOURNAL.c.idem.in_(bindparam("idems", expanding=True)),
-)
+_BOOKED = Lookup(JOURNAL, ("tenant", "idem"), JOURNAL.c.id, JOURNAL.c.request_hash, JOURNAL.c.result)
 
 
 def book(connection: Connection, orders: Sequence[Order]) -> list[Outcome]:
@@ -69,9 +65,8 @@ def _books(connection: Connection, orders: Sequence[Order]) -> dict[tuple[str, s
 
 def _answered(connection: Connection, orders: Sequence[Order]) -> dict[tuple[str, str], tuple[str, Done]]:
     """What is booked under the keys of these orders: the request's hash and the first answer."""
-    tenants, idems = {order.name[0] for order in orders}, {order.name[1] for order in orders}
-    rows = connection.execute(_BOOKED, {"tenants": sorted(tenants), "idems": sorted(idems)})
-    return {(row.tenant, row.idem): (row.request_hash, answer_of(row.id, row.result)) for row in rows}
+    rows = _BOOKED.rows(connection, list({order.name for order in orders}))
+    return {(tenant, idem): (digest, answer_of(name, result)) for tenant, idem, name, digest, result in rows}
 
 
 def _again(order: Order, digest: str, first: Done) -> Outcome:

@@ -1,8 +1,8 @@
 """Reads and locks what a group of commands needs of the books that they are for.
 
-Set-based: one statement per table, however many commands, programmes and tenants there are. Each names the
-tenants and programmes; a row goes into the book of its own, and only if a command of that book named it: a
-command finds nothing that is not of its programme, whatever id it gives.
+Set-based: one statement per table, however many commands, programmes and tenants there are. Every row is
+asked for by tenant, programme and a name that a command of theirs gave: a command finds nothing that is not
+of its programme, whatever id it gives.
 
 Holds are locked before accounts, each in the order of tenant, programme and id. An account's lock also keeps
 its lots and the reversals of its journals still, because whoever changes those locks the account first.
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, func, select
+from sqlalchemy import Connection, Date, bindparam, func
 
 from loyalty.ledger.accounts import (
     ADJUSTED,
@@ -25,6 +25,7 @@ from loyalty.ledger.accounts import (
     system_account,
 )
 from loyalty.ledger.book import Account, Book, Held, Lot, Part, Past
+from loyalty.ledger.bulk import Lookup
 from loyalty.ledger.commands import Adjust, Command, Earn, Expire, Hold, Move, Post, Redeem, Reverse, Void
 from loyalty.ledger.reads import HAS_POINTS, same_journal
 from loyalty.tables import ACCOUNT, ENTRY, HOLD, HOLD_LOT, JOURNAL, LOT, LOT_USE
@@ -39,6 +40,7 @@ class _Place:
 
     book: Book
     accounts: set[str] = field(default_factory=set)
+    members: set[str] = field(default_factory=set)
     spending: set[str] = field(default_factory=set)
     """Member accounts of which every lot may be needed."""
     holds: set[str] = field(default_factory=set)
@@ -50,14 +52,21 @@ class _Place:
 
     @property
     def resting(self) -> set[str]:
-        """Accounts of which only the lots past their date are needed, which nobody can spend."""
-        return self.accounts - self.spending
+        """Member accounts of which only the lots past their date are needed, which nobody can spend."""
+        return self.members - self.spending
 
-    def member(self, account: str, *, spending: bool) -> None:
+    def member(self, account: str, *, spending: bool = False) -> None:
         """A member's account and the one of his debt, by the name of either."""
         member = member_of(account)
+        self.members.add(member)
         self.accounts |= {member, clawback_of(member)}
         self.spending |= {member} if spending else set()
+
+    def spender(self, account: str) -> None:
+        """A member's account that points only leave: any of its lots may be needed, its debt is not."""
+        self.members.add(account)
+        self.spending.add(account)
+        self.accounts.add(account)
 
     def system(self, *kinds: str) -> None:
         """Accounts of the programme itself."""
@@ -67,13 +76,13 @@ class _Place:
         """What one command names."""
         match command:
             case Earn():
-                self.member(command.account, spending=False)
+                self.member(command.account)
                 self.system(ISSUED)
                 self.receipts.add(command.receipt)
             case Hold():
-                self.member(command.account, spending=True)
+                self.spender(command.account)
             case Redeem():
-                self.member(command.account, spending=True)
+                self.spender(command.account)
                 self.system(command.contra)
             case Post():
                 self.holds.add(command.hold_id)
@@ -84,11 +93,11 @@ class _Place:
                 self.member(command.account, spending=command.points < 0)
                 self.system(ADJUSTED)
             case Expire():
-                self.member(command.account, spending=False)
+                self.member(command.account)
                 self.system(EXPIRED)
             case Move():
                 self.member(command.source, spending=True)
-                self.member(command.target, spending=False)
+                self.member(command.target)
             case Reverse():
                 self.journals.add(command.journal_id)
                 self.system(EXPIRED)
@@ -113,49 +122,48 @@ def load(connection: Connection, asked: Mapping[BooksKey, tuple[Book, Sequence[C
         place.book.receipts.add(receipt)
 
 
-def _statement(table: Table, by: str, *columns: ColumnElement[Any]) -> Select[Any]:
-    """Tenant, programme, the column `by` and then `columns` of the rows with one of `names` in `by`."""
-    key = (table.c.tenant, table.c.programme)
-    asked = zip((*key, table.c[by]), ("tenants", "programmes", "names"), strict=True)
-    few = [column.in_(bindparam(name, expanding=True)) for column, name in asked]
-    return select(*key, table.c[by], *columns).where(*few)
+def _by(name: str) -> tuple[str, str, str]:
+    return "tenant", "programme", name
 
 
 _account, _hold, _journal, _entry = ACCOUNT.c, HOLD.c, JOURNAL.c, ENTRY.c
 _of_lot = (LOT.c.id, LOT.c.account_id, LOT.c.journal_id, LOT.c.expires, LOT.c.granted, LOT.c.remaining)
-_of_account = (_account.kind, _account.posted, _account.held, _account.floor, _account.state)
-_ACCOUNTS = _statement(ACCOUNT, "id", *_of_account).order_by(*ACCOUNT.primary_key.columns).with_for_update()
-_HOLDS = (
-    _statement(HOLD, "id", _hold.account_id, _hold.amount, _hold.state)
-    .order_by(*HOLD.primary_key.columns)
-    .with_for_update()
-)
-_HOLD_LOTS = _statement(HOLD_LOT, "hold_id", HOLD_LOT.c.lot_id, HOLD_LOT.c.amount)
-_LOTS = _statement(LOT, "id", *_of_lot)
-_LOTS_OF = _statement(LOT, "account_id", *_of_lot).where(HAS_POINTS)
-_LOTS_OVER = _LOTS_OF.where(LOT.c.expires <= bindparam("today"))
-_LOTS_MADE = _statement(LOT, "journal_id", *_of_lot)
-_LOT_USES = _statement(LOT_USE, "journal_id", LOT_USE.c.lot_id, LOT_USE.c.amount)
-_JOURNALS = _statement(JOURNAL, "id", _journal.kind, _journal.points)
-_SIDES = (
-    _statement(ENTRY, "journal_id", _entry.account_id)
-    .where(_entry.seq < 2)
-    .order_by(*ENTRY.primary_key.columns)
-)
-_REVERSED = _statement(JOURNAL, "reverses", _journal.points)
-_RECEIPTS = _statement(JOURNAL, "receipt")
-_EXPIRED_OF = (
-    _statement(LOT_USE, "lot_id", func.sum(LOT_USE.c.amount))
-    .join(JOURNAL, same_journal(LOT_USE))
+_ACCOUNTS = Lookup(
+    ACCOUNT, _by("id"), _account.kind, _account.posted, _account.held, _account.floor, _account.state,
+    finish=lambda found: found.order_by(*ACCOUNT.primary_key.columns).with_for_update(of=ACCOUNT),
+)  # fmt: skip
+_HOLDS = Lookup(
+    HOLD, _by("id"), _hold.account_id, _hold.amount, _hold.state,
+    finish=lambda found: found.order_by(*HOLD.primary_key.columns).with_for_update(of=HOLD),
+)  # fmt: skip
+_HOLD_LOTS = Lookup(HOLD_LOT, _by("hold_id"), HOLD_LOT.c.lot_id, HOLD_LOT.c.amount)
+_LOTS = Lookup(LOT, _by("id"), *_of_lot)
+_LOTS_OF = Lookup(LOT, _by("account_id"), *_of_lot, finish=lambda found: found.where(HAS_POINTS))
+_LOTS_OVER = Lookup(
+    LOT, _by("account_id"), *_of_lot,
+    finish=lambda found: found.where(HAS_POINTS, LOT.c.expires <= bindparam("today", type_=Date)),
+)  # fmt: skip
+_LOTS_MADE = Lookup(LOT, _by("journal_id"), *_of_lot)
+_LOT_USES = Lookup(LOT_USE, _by("journal_id"), LOT_USE.c.lot_id, LOT_USE.c.amount)
+_JOURNALS = Lookup(JOURNAL, _by("id"), _journal.kind, _journal.points)
+_SIDES = Lookup(
+    ENTRY, _by("journal_id"), _entry.account_id,
+    finish=lambda found: found.where(_entry.seq < 2).order_by(*ENTRY.primary_key.columns),
+)  # fmt: skip
+_REVERSED = Lookup(JOURNAL, _by("reverses"), _journal.points)
+_RECEIPTS = Lookup(JOURNAL, _by("receipt"))
+_EXPIRED_OF = Lookup(
+    LOT_USE, _by("lot_id"), func.sum(LOT_USE.c.amount),
+    finish=lambda found: found.join(JOURNAL, same_journal(LOT_USE))
     .where(_journal.kind == "expire")
-    .group_by(LOT_USE.c.tenant, LOT_USE.c.programme, LOT_USE.c.lot_id)
-)
-_TAKEN_BACK = (
-    _statement(JOURNAL, "reverses", func.sum(-_entry.amount))
-    .join(ENTRY, same_journal(ENTRY))
+    .group_by(LOT_USE.c.tenant, LOT_USE.c.programme, LOT_USE.c.lot_id),
+)  # fmt: skip
+_TAKEN_BACK = Lookup(
+    JOURNAL, _by("reverses"), func.sum(-_entry.amount),
+    finish=lambda found: found.join(ENTRY, same_journal(ENTRY))
     .where(_entry.account_id == system_account(EXPIRED))
-    .group_by(_journal.tenant, _journal.programme, _journal.reverses)
-)
+    .group_by(_journal.tenant, _journal.programme, _journal.reverses),
+)  # fmt: skip
 
 
 class _Shelf:
@@ -165,19 +173,11 @@ class _Shelf:
         self.connection = connection
         self.places: dict[BooksKey, _Place] = {}
 
-    def rows(self, statement: Select[Any], kind: str, **more: Any) -> list[tuple["_Place", Any]]:
-        """What `statement` finds of one kind of ids, each with its place; without any, nothing is asked."""
-        names = set().union(*(getattr(place, kind) for place in self.places.values()))
-        if not names:
-            return []
-        tenants, programmes = (sorted(set(each)) for each in zip(*self.places, strict=True))
-        asked = {"tenants": tenants, "programmes": programmes, "names": sorted(names), **more}
-        found = []
-        for tenant, programme, *row in self.connection.execute(statement, asked):
-            place = self.places.get((tenant, programme))
-            if place is not None and row[0] in getattr(place, kind):
-                found.append((place, row))
-        return found
+    def rows(self, lookup: Lookup, kind: str, **more: object) -> list[tuple["_Place", Any]]:
+        """What `lookup` finds of one kind of ids, each with its place."""
+        asked = [(*books, name) for books, place in self.places.items() for name in getattr(place, kind)]
+        found = lookup.rows(self.connection, asked, **more)
+        return [(self.places[tenant, programme], row) for tenant, programme, *row in found]
 
 
 def _holds(shelf: _Shelf) -> None:
@@ -187,7 +187,7 @@ def _holds(shelf: _Shelf) -> None:
         parts.setdefault(hold, []).append(Part(lot, amount))
         place.lots.add(lot)
     for place, (name, account, amount, state) in rows:
-        place.member(account, spending=False)
+        place.member(account)
         place.book.holds[name] = Held(name, account, amount, tuple(parts[name]), state)
 
 
