@@ -79,9 +79,13 @@ async def sunny(
     clock: Callable[[], datetime] = lambda: OPEN_AT,
     door: Door | None = None,
     channels: Channels | None = None,
+    url: str = "",
 ) -> AsyncIterator[Loyalty]:
-    """The façade on a new database, without members."""
-    database = Database.open(folder / "loyalty.db")
+    """The façade on the folder's database, which is new and without members where there was none.
+
+    `url`: of a database elsewhere.
+    """
+    database = Database.open(url or folder / "loyalty.db")
     nobody: Any = None
     loyalty = Loyalty(
         Surroundings(
