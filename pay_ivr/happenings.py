@@ -94,6 +94,8 @@ def _ends(history: History) -> list[Happening]:
         what = What.LAPSED
     if what is None:
         return []
-    times = [one.started_at for one in history.attempts] + [one.started_at for one in history.steps]
-    at = max([payment.created_at, *times])
-    return [Happening(f"{payment.payment_id}.{what.value.split('.')[1]}", what, at, payment.amount_minor)]
+    return [
+        Happening(
+            f"{payment.payment_id}.{what.value.split('.')[1]}", what, payment.updated_at, payment.amount_minor
+        )
+    ]

@@ -390,6 +390,7 @@ def check_url(url: str, *, private: bool) -> None:
     try:
         split = urlsplit(url)
         literal = _address(split.hostname or "")
+        (split.hostname or "").encode("idna")  # labels of 1 to 63 characters; UnicodeError is a ValueError
         plain = split.scheme == "https" and bool(split.hostname) and split.port != 0
     except ValueError:
         raise _url_refused() from None

@@ -7,10 +7,8 @@ loses no receipt; both are personal data and forgotten after RECEIPTS_KEPT_MS.
 
 import hashlib
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, Self
 
-from babel.numbers import format_currency, get_currency_precision
 from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, Text, delete, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_once
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from audit import outbox
 from pay_ivr.channels import Medium, Message, Parcel
 from pay_ivr.happenings import Happening, What
+from pay_ivr.numbers import written
 from pay_ivr.store import Store
 from vault import Payment, PaymentState
 
@@ -216,7 +215,7 @@ def deserves_one(happening: Happening, found: tuple[Happening, ...], payment: Pa
     A sale that the provider only authorised is settled by a step of ours: that one brings the receipt.
     """
     if happening.what is What.AUTHORISED:
-        held = payment.settle_later or payment.state is PaymentState.AUTHORISED
+        held = payment.settle_later or payment.state in {PaymentState.AUTHORISED, PaymentState.VOIDED}
         return not held and all(one.what is not What.SETTLED for one in found)
     return happening.what in {What.SETTLED, What.REFUNDED}
 
@@ -224,7 +223,7 @@ def deserves_one(happening: Happening, found: tuple[Happening, ...], payment: Pa
 def message_of(happening: Happening, payment: Payment, wish: Wish) -> Message:
     """Tenant, amount, receipt number, brand and last 4; never more."""
     words = WORDS.get(wish.language, WORDS[FALLBACK])
-    amount = written(happening.amount_minor, payment.currency, wish.language)
+    amount = written(wish.language, happening.amount_minor, payment.currency)
     moved = words.refunded if happening.what is What.REFUNDED else words.paid
     receipt = payment.receipt or ""
     lines = [wish.tenant_name, "", moved.format(amount=amount), words.receipt.format(receipt=receipt)]
@@ -235,9 +234,3 @@ def message_of(happening: Happening, payment: Payment, wish: Wish) -> Message:
     subject = words.subject.format(receipt=receipt, tenant=wish.tenant_name)
     key = f"{happening.event_id}.{whom}"
     return Message(key, wish.medium, wish.address, subject, "\n".join(lines) + "\n")
-
-
-def written(amount_minor: int, currency: str, language: str) -> str:
-    """An amount in figures, as readers of the language write it; the currency's own decimals."""
-    value = Decimal(amount_minor).scaleb(-get_currency_precision(currency))
-    return str(format_currency(value, currency, locale=language.replace("-", "_")))

@@ -1,8 +1,9 @@
 """Tells others what became of payments: from the vault's facts to stored receipts and webhooks.
 
 A fact only says where to look. The payment's history is fetched, everything in it that is not stored yet is
-stored, in one transaction with the version that was seen. At every start the payments of the last days are
-gone through, so that nothing is lost that happened while the app was away.
+stored, in one transaction with the version that was seen. At every start, and whenever facts may have been
+missed, the payments of the last days are gone through: nothing is lost that happened while the app was away,
+or that a dying broker told nobody.
 """
 
 import asyncio
@@ -58,14 +59,17 @@ class Teller:
         self._receipts = receipts
         self._pending: dict[str, None] = {}
         self._more = asyncio.Event()
+        self._missed = True
+        """The last days are to be gone through."""
         self._over = False
         self._ended = asyncio.Event()
         self.stored = asyncio.Event()
         """Set whenever something may have to be sent; the postman clears it."""
 
     async def open(self) -> None:
-        """The table made where it is missing."""
+        """The table made where it is missing; from now on nothing is missed unnoticed."""
         await outbox.create_tables(self._engine, metadata)
+        self._door.on_missed = self._note_missed
 
     def look(self, payment_id: str) -> None:
         """This payment has to be looked at soon."""
@@ -81,16 +85,28 @@ class Teller:
 
     async def run(self) -> None:
         """Goes through the last days, and looks at what was noted; runs until `close`."""
-        sweep = asyncio.create_task(self.sweep(), name="teller.sweep")
+        sweeping: asyncio.Task[None] | None = None
         try:
             while not self._over:
+                if self._missed and (sweeping is None or sweeping.done()):
+                    sweeping = self._begin_sweep()
                 if await self._look_at_noted():
                     await self._more.wait()
                 else:
                     await asyncio.sleep(RETRY_S)
         finally:
-            await asyncio.gather(sweep, return_exceptions=True)
+            await asyncio.gather(*([sweeping] if sweeping else ()), return_exceptions=True)
             self._ended.set()
+
+    def _begin_sweep(self) -> asyncio.Task[None]:
+        self._missed = False
+        sweeping = asyncio.create_task(self.sweep(), name="teller.sweep")
+        sweeping.add_done_callback(lambda _: self._more.set())
+        return sweeping
+
+    def _note_missed(self) -> None:
+        self._missed = True
+        self._more.set()
 
     async def close(self) -> None:
         """Ends `run` between two statements: one cancelled half-way would keep the database's connection."""
@@ -106,13 +122,14 @@ class Teller:
         for payment_id in tuple(self._pending):
             if self._over:
                 break
+            del self._pending[payment_id]  # before the look: what happens during it is noted again
             try:
                 await self.tell(payment_id)
             except Refused:
                 log.warning("payment.teller.unknown", payment_id=payment_id)
             except VaultError:
+                self._pending.setdefault(payment_id)
                 return False
-            self._pending.pop(payment_id, None)
         return True
 
     async def tell(self, payment_id: str) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -108,6 +108,8 @@ class Door:
         self._readers: WeakSet[FactReader[PaymentChanged]] = WeakSet()
         self._pin_readers: WeakSet[FactReader[PinChanged]] = WeakSet()
         self._catching_up: asyncio.Task[None] | None = None
+        self.on_missed: Callable[[], None] = _nothing
+        """Called when facts may have been missed, also about payments that had come to an end before."""
 
     async def connect(self, timeout_s: float = 10.0) -> None:
         """Connected when it returns; `Unreachable` after `timeout_s`, but the door goes on dialling."""
@@ -393,6 +395,8 @@ class Door:
             missed = (body["run"], body["seq"]) != (self._run, self._seq)
             missed |= body["pin_seq"] != self._pin_seq
             self._run, self._seq, self._pin_seq = body["run"], body["seq"], body["pin_seq"]
+            if missed:
+                self.on_missed()
             if missed and (self._known or self._known_pins):
                 self._catch_up()
             return
@@ -401,6 +405,7 @@ class Door:
             return
         changed = changed_from_json(body)
         if changed.seq != self._seq + 1:
+            self.on_missed()
             self._catch_up()
         self._seq = changed.seq
         self._noted(changed.payment)

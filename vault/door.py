@@ -256,6 +256,8 @@ class Payment:
     """Receipt number, spoken digit by digit; set when authorised."""
     created_at: str = ""
     """UTC, ISO 8601 with milliseconds."""
+    updated_at: str = ""
+    """When `version` was stored: in a state without a way out, its end."""
     sca_basis: str = ""
     settle_later: bool = False
     settled_minor: int = 0

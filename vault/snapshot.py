@@ -145,6 +145,7 @@ def snapshot(
         decline=row.decline,
         receipt=row.receipt,
         created_at=row.created_at,
+        updated_at=row.updated_at,
         sca_basis=row.sca_basis,
         settle_later=row.settle_later,
         settled_minor=row.settled_minor,

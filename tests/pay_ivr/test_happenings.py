@@ -10,7 +10,7 @@ from vault import Attempt, DeclineReason, History, Payment, PaymentState, Step, 
 
 PAYMENT = Payment(
     "pay_one", "demo", "call_one", "leg_one", "agent1", PaymentState.SETTLED, 5000, "EUR", "B-1", "booking",
-    7, created_at="2026-01-02T03:00:00.000Z",
+    7, created_at="2026-01-02T03:00:00.000Z", updated_at="2026-01-09T03:00:00.000Z",
 )  # fmt: skip
 
 
@@ -51,6 +51,7 @@ def test_a_hold_that_lapsed_is_not_voided_by_anybody() -> None:
     lapsed = happenings(History(voided, (attempt(1, PaymentState.AUTHORISED),), ()))
     by_us = happenings(History(voided, (), (step(StepName.VOID, 1, StepState.DONE),)))
     assert [What.AUTHORISED, What.LAPSED] == [one.what for one in lapsed]
+    assert voided.updated_at == lapsed[-1].at  # an endpoint that came after the approval hears of it
     assert [What.VOIDED] == [one.what for one in by_us]
 
 

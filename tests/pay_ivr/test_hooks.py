@@ -75,6 +75,8 @@ def test_only_addresses_of_the_internet_are_public(address: str, public: bool) -
         "https://[::1]/hook",
         "https://169.254.169.254/latest/meta-data",
         "https:///hook",
+        "https://shop..example/hook",
+        f"https://{'a' * 64}.example/hook",
         "https://shop.example:99999/",
         "https://shop.example/a b",
         "https://shop.example/" + "a" * 500,

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from aiohttp import web
@@ -15,14 +17,15 @@ from pay_ivr.channels import ChannelError, Channels, Medium, Message
 from pay_ivr.happenings import Happening, What
 from pay_ivr.hooks import DeliveryState, Hooks, signature
 from pay_ivr.ids import now_ms
+from pay_ivr.numbers import written
 from pay_ivr.postman import Postman, PublicResolver, WebhooksSection, webhooks_of
-from pay_ivr.receipts import Receipts, Wish, message_of, written
+from pay_ivr.receipts import Receipts, Wish, deserves_one, message_of
 from pay_ivr.senders import FolderChannel
 from pay_ivr.store import Store
 from pay_ivr.teller import Teller
 from pay_ivr.tenants import TenantError, load_tenant
-from tests.support.zone import Desk, ZoneProcesses, desk_at, running_zone
-from vault import Door, Payment, PaymentState, Why
+from tests.support.zone import WAIT_S, Desk, ZoneProcesses, desk_at, running_zone
+from vault import Door, History, Payment, PaymentState, Why
 from vault.proof.stripe_tls import server_context
 
 BY = "system:operator"
@@ -145,6 +148,59 @@ async def test_what_happened_while_the_app_was_away_is_delivered(
     assert [f"{paid.payment_id}.attempt_1.authorised"] == [event_id for event_id, _, _ in receiver.taken]
 
 
+async def test_what_a_dying_broker_told_nobody_is_delivered(
+    zone: ZoneProcesses, caller: Desk, receiver: Receiver, tmp_path: Path
+) -> None:
+    """The next broker finds a refund before anybody listens; the app, which lives on, looks for itself."""
+    terms = WebhooksSection(private=True, ca_file=str(receiver.ca_file))
+    async with running(tmp_path, caller.door, terms) as house:
+        await house.hooks.add_endpoint("demo", receiver.url, now_ms(), BY, private=True)
+        paid = await caller.charged(amount_minor=3000)
+        await until(caller, lambda: len(receiver.taken) == 1)
+        zone.kill("broker")
+        zone.refund_at_provider(paid.payment_id, 500)
+        zone.leave_webhook(paid.payment_id)
+        zone.start("broker")
+        deadline = time.monotonic() + WAIT_S
+        while zone.inbox(f"evt_{paid.payment_id}") != "looked":  # our loop stands still: nobody listens
+            assert time.monotonic() < deadline, zone.broker_log()
+            time.sleep(0.02)  # noqa: ASYNC251 - as said
+        await until(caller, lambda: len(receiver.taken) == 2)
+    assert "payment.refunded" == json.loads(receiver.taken[1][2])["type"]
+
+
+async def test_what_happens_during_a_look_is_looked_at(tmp_path: Path) -> None:
+    """A fact that comes while the payment's history is being fetched is not taken for one that it answers."""
+    store = await Store.open(tmp_path / "app.db")
+    hooks, receipts = await Hooks.open(store, tmp_path), await Receipts.open(store)
+    door = SlowDoor()
+    teller = Teller(store, cast("Door", door), hooks, receipts)
+    await teller.open()
+    running_teller = asyncio.create_task(teller.run())
+    teller.look("pay_one")
+    await door.asked.acquire()
+    teller.look("pay_one")
+    door.answer.release()
+    async with asyncio.timeout(5):
+        await door.asked.acquire()
+    door.answer.release()
+    await teller.close()
+    await running_teller
+    await store.close()
+
+
+class SlowDoor:
+    """Answers when it is let."""
+
+    def __init__(self) -> None:
+        self.asked, self.answer = asyncio.Semaphore(0), asyncio.Semaphore(0)
+
+    async def history(self, payment_id: str) -> History:
+        self.asked.release()
+        await self.answer.acquire()
+        return History(replace(PAYMENT, payment_id=payment_id), (), ())
+
+
 @pytest.mark.parametrize(
     ("status", "problem"), [(500, "status_500"), (302, "status_302"), (410, "status_410")]
 )
@@ -253,13 +309,30 @@ async def test_a_receipt_that_is_refused_for_good_is_given_up(tmp_path: Path) ->
         (123456, "USD", "es-ES", "1.234,56\xa0US$"),
         (500, "JPY", "fr-FR", "500\xa0JPY"),
         (1234, "BHD", "en-US", "BHD1.234"),
+        (123456, "RSD", "en-US", "RSD1,234.56"),
+        (123456, "IQD", "en-US", "IQD123.456"),
     ],
 )
 def test_amounts_are_written_as_their_readers_do(
     amount_minor: int, currency: str, language: str, text: str
 ) -> None:
     """With the currency's own number of decimals."""
-    assert text == written(amount_minor, currency, language)
+    assert text == written(language, amount_minor, currency)
+
+
+def test_an_amount_in_a_receipt_is_in_the_minor_units_of_iso_4217() -> None:
+    """Also where coins are gone and other tables count none: 1,234.56 dinars are not 123,456."""
+    found = Happening("pay_one.refund_1.done", What.REFUNDED, "2026-01-02T03:04:05.000Z", 123456)
+    wish = Wish("pay_one", "demo", "Demo Travel", Medium.EMAIL, "anna@example.com", "en-US")
+    assert "RSD1,234.56" in message_of(found, replace(PAYMENT, currency="RSD"), wish).text
+
+
+def test_a_sale_that_was_only_held_and_given_back_gets_no_receipt() -> None:
+    """Nothing was taken."""
+    said_yes = Happening("pay_one.attempt_1.authorised", What.AUTHORISED, "2026-01-02T03:04:05.000Z", 1995)
+    states = (PaymentState.AUTHORISED, PaymentState.VOIDED, PaymentState.SETTLED, PaymentState.REFUNDED)
+    found = [deserves_one(said_yes, (said_yes,), replace(PAYMENT, state=state)) for state in states]
+    assert [False, False, True, True] == found
 
 
 @pytest.mark.parametrize("language", ["en-US", "de-DE", "es-ES", "fr-FR"])
