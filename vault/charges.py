@@ -160,6 +160,8 @@ class Charges:
         try:
             async with asyncio.timeout(PREPARE_TIMEOUT_S):
                 return await provider.prepare(order_of(row))
+        except Refused:
+            raise
         except Exception as error:  # noqa: BLE001 - nothing is charged by preparing, so any failure is a refusal
             log.warning("payment.provider.failed", payment_id=row.payment_id, error=type(error).__name__)
             sentence = "The provider does not answer; nothing was charged. Try again."

@@ -236,6 +236,9 @@ class Links:
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
                 return await provider.open_link(order)
+        except Refused:
+            await self._fail(link)
+            raise
         except Exception as error:  # noqa: BLE001 - nobody knows the page's address, so nothing can be paid on it
             log.warning("payment.link.failed", payment_id=link.payment_id, error=type(error).__name__)
             await self._fail(link)

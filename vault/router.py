@@ -226,13 +226,15 @@ class Router:
         return self._tempo.drawn(provider)
 
     async def _prepare(self, order: Order, name: str) -> str:
-        """The reference; `NotSentError` passes through, all other failures are a refusal."""
+        """The reference; `NotSentError` and refusals pass through, all other failures become a refusal."""
         place = order.tenant, name
         try:
             async with asyncio.timeout(PREPARE_TIMEOUT_S):
                 reference = await self.at(*place).prepare(order)
         except NotSentError:
             self._hear(place, Heard.NEVER_SENT)
+            raise
+        except Refused:
             raise
         except Exception as error:  # noqa: BLE001 - nothing is charged by preparing, so any failure is a refusal
             self._hear(place, Heard.TIMED_OUT if isinstance(error, TimeoutError) else Heard.LOST)

@@ -33,6 +33,7 @@ from vault.providers._stripe_answers import (
 )
 from vault.providers._stripe_config import Config, is_numeric
 from vault.providers._stripe_failures import Failure, code_of, decline_of, failure_of, is_replayed
+from vault.providers._stripe_money import check_amount
 from vault.providers._stripe_sdk import stripe
 from vault.providers._stripe_wire import RETRIES, Wire
 from vault.providers.base import (
@@ -114,7 +115,8 @@ class Stripe:
     # --- one attempt ------------------------------------------------------------------------------------
 
     async def prepare(self, order: Order) -> str:
-        """The intent of the payment; the same payment id gives the same one."""
+        """The intent of the payment; the same payment id gives the same one. `Refused` as `check_amount`."""
+        check_amount(order.amount_minor, order.currency)
         customer = order.customer_ref
         if order.keep_card and not customer:
             customer = await self._new_customer(f"{order.payment_id}:customer", order.payment_id)
@@ -350,6 +352,7 @@ class Stripe:
 
         The issuer's own check (3-D Secure) happens there.
         """
+        check_amount(order.order.amount_minor, order.order.currency)
         made = await self._api.checkout.sessions.create_async(_page(order), _keyed(order.link_key))
         return Link(str(made.id), str(made.url), stamp(made.expires_at))
 
