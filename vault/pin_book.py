@@ -10,14 +10,14 @@ scheme every cell of it makes both hashes, so that nobody can be told apart by t
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hmac import digest
 
 import structlog
 
 from audit.outbox import Entry, stamp
-from vault.door import NewPinEntry, PinPurpose, PinResult, PinStanding, Refused
+from vault.door import NewPinEntry, PinProblem, PinPurpose, PinResult, PinStanding, Refused
 from vault.fingerprint import DIGEST_BYTES, letters
 from vault.keys import Keys, Purpose
 from vault.limits import NUMBER_MAX
@@ -25,7 +25,7 @@ from vault.pin_hash import SALT_BYTES, Cost, PinKeys, Under, code_digest
 from vault.pin_progress import PinHashed
 from vault.pin_rules import CODE_DIGITS
 from vault.pin_store import Admitted, Held, Mark, Member, PinStore, Proof, Stored
-from vault.pin_velocity import DAY_S, PinKind, window_of
+from vault.pin_velocity import DAY_S, PinKind, PinRule, window_of
 from vault.tenant import PinSection, Tenant
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("vault.pins")
@@ -150,15 +150,9 @@ class PinBook:
         """What the cell's hashes come to; everything that is stored for it is stored when this returns."""
         if ticket.new.purpose is PinPurpose.SET:
             return await self._set(ticket, told, now_ms)
-        section = self.section(ticket.new.tenant)
-        rules = section.velocity.rules()
+        rules = self.section(ticket.new.tenant).velocity.rules()
         proof = Proof(told.proof, ticket.salt, self._marks(ticket, told))
-        limited = ticket.entry("pin.entry.limited", "refused", **_purpose(ticket), reason="unknown")
-        if ticket.new.purpose is PinPurpose.RESET:
-            admitted = await self._store.admit_code(ticket.member, proof, rules, limited, now_ms)
-        else:
-            tries = section.tries
-            admitted = await self._store.admit(ticket.member, proof, rules, tries, limited, now_ms)
+        admitted = await self._admitted(ticket, proof, rules, now_ms)
         if isinstance(admitted, Held):
             return await self._held(ticket, admitted)
         if not admitted.right:
@@ -167,6 +161,24 @@ class PinBook:
         fresh = self._fresh(ticket, told)
         accepted = await self._store.accept(ticket.member, admitted, proof, rules, entry, fresh)
         return PinResult.OK if accepted else PinResult.EXPIRED
+
+    async def judge_easy(self, ticket: Ticket, told: PinHashed, now_ms: int) -> PinResult | PinProblem:
+        """A reset to a PIN that is too easy: only with the right code, which stays good, that is said."""
+        rules = self.section(ticket.new.tenant).velocity.rules()
+        proof = Proof(told.proof, ticket.salt, self._marks(ticket, told))
+        admitted = await self._admitted(ticket, proof, rules, now_ms)
+        if isinstance(admitted, Held):
+            return await self._held(ticket, admitted)
+        return PinProblem.EASY if admitted.right else await self._wrong(ticket, admitted)
+
+    async def _admitted(
+        self, ticket: Ticket, proof: Proof, rules: Sequence[PinRule], now_ms: int
+    ) -> Admitted | Held:
+        limited = ticket.entry("pin.entry.limited", "refused", **_purpose(ticket), reason="unknown")
+        if ticket.new.purpose is PinPurpose.RESET:
+            return await self._store.admit_code(ticket.member, proof, rules, limited, now_ms)
+        tries = self.section(ticket.new.tenant).tries
+        return await self._store.admit(ticket.member, proof, rules, tries, limited, now_ms)
 
     def _fresh(self, ticket: Ticket, told: PinHashed) -> Stored | None:
         """The new row; a PIN that was only verified keeps its own while its scheme is the newest."""

@@ -74,6 +74,8 @@ class PinHashed:
     """Of the new PIN, or of the same one under the newest pepper."""
     mark: str
     """Of the PIN that was tried, under the key of the present window."""
+    easy: bool = False
+    """The new PIN is made of the birth date: for whoever has the right code to know (sealed resets)."""
 
 
 @dataclass(frozen=True, slots=True)

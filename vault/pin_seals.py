@@ -116,6 +116,8 @@ class PinSeals:
             live.stop()
             await self._zone.kill(forked.pid)
         match told:
+            case PinHashed(easy=True):
+                return await self._book.judge_easy(live.ticket, told, now_ms())
             case PinHashed():
                 return await self._book.judge(live.ticket, told, now_ms())
             case PinUnsealed(None):

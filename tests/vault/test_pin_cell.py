@@ -244,6 +244,16 @@ def test_a_sealed_pin_is_judged_as_a_keyed_one(
     assert EXIT_ENDED == house.cell_end()["status"]
 
 
+def test_a_sealed_reset_to_the_birth_date_is_hashed_like_any_other(
+    house: SpawnerEnds, seal_key: SealKey
+) -> None:
+    """Whoever sends it has proven nothing yet; the code is judged first."""
+    told = sealed(house, seal_key, "reset", "90210876", "0503", "0503").until(PinHashed)
+    assert told.easy
+    assert told.proof
+    house.cell_end()
+
+
 @pytest.mark.parametrize("fault", ["challenge", "letters", "fields", "blob", "key", "longer"])
 def test_a_broken_seal_is_said_to_be_broken(house: SpawnerEnds, seal_key: SealKey, fault: str) -> None:
     """Another challenge, no digits, too few fields, bytes that are no seal, a key that is none."""

@@ -307,6 +307,17 @@ async def test_a_challenge_is_good_once_and_for_its_tenant(desk: PinDesk, member
         assert code == refused.value.code
 
 
+async def test_a_birth_date_is_not_found_by_trying_resets(desk: PinDesk, member: str) -> None:
+    """With a wrong code it is wrong like any PIN, and a miss; with the right one it is too easy."""
+    code = await desk.door.issue_reset_code("demo", member, AGENT)
+    reset = {"purpose": PinPurpose.RESET, "member": member, "born": "1990-05-03"}
+    wrong = f"{(int(code) + 1) % 10**8:08}"
+    assert PinResult.WRONG is await desk.sealed(wrong, "0305", "0305", **reset)
+    assert PinProblem.EASY is await desk.sealed(wrong, "1234", "1234", **reset)
+    assert PinProblem.EASY is await desk.sealed(code, "0305", "0305", **reset)
+    assert PinResult.OK is await desk.sealed(code, "8361", "8361", **reset)
+
+
 async def test_keys_change_while_pins_go_on(desk: PinDesk, member: str) -> None:
     """Under a new pepper the old hash still verifies, and is stored anew by its next success."""
     await desk.member_with("4711", member)
