@@ -110,3 +110,44 @@ def test_a_secret_has_no_text_copy_or_equality():
         hash(secret)
     secret.wipe()
     assert bytes(32) == secret.reveal()
+
+
+def test_a_version_that_comes_or_goes_is_seen_at_once(short_dir: Path):
+    """By every process that looks at the folder; what is written is written under the newest."""
+    keys, elsewhere = Keys.open(short_dir, {}), Keys.open(short_dir, {})
+    first = keys.ring()
+    keys.make(2)
+    assert (2, (2, 1)) == (elsewhere.ring().newest, elsewhere.ring().versions)
+    assert (
+        first.derived(Purpose.WRAP, "t").reveal() == elsewhere.ring().derived(Purpose.WRAP, "t", 1).reveal()
+    )
+    assert first.derived(Purpose.WRAP, "t").reveal() != elsewhere.ring().derived(Purpose.WRAP, "t").reveal()
+    assert first.check_value(1) != elsewhere.ring().check_value(2) == keys.ring().check_value(2)
+    keys.destroy(1)
+    assert (2,) == elsewhere.ring().versions == Keys.open(short_dir, {}).ring().versions
+    with pytest.raises(KeyFault) as fault:
+        elsewhere.ring().derived(Purpose.WRAP, "t", 1)
+    assert "key_missing" == fault.value.code
+    keys.destroy(1)  # again is no error
+
+
+def test_keys_of_the_unit_are_only_read(short_dir: Path):
+    """All versions that it hands over are valid; none is made or destroyed."""
+    for version in (1, 2):
+        (short_dir / file_name(version)).write_bytes(bytes([version]) * KEY_BYTES)
+        (short_dir / file_name(version)).chmod(0o440)
+    keys = Keys.open(short_dir / "data", {"CREDENTIALS_DIRECTORY": str(short_dir)})
+    assert (2, 1) == keys.ring().versions
+    for act in (keys.make, keys.destroy):
+        with pytest.raises(KeyFault) as fault:
+            act(1)
+        assert "key_source_read_only" == fault.value.code
+
+
+def test_a_folder_that_has_lost_its_keys_says_so(short_dir: Path):
+    """Nobody is searched for under no key at all, and no new one is made while the node runs."""
+    keys = Keys.open(short_dir, {})
+    (short_dir / "keys" / FILE_NAME).unlink()
+    with pytest.raises(KeyFault) as fault:
+        keys.ring()
+    assert "key_missing" == fault.value.code
