@@ -5,6 +5,7 @@ from typing import Final
 
 from loyalty.flows._dialogue import Dialogue
 from loyalty.ledger import Movement
+from loyalty.redemption.in_time import in_time
 from pay_ivr.catalogue import Key
 from pay_ivr.payment_voice import Sentence
 
@@ -23,7 +24,7 @@ _KEYS: Final = {
 
 async def tell_balance(dialogue: Dialogue) -> None:
     """The available points, and how many of them end next."""
-    balance = await dialogue.loyalty.balance(dialogue.tenant, dialogue.member_id)
+    balance = await in_time(dialogue.loyalty.balance(dialogue.tenant, dialogue.member_id))
     sentences = [Sentence(Key.BALANCE, {"points": balance.available})]
     if balance.next_expiry is not None and balance.expiring_points:
         values = {"points": balance.expiring_points, **_day(balance.next_expiry)}
@@ -33,7 +34,7 @@ async def tell_balance(dialogue: Dialogue) -> None:
 
 async def tell_movements(dialogue: Dialogue) -> None:
     """The last movements, newest first."""
-    movements = await dialogue.loyalty.movements(dialogue.tenant, dialogue.member_id, MOVEMENTS_MAX)
+    movements = await in_time(dialogue.loyalty.movements(dialogue.tenant, dialogue.member_id, MOVEMENTS_MAX))
     if not movements:
         dialogue.tell(Sentence(Key.NO_MOVEMENTS))
         return

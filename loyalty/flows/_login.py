@@ -10,6 +10,7 @@ from typing import Final
 
 from loyalty.flows._dialogue import Dialogue, ToAgent, Wish
 from loyalty.members import Ambiguous, Claim
+from loyalty.redemption.in_time import in_time
 from pay_ivr.catalogue import Key
 from pay_ivr.languages import BirthOrder, languages
 from pay_ivr.payment_voice import Sentence
@@ -54,7 +55,7 @@ async def _by_number(dialogue: Dialogue) -> Claim:
     number = await dialogue.ask(
         Sentence(Key.ASK_NUMBER), digits=most, digits_min=fewest, valid=lambda digits: digits
     )
-    return await dialogue.loyalty.members.claim_by_number(dialogue.tenant, number)
+    return await in_time(dialogue.loyalty.members.claim_by_number(dialogue.tenant, number))
 
 
 async def _by_birth(dialogue: Dialogue) -> Claim:
@@ -67,7 +68,7 @@ async def _by_birth(dialogue: Dialogue) -> Claim:
         Sentence(Key.ASK_BIRTHDATE), digits=BIRTH_DIGITS, digits_min=BIRTH_DIGITS, valid=_birth_of(dialogue)
     )
     members = dialogue.loyalty.members
-    claim = await members.claim_by_birth(dialogue.tenant, postcode, born)
+    claim = await in_time(members.claim_by_birth(dialogue.tenant, postcode, born))
     if isinstance(claim, Ambiguous):
         house_number = await dialogue.ask(
             Sentence(Key.ASK_HOUSE_NUMBER),
@@ -75,7 +76,7 @@ async def _by_birth(dialogue: Dialogue) -> Claim:
             digits_min=1,
             valid=lambda digits: digits,
         )
-        claim = await members.claim_by_birth(dialogue.tenant, postcode, born, house_number)
+        claim = await in_time(members.claim_by_birth(dialogue.tenant, postcode, born, house_number))
     return await _by_number(dialogue) if isinstance(claim, Ambiguous) else claim
 
 

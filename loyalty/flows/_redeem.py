@@ -9,6 +9,7 @@ from loyalty.errors import LoyaltyError
 from loyalty.flows._dialogue import CALLER, Choice, Dialogue
 from loyalty.members import CardState
 from loyalty.programme import RewardKind
+from loyalty.redemption.in_time import in_time
 from pay_ivr.catalogue import Key
 from pay_ivr.payment_voice import Sentence
 
@@ -26,7 +27,7 @@ class _Way(StrEnum):
 
 async def redeem(dialogue: Dialogue) -> None:
     """Offers what the member can afford, books what is confirmed, says what became of it."""
-    member = await dialogue.loyalty.members.get(dialogue.tenant, dialogue.member_id)
+    member = await in_time(dialogue.loyalty.members.get(dialogue.tenant, dialogue.member_id))
     if member.card_state is not CardState.ACTIVE:
         dialogue.tell(Sentence(Key.REDEEM_CARD_LOCKED))
         return
@@ -42,12 +43,12 @@ async def redeem(dialogue: Dialogue) -> None:
 
 async def _chosen(dialogue: Dialogue) -> Offer | None:
     language = dialogue.line.call.language
-    every = await dialogue.loyalty.rewards(dialogue.tenant, dialogue.member_id, language)
+    every = await in_time(dialogue.loyalty.rewards(dialogue.tenant, dialogue.member_id, language))
     offers = [offer for offer in every if offer.affordable]
     if not offers:
         dialogue.tell(Sentence(Key.NOTHING_TO_REDEEM))
         return None
-    balance = await dialogue.loyalty.balance(dialogue.tenant, dialogue.member_id)
+    balance = await in_time(dialogue.loyalty.balance(dialogue.tenant, dialogue.member_id))
     dialogue.tell(Sentence(Key.REDEEM_INTRO, {"points": balance.available}))
     first = 0
     while True:
@@ -103,7 +104,7 @@ async def _outcome(
         return (Sentence(Key.REDEEM_UNKNOWN),)
     if isinstance(outcome, NotRedeemed):
         if outcome.code is Refusal.INSUFFICIENT:
-            balance = await dialogue.loyalty.balance(dialogue.tenant, dialogue.member_id)
+            balance = await in_time(dialogue.loyalty.balance(dialogue.tenant, dialogue.member_id))
             return (Sentence(Key.REDEEM_INSUFFICIENT, {"points": balance.available}),)
         return (Sentence(_REFUSED.get(outcome.code, Key.NOT_REDEEMED)),)
     price = {"reward": offer.name, "points": outcome.points}
