@@ -48,16 +48,28 @@ class Bulk:
 
     def __init__(self, each: str, together: str) -> None:
         """`each`: SQLite's, for one row; `together`: PostgreSQL's, for all of `given`."""
-        self._each = each
-        self._together = together
+        self.each = each
+        self.together = together
 
-    def run(self, connection: Connection, rows: Sequence[Values]) -> int:
-        """How many rows it changed."""
-        if not rows:
-            return 0
-        if connection.dialect.name == "sqlite":
-            return connection.exec_driver_sql(self._each, list(rows)).rowcount
-        return connection.exec_driver_sql(self._together, (_encoded(rows),)).rowcount
+
+def run(connection: Connection, changes: Sequence[tuple[Bulk, Sequence[Values]]]) -> list[int]:
+    """How many rows each change made, in their order; a change without rows is none.
+
+    PostgreSQL gets them as one statement: a message and its answer cost as much as writing ten rows. Its
+    foreign keys are looked at when all is done.
+    """
+    if connection.dialect.name == "sqlite":
+        return [
+            connection.exec_driver_sql(bulk.each, list(rows)).rowcount if rows else 0
+            for bulk, rows in changes
+        ]
+    busy = [(number, bulk, rows) for number, (bulk, rows) in enumerate(changes) if rows]
+    parts = (f"done{number} AS ({bulk.together} RETURNING 1)" for number, bulk, _ in busy)
+    counts = (f"(SELECT count(*) FROM done{number})" for number, _, _ in busy)  # noqa: S608 - our names
+    statement = f"WITH {', '.join(parts)} SELECT {', '.join(counts)}"
+    found = connection.exec_driver_sql(statement, tuple(_encoded(rows) for _, _, rows in busy)).one()
+    made = dict(zip((number for number, _, _ in busy), found, strict=True))
+    return [made.get(number, 0) for number in range(len(changes))]
 
 
 def inserting(table: Table, *, new_only: bool = False) -> Bulk:

@@ -11,12 +11,13 @@ from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
 from audit.outbox import Entry, put, stamp
 from loyalty.errors import LoyaltyError
 from loyalty.ledger.accounts import CLAWBACK, kind_of, member_of
 from loyalty.ledger.book import Account, Book, Held, Lot
-from loyalty.ledger.bulk import Bulk, Values, inserting, updating
+from loyalty.ledger.bulk import Values, inserting, run, updating
 from loyalty.ledger.commands import Adjust, Done, Hold
 from loyalty.ledger.orders import Booked
 from loyalty.tables import ACCOUNT, ENTRY, HOLD, HOLD_LOT, JOURNAL, LOT, LOT_USE
@@ -52,16 +53,25 @@ class ConflictError(LoyaltyError):
 def store(connection: Connection, books: Books, booked: Sequence[Booked]) -> None:
     """Everything that `booked` changed in `books`; ConflictError when a key is another's by now."""
     by_key = sorted(booked, key=lambda one: one.order.name)
-    _all_new(connection, _NEW_ACCOUNTS, _new(books, "accounts", _opened))
-    _all_new(connection, _NEW_JOURNALS, [_journal(one) for one in by_key])
-    _ENTRIES.run(connection, [row for one in booked for row in _entries(one)])
-    _NEW_LOTS.run(connection, _new(books, "lots", _lot))
-    _NEW_HOLDS.run(connection, [_new_hold(one) for one in booked if one.change.hold])
-    _HOLD_LOTS.run(connection, [row for one in booked for row in _hold_lots(one)])
-    _LOT_USES.run(connection, [row for one in booked for row in _lot_uses(one)])
-    _LOT_REMAINS.run(connection, _changed(books, "lots", _remains))
-    _HOLD_ENDED.run(connection, _changed(books, "holds", _ended))
-    _ACCOUNT_STANDS.run(connection, _changed(books, "accounts", _stands))
+    accounts = _new(books, "accounts", _opened)
+    changes = (
+        (_NEW_ACCOUNTS, accounts),
+        (_NEW_JOURNALS, [_journal(one) for one in by_key]),
+        (_ENTRIES, [row for one in booked for row in _entries(one)]),
+        (_NEW_LOTS, _new(books, "lots", _lot)),
+        (_NEW_HOLDS, [_new_hold(one) for one in booked if one.change.hold]),
+        (_HOLD_LOTS, [row for one in booked for row in _hold_lots(one)]),
+        (_LOT_USES, [row for one in booked for row in _lot_uses(one)]),
+        (_LOT_REMAINS, _changed(books, "lots", _remains)),
+        (_HOLD_ENDED, _changed(books, "holds", _ended)),
+        (_ACCOUNT_STANDS, _changed(books, "accounts", _stands)),
+    )
+    try:
+        made = run(connection, changes)
+    except IntegrityError:  # what hangs on a row that is another's
+        raise ConflictError from None
+    if made[:2] != [len(accounts), len(booked)]:
+        raise ConflictError
     put(connection, *map(_entry_of_log, booked))
 
 
@@ -81,11 +91,6 @@ _LOT_USES = inserting(LOT_USE)
 _LOT_REMAINS = updating(LOT, "remaining")
 _HOLD_ENDED = updating(HOLD, "state", "ended_by")
 _ACCOUNT_STANDS = updating(ACCOUNT, "posted", "held")
-
-
-def _all_new(connection: Connection, statement: Bulk, rows: Sequence[Values]) -> None:
-    if statement.run(connection, rows) != len(rows):
-        raise ConflictError
 
 
 def _new(books: Books, kind: str, values: Callable[[Any], Values]) -> list[Values]:

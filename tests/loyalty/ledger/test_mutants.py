@@ -69,7 +69,7 @@ MUTANTS = {
     "a freed hold stays held": ("book", "self.accounts[hold.account].held -= hold.points", "pass"),
     "an ended hold is not stored": (
         "storing",
-        '    _HOLD_ENDED.run(connection, _changed(books, "holds", _ended))\n',
+        '        (_HOLD_ENDED, _changed(books, "holds", _ended)),\n',
         "",
     ),
     "a journal is reversed beyond itself": (
