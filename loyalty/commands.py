@@ -185,13 +185,20 @@ async def _gdpr_export(settings: Settings, tenant: str, told: str, folder: Path)
 
 async def _others(desk: _Desk, tenant: str, member_id: str) -> Others:
     """What the app and the vault know of the member."""
-    person = await desk.members.person(tenant, member_id, role=Role.LEGAL)
+    phones = await _phones(desk, tenant, member_id)
     booked = await call_ids(desk.members, tenant, member_id)
     async with desk.store() as store:
-        calls = {} if store is None else await calls_about(store, tenant, booked, person.phone)
+        calls = {} if store is None else await calls_about(store, tenant, booked, phones)
     async with desk.door() as door:
         pin = None if door is None else asdict(await door.pin_standing(tenant, member_id))
     return Others(calls, pin)
+
+
+async def _phones(desk: _Desk, tenant: str, member_id: str) -> set[str]:
+    """Every telephone number that the member has ever told; LoyaltyError("member_unknown")."""
+    person = await desk.members.person(tenant, member_id, role=Role.LEGAL)
+    changes = await desk.members.changes(tenant, member_id)
+    return {person.phone, *(change.before.get("phone", "") for change in changes)} - {""}
 
 
 def close_member(settings: Settings, tenant: str, told: str) -> int:
@@ -241,14 +248,14 @@ async def _erase_one(desk: _Desk, tenant: str, member_id: str, *, whole: bool) -
 
 
 async def _forget_calls(desk: _Desk, tenant: str, member_id: str) -> int:
-    """First, while the member's number is still known; 0 for one who is erased already."""
+    """First, while the member's numbers are still known; 0 for one who is erased already."""
     try:
-        person = await desk.members.person(tenant, member_id, role=Role.LEGAL)
+        phones = await _phones(desk, tenant, member_id)
     except LoyaltyError:
         return 0
     booked = await call_ids(desk.members, tenant, member_id)
     async with desk.store() as store:
-        return 0 if store is None else await forget_caller(store, tenant, booked, person.phone)
+        return 0 if store is None else await forget_caller(store, tenant, booked, phones)
 
 
 def _told_what_is_left(erased: Erased) -> int:

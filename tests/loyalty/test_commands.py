@@ -113,6 +113,14 @@ async def _a_call(settings: Settings, call_id: str, caller: str) -> None:
     await store.close()
 
 
+async def _another_phone(settings: Settings, member_id: str) -> None:
+    database = Database.open(settings.loyalty)
+    programmes = programmes_of(load_tenants(settings.tenants_dir), settings.tenants_dir)
+    members = Members(database, Keys.open(settings.data_dir, {}), programmes)
+    await members.change("sunny", member_id, {"phone": "+498987654321"}, by="agent:anna")
+    await database.close()
+
+
 def test_a_person_gets_all_that_is_stored(
     anna: Settings, short_dir: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -134,17 +142,19 @@ def test_a_person_gets_all_that_is_stored(
 
 
 def test_an_erased_person_is_gone_from_both_databases(anna: Settings, capsys: pytest.CaptureFixture[str]):
-    """Also the number on his calls; without the broker the command says that the PIN is left."""
-    asyncio.run(_a_call(anna, "call_mine", "+498912345678"))
+    """Also his numbers on his calls, old ones too; without a broker the command says that the PIN is left."""
+    asyncio.run(_a_call(anna, "call_before", "00498912345678"))
+    asyncio.run(_a_call(anna, "call_mine", "+498987654321"))
     asyncio.run(_a_call(anna, "call_other", "+4930999"))
+    asyncio.run(_another_phone(anna, shown(capsys)["member_id"]))
     assert 2 == member("erase", "1000001")
     assert 1 == member("erase", "1000001", "--yes")
     said = capsys.readouterr()
-    assert "is erased; his number is gone from 1 calls" in said.out
+    assert "is erased; his number is gone from 2 calls" in said.out
     assert "the PIN is left" in said.err
     with closing(sqlite3.connect(anna.data_dir / "app.db")) as database:
         callers = database.execute("SELECT call_id, caller FROM ended_calls ORDER BY 1").fetchall()
-    assert [("call_mine", FORGOTTEN), ("call_other", "+4930999")] == callers
+    assert [("call_before", FORGOTTEN), ("call_mine", FORGOTTEN), ("call_other", "+4930999")] == callers
     assert 1 == member("show", "1000001")
 
 
