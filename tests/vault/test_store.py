@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from audit.outbox import Entry, stamp
-from vault.door import Decline, DeclineReason, NextStep, PaymentState, Refused
-from vault.store import AttemptRow, PaymentRow, StaleError, Store
+from vault.door import Decline, DeclineReason, NextStep, PaymentState, Refused, StepName, StepState
+from vault.store import AttemptRow, PaymentRow, StaleError, StepRow, Store
 
 ROW = PaymentRow(
     payment_id="pay_a",
@@ -96,6 +96,37 @@ async def test_change_and_entry_are_one_commit(store, tmp_path):
     assert outbox(tmp_path) == 0
     await expire(2)
     assert outbox(tmp_path) == 1
+
+
+@pytest.mark.parametrize(("refunded", "refunding"), [(1000, 0), (0, 1000), (600, 400)])
+async def test_more_than_was_settled_cannot_go_back(store, refunded, refunding):
+    """Whatever the code above believes: what is under way counts as gone."""
+    settled = replace(ROW, state=PaymentState.SETTLED, amount_minor=5000, settled_minor=1000)
+    await insert(store, settled)
+    all_of_it = replace(settled, version=2, refunded_minor=refunded, refunding_minor=refunding)
+    async with store.changing() as change:
+        await change.update(all_of_it)
+    with pytest.raises(Refused) as refused:
+        async with store.changing() as change:
+            await change.update(replace(all_of_it, version=3, refunding_minor=refunding + 1))
+    assert "refund_too_large" == refused.value.code
+
+
+@pytest.mark.parametrize("state", [StepState.UNDER_WAY, StepState.UNKNOWN])
+async def test_one_step_is_under_way(store, state):
+    """Two refunds at once: the second waits for the first one's end."""
+    await insert(store, ROW)
+    one = StepRow("pay_a", StepName.REFUND, 1, "pay_a:refund:1", "a", state, 500, "agent:a", stamp())
+    other = replace(one, number=2, step_key="pay_a:refund:2", ask_key="b", state=StepState.UNDER_WAY)
+    async with store.changing() as change:
+        await change.insert_step(one)
+    with pytest.raises(Refused) as refused:
+        async with store.changing() as change:
+            await change.insert_step(other)
+    assert "step_under_way" == refused.value.code
+    async with store.changing() as change:
+        await change.update_step(replace(one, state=StepState.DONE))
+        await change.insert_step(other)
 
 
 @pytest.mark.parametrize("state", [PaymentState.CREATED, PaymentState.UNKNOWN, PaymentState.SETTLED])
