@@ -17,7 +17,7 @@ def test_one_round_of_canary_calls_is_clean(tmp_path: Path) -> None:
     """`pay-ivr verify leak --runs 6`: exit 0, nothing found, every control caught."""
     report_file = tmp_path / "leak.json"
     command = [sys.executable, "-m", "pay_ivr", "verify", "leak", "--runs", "6", "--json", str(report_file)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     report = json.loads(report_file.read_text(encoding="utf-8"))
     assert [] == report["findings"]
     assert {"caught"} == set(report["controls"].values())
