@@ -86,23 +86,30 @@ def load_tenants(folder: Path) -> dict[str, Tenant]:
     tenants = {path.stem: load_tenant(path) for path in sorted(folder.glob("*.toml"))}
     if not tenants:
         raise TenantError("the tenants folder holds no .toml file; copy infra/tenants/demo.toml")
-    _check_owners(tenants)
+    _check_owners(tenants, folder)
     return tenants
 
 
-def _check_owners(tenants: Mapping[str, Tenant]) -> None:
+def _check_owners(tenants: Mapping[str, Tenant], folder: Path) -> None:
     """One owner for each number, with or without `+`, and for each agent."""
     numbers: dict[str, str] = {}
     agents: dict[str, str] = {}
     for name, tenant in tenants.items():
-        for did in tenant.telephony.did:
+        for place, did in enumerate(tenant.telephony.did):
             number = did.number.lstrip("+")
             if number in numbers:
-                raise TenantError(f"{name}.toml: a DID is already taken by {numbers[number]}.toml")
+                raise _owned(folder, name, place, "number", f"is already taken by {numbers[number]}.toml")
             numbers[number] = name
             for user in did.agents:
                 if agents.setdefault(user, name) != name:
-                    raise TenantError(f"{name}.toml: an agent already belongs to {agents[user]}.toml")
+                    sentence = f"an agent already belongs to {agents[user]}.toml"
+                    raise _owned(folder, name, place, "agents", sentence)
+
+
+def _owned(folder: Path, name: str, did: int, field: str, sentence: str) -> TenantError:
+    path = folder / f"{name}.toml"
+    line = line_of(read_text(path), ["telephony", "did", did, field])
+    return TenantError(f"{path.name}:{line}: telephony.did.{did}.{field}: {sentence}")
 
 
 def load_tenant(path: Path) -> Tenant:
