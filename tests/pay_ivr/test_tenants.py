@@ -92,7 +92,7 @@ def test_two_tenants_cannot_own_one_number(tmp_path: Path) -> None:
     written(tmp_path, DEMO, "a.toml")
     written(tmp_path, DEMO, "b.toml")
 
-    with pytest.raises(TenantError, match=r"b\.toml:10: telephony\.did\.0\.number: is already taken by a\.toml"):
+    with pytest.raises(TenantError, match=r"b\.toml:9: .*number: is already taken by a\.toml"):
         load_tenants(tmp_path)
 
 
@@ -102,7 +102,7 @@ def test_a_plus_sign_does_not_make_another_number(tmp_path: Path) -> None:
     written(tmp_path, DEMO, "a.toml")
     written(tmp_path, other, "b.toml")
 
-    with pytest.raises(TenantError, match=r"b\.toml:10: .*is already taken by a\.toml"):
+    with pytest.raises(TenantError, match=r"b\.toml:9: .*is already taken by a\.toml"):
         load_tenants(tmp_path)
 
 
@@ -111,7 +111,7 @@ def test_an_agent_works_for_one_tenant(tmp_path: Path) -> None:
     written(tmp_path, DEMO, "a.toml")
     written(tmp_path, DEMO.replace('"493010000', '"493020000'), "b.toml")
 
-    with pytest.raises(TenantError, match=r"b\.toml:13: telephony\.did\.0\.agents: .*already belongs to a\.toml"):
+    with pytest.raises(TenantError, match=r"b\.toml:12: .*agents: .*already belongs to a\.toml"):
         load_tenants(tmp_path)
 
 
