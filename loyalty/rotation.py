@@ -22,17 +22,16 @@ from sqlalchemy import Connection, Table, func, select
 from audit.outbox import Entry, put, stamp
 from loyalty import roles
 from loyalty.database import Database
-from loyalty.errors import LoyaltyError
 from loyalty.keys import NAME, VERSION_MAX, VERSIONS_MAX, KeyFault, Keys
 from loyalty.members import Members
-from loyalty.members.register import Register
+from loyalty.members.rekeying import rekey
 from loyalty.redemption.stock import Stock
 from loyalty.tables import DATA_KEY, VOUCHER_CODE
 
-BATCH_MEMBERS = 10
-"""Members of one database transaction: some 15 ms of work, which a redemption may have to wait for."""
-BATCH_CODES = 50
-"""Codes of one: a code costs a fifth of a member."""
+BATCH_MEMBERS = 25
+"""Members of one database transaction: some 10 ms of work, which a redemption may have to wait for."""
+BATCH_CODES = 100
+"""Codes of one: the same work."""
 PAUSE_S = 0.002
 """At least this long the database is free between two of them; otherwise for as long as the last one took."""
 GRACE_S = 1.0
@@ -120,7 +119,10 @@ class Rotation:
         count, unreadable, after = 0, list[str](), ""
         while True:
             started = time.monotonic()
-            done = await self._members.write(tenant, lambda register: _rekey(register, after))  # noqa: B023
+            done = await self._members.write(
+                tenant,
+                lambda register: rekey(register, after, BATCH_MEMBERS),  # noqa: B023
+            )
             if not done:
                 return count, tuple(unreadable)
             after = max(done)
@@ -190,21 +192,6 @@ class Rotation:
         self, name: str, by: str, data: Mapping[str, int | str], outcome: str = "ok", tenant: str = ""
     ) -> Entry:
         return Entry(name, stamp(self._members.clock()), by, NAME, tenant, outcome=outcome, data=data)
-
-
-def _rekey(register: Register, after: str) -> dict[str, bool]:
-    """Member → whether his rows could be moved."""
-    done: dict[str, bool] = {}
-    for member_id in register.behind(after, BATCH_MEMBERS):
-        try:
-            register.rekey(member_id)
-        except KeyFault:  # not his rows are wrong, but our keys
-            raise
-        except LoyaltyError:
-            done[member_id] = False
-        else:
-            done[member_id] = True
-    return done
 
 
 def _used(connection: Connection) -> dict[int, tuple[int, int]]:

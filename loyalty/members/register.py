@@ -94,13 +94,14 @@ class Register:
         self.tenant = conn.tenant
         self.programme = programme.programme
         self._digits = programme.number_digits
-        self._ring = ring
+        self.ring = ring
+        """Root keys; one and the same throughout the transaction."""
 
     # Finding
 
     def by_number(self, number: str) -> tuple[str, ...]:
         """Members with that customer number or that card; two statements, whatever they find."""
-        indexes = blind_indexes(self._ring, self.tenant, *number_facts(number))
+        indexes = blind_indexes(self.ring, self.tenant, *number_facts(number))
         mine = (MEMBER.c.tenant == self.tenant, MEMBER.c.number_index.in_(indexes))
         card = (CARD.c.tenant == self.tenant, CARD.c.number_index.in_(indexes))
         live = CARD.c.state != CardState.REPLACED.value
@@ -111,7 +112,7 @@ class Register:
     def by_birth(self, postcode: str, born: str, house_number: str = "") -> tuple[str, ...]:
         """At most two members with that postcode and date of birth, or also that house number."""
         column = MEMBER.c.house_index if house_number else MEMBER.c.birth_index
-        indexes = blind_indexes(self._ring, self.tenant, *birth_facts(postcode, born, house_number))
+        indexes = blind_indexes(self.ring, self.tenant, *birth_facts(postcode, born, house_number))
         wanted = (MEMBER.c.tenant == self.tenant, column.in_(indexes))
         return self._ids(select(MEMBER.c.member_id).where(*wanted).order_by(MEMBER.c.member_id).limit(2))
 
@@ -151,9 +152,9 @@ class Register:
 
     def _opened_row(self, row: Any) -> tuple[Member, Person, str]:
         member = _member_of(row, self.tenant)
-        key = unwrapped(self._ring, self.tenant, member.member_id, row.wrapped, row.key_version)
-        person = person_from_octets(opened(key, self._bound(member.member_id, "person"), row.sealed))
-        card = opened(key, self._bound(member.member_id, member.card_id), row.card_sealed).decode()
+        key = unwrapped(self.ring, self.tenant, member.member_id, row.wrapped, row.key_version)
+        person = person_from_octets(opened(key, self.bound(member.member_id, "person"), row.sealed))
+        card = opened(key, self.bound(member.member_id, member.card_id), row.card_sealed).decode()
         return member, person, card
 
     # Sealed data
@@ -169,7 +170,7 @@ class Register:
         if row is None:
             return False
         try:
-            unwrapped(self._ring, self.tenant, row.member_id, row.wrapped, row.key_version)
+            unwrapped(self.ring, self.tenant, row.member_id, row.wrapped, row.key_version)
         except KeyFault:
             raise
         except LoyaltyError:
@@ -187,16 +188,16 @@ class Register:
         row = self.conn.execute(query).one_or_none()
         if row is None or (row.status == Status.CLOSED and role is Role.SERVICE):
             raise unknown()
-        key = unwrapped(self._ring, self.tenant, member_id, row.wrapped, row.key_version)
-        return person_from_octets(opened(key, self._bound(member_id, "person"), row.sealed))
+        key = unwrapped(self.ring, self.tenant, member_id, row.wrapped, row.key_version)
+        return person_from_octets(opened(key, self.bound(member_id, "person"), row.sealed))
 
     def seal(self, member_id: str, name: str, octets: bytes) -> bytes:
         """The octets under the member's own key, for a row of that name: unreadable once he is erased."""
-        return sealed(self._data_key(member_id), self._bound(member_id, name), octets)
+        return sealed(self._data_key(member_id), self.bound(member_id, name), octets)
 
     def open(self, member_id: str, name: str, octets: bytes) -> bytes:
         """What `seal` has sealed under the same name; LoyaltyError("member_unknown") for an erased one."""
-        return opened(self._data_key(member_id), self._bound(member_id, name), octets)
+        return opened(self._data_key(member_id), self.bound(member_id, name), octets)
 
     def _data_key(self, member_id: str) -> Secret:
         wanted = (DATA_KEY.c.tenant == self.tenant, DATA_KEY.c.member_id == member_id)
@@ -205,9 +206,10 @@ class Register:
         ).one_or_none()
         if row is None:
             raise unknown()
-        return unwrapped(self._ring, self.tenant, member_id, row.wrapped, row.key_version)
+        return unwrapped(self.ring, self.tenant, member_id, row.wrapped, row.key_version)
 
-    def _bound(self, member_id: str, name: str) -> tuple[str, ...]:
+    def bound(self, member_id: str, name: str) -> tuple[str, ...]:
+        """Where a sealed thing of that name belongs."""
         return (self.tenant, self.programme, member_id, name)
 
     # Enrolling
@@ -234,7 +236,7 @@ class Register:
         """The member id under that idempotency key; a random one without a key."""
         if not key:
             return new_id("mem")
-        return derived_id(self._ring, self.tenant, Purpose.IDENTITY, "mem", key, version=version)
+        return derived_id(self.ring, self.tenant, Purpose.IDENTITY, "mem", key, version=version)
 
     def replayed(self, newcomer: Newcomer) -> Member | None:
         """The member that this key has enrolled before; None when it has not.
@@ -244,7 +246,7 @@ class Register:
         """
         if not newcomer.key:
             return None
-        ids = [self.id_for(newcomer.key, version) for version in self._ring.versions]
+        ids = [self.id_for(newcomer.key, version) for version in self.ring.versions]
         if any(self._has(ERASURE, member_id) for member_id in ids):
             raise unknown()
         member_id = next((one for one in ids if self._has(MEMBER, one)), None)
@@ -277,16 +279,16 @@ class Register:
         rows: dict[Table, dict[str, Any]] = {
             MEMBER: {
                 **row,
-                **self._indexed(person),
-                "sealed": sealed(key, self._bound(member_id, "person"), person_octets(person)),
+                **self.indexed(person),
+                "sealed": sealed(key, self.bound(member_id, "person"), person_octets(person)),
                 "language": person.language,
                 "created_at": at,
                 "updated_at": at,
             },
             DATA_KEY: {
                 **own,
-                "wrapped": wrapped(self._ring, self.tenant, member_id, key),
-                "key_version": self._ring.newest,
+                "wrapped": wrapped(self.ring, self.tenant, member_id, key),
+                "key_version": self.ring.newest,
             },
             MEMBER_ACCOUNT: {**row, "account_id": account_id},
             CARD: self._card_row(member_id, card_id, card_number, key, at),
@@ -310,14 +312,14 @@ class Register:
             "programme": self.programme,
             "card_id": card_id,
             "member_id": member_id,
-            "number_index": blind_index(self._ring, self.tenant, *number_facts(number)),
-            "sealed": sealed(key, self._bound(member_id, card_id), number.encode()),
+            "number_index": blind_index(self.ring, self.tenant, *number_facts(number)),
+            "sealed": sealed(key, self.bound(member_id, card_id), number.encode()),
             "last4": number[-LAST4:],
             "changed_at": at,
         }
 
-    def _indexed(self, person: Person) -> dict[str, str | None]:
-        """What he is found by; None where he has told too little."""
+    def indexed(self, person: Person) -> dict[str, str | None]:
+        """Columns and values by which a person is found; None where he has told too little."""
         born, place = person.born.isoformat(), plain_postcode(person.postcode)
         house = keyed_digits(person.house_number) if place else ""
         facts = {
@@ -326,7 +328,7 @@ class Register:
             "house_index": birth_facts(person.postcode, born, person.house_number) if house else None,
         }
         return {
-            name: None if one is None else blind_index(self._ring, self.tenant, *one)
+            name: None if one is None else blind_index(self.ring, self.tenant, *one)
             for name, one in facts.items()
         }
 
@@ -363,7 +365,7 @@ class Register:
         indexes = {
             index: number
             for number in numbers
-            for index in blind_indexes(self._ring, self.tenant, *number_facts(number))
+            for index in blind_indexes(self.ring, self.tenant, *number_facts(number))
         }
         wanted = (table.c.tenant == self.tenant, table.c.number_index.in_(indexes))
         rows = self.conn.execute(select(table.c.number_index, table.c.member_id).where(*wanted))
@@ -372,31 +374,6 @@ class Register:
     def _random_number(self) -> str:
         digits = self._digits[1]
         return str(secrets.randbelow(9 * 10 ** (digits - 1)) + 10 ** (digits - 1))
-
-    # Under the newest root key
-
-    def behind(self, after: str, count: int) -> tuple[str, ...]:
-        """The next members, by id, whose rows are under an older root key, whatever their status."""
-        wanted = (DATA_KEY.c.tenant == self.tenant, DATA_KEY.c.key_version < self._ring.newest)
-        query = select(DATA_KEY.c.member_id).where(*wanted, DATA_KEY.c.member_id > after)
-        return self._ids(query.order_by(DATA_KEY.c.member_id).limit(count))
-
-    def rekey(self, member_id: str) -> None:
-        """The member's data key wrapped, his and his cards' indexes made anew; nothing else is touched.
-
-        Who is closed has no index and gets none.
-        """
-        data_key, person = self._data_key(member_id), self.person(member_id, Role.LEGAL)
-        cards = self.cards(member_id)
-        if self.member(member_id, Role.LEGAL).status is not Status.CLOSED:
-            self._update(member_id, **self._indexed(person))
-            for card in cards:
-                mine = (CARD.c.tenant == self.tenant, CARD.c.card_id == card["card_id"])
-                index = blind_index(self._ring, self.tenant, *number_facts(card["number"]))
-                self.conn.execute(update(CARD).where(*mine).values(number_index=index))
-        mine = (DATA_KEY.c.tenant == self.tenant, DATA_KEY.c.member_id == member_id)
-        octets = wrapped(self._ring, self.tenant, member_id, data_key)
-        self.conn.execute(update(DATA_KEY).where(*mine).values(wrapped=octets, key_version=self._ring.newest))
 
     # Changing
 
@@ -411,7 +388,7 @@ class Register:
             self._note_change(member_id, (before, after), names, at=at, by=by, reason=reason)
             self._update(
                 member_id,
-                **self._indexed(after),
+                **self.indexed(after),
                 sealed=self.seal(member_id, "person", person_octets(after)),
                 language=after.language,
                 updated_at=at,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, bindparam, func, insert, select, update
 
 from audit.outbox import Entry
 from loyalty.errors import LoyaltyError
@@ -132,9 +132,15 @@ class Stock:
             *mine, table.key_version < ring.newest, table.code_id > after
         )
         rows = conn.execute(query.order_by(table.code_id).limit(count)).all()
-        for row in rows:
-            again = _kept(ring, conn, programme, row.code_id, _opened(ring, conn, programme, row))
-            conn.execute(update(VOUCHER_CODE).where(*mine, table.code_id == row.code_id).values(**again))
+        again = [
+            {"its": row.code_id}
+            | _kept(ring, conn, programme, row.code_id, _opened(ring, conn, programme, row))
+            for row in rows
+        ]
+        if again:
+            values: dict[str, Any] = {name: bindparam(name) for name in again[0] if name != "its"}
+            its = table.code_id == bindparam("its")
+            conn.execute(update(VOUCHER_CODE).where(*mine, its).values(values), again)
         return tuple(row.code_id for row in rows)
 
     def _row(self, conn: TenantConn, programme: str, reward_id: str, code: str, at: str) -> dict[str, Any]:
