@@ -9,7 +9,8 @@ import pytest
 from tests.support.shop import Shop, a_row, a_shop
 from vault import LinkAnswer, LinkState, Payment, PaymentState, Refused, Why
 from vault.books.journal import ENTRIES
-from vault.link import SENDS_MAX, new_token
+from vault.link import SENDS_MAX, Reading, new_token, reading
+from vault.providers.base import Standing, StandingState
 from vault.register import Slot
 
 BY = "agent:agent1"
@@ -257,3 +258,13 @@ async def test_a_token_is_kept_as_a_hash(shop):
     assert token not in dump
     assert link.url not in repr(link)
     assert "link_unknown" == await refusal(shop.links.page(new_token(), opened=True))
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [("", Reading.UNPAID), ("pi_keyed", Reading.UNPAID), ("pi_of_the_page", Reading.DECLINED)],
+)
+def test_the_decline_of_the_keyed_card_is_none_of_the_page(reference, expected):
+    """Only a payment that the page itself has made says how the page went."""
+    row = replace(a_row(1), provider_ref="pi_keyed")
+    assert expected is reading(row, Standing(StandingState.DECLINED, provider_ref=reference))
