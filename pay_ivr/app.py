@@ -238,7 +238,8 @@ class App:
         languages = sorted({did.language for tenant in tenants.values() for did in tenant.telephony.did})
         await shelf.keep(HOLD_MUSIC, hold_music())
         sorry = [await speech.prompt(language, Key.TECHNICAL_PROBLEM) for language in languages]
-        await shelf.keep(TECHNICAL_PROBLEM, b"".join(prompt.ulaw for prompt in sorry))
+        if sorry:  # a node of web pages alone has no number and nothing to say
+            await shelf.keep(TECHNICAL_PROBLEM, b"".join(prompt.ulaw for prompt in sorry))
         await speech.warm(languages, keys=frozenset(Key) - PORTAL)
         log.info("speech.prompts.rendered", languages=len(languages))
         if portals := _portal_languages(tenants):
