@@ -189,8 +189,8 @@ def recorded(samples: Samples, rate_hz: int, tail_s: float = TAIL_S) -> bytes:
 
 
 def slowly(ulaw: bytes) -> bytes:
-    """A prompt spoken more slowly, in whole packets."""
-    return packets(slower(decode_ulaw(ulaw) / FULL_SCALE))
+    """A prompt spoken more slowly, as loud as it was, in whole packets."""
+    return packets(even_level(slower(decode_ulaw(ulaw) / FULL_SCALE)))
 
 
 def packets(samples: Samples) -> bytes:
