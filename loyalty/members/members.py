@@ -64,16 +64,24 @@ class Members(Office):
     async def claim_by_birth(
         self, tenant: str, postcode: str, born: date, house_number: str = ""
     ) -> Claim | Ambiguous:
-        """Whom postcode and date of birth belong to, with the house number when several fit.
+        """Whom postcode and date of birth belong to; among several the house number decides.
 
-        Nobody's facts get a decoy, and so do facts that still fit several: an agent has to help.
+        Nobody's facts get a decoy, and so do facts that still fit several: an agent has to help. Where at
+        most one fits, the house number changes nothing: otherwise misses would add up over house numbers for
+        a member and not for a decoy, and tell the two apart.
         """
-        place, house = plain_postcode(postcode), keyed_digits(house_number)
-        decoy = self._decoy(tenant, "birth", place, born.isoformat(), house)
-        found = await self.read(tenant, lambda register: register.by_birth(place, born.isoformat(), house))
-        if len(found) > 1 and not house:
-            return Ambiguous()
-        return _claim(found, decoy)
+        place, day, house = plain_postcode(postcode), born.isoformat(), keyed_digits(house_number)
+        decoys = [self._decoy(tenant, "birth", place, day, told) for told in ("", house)]
+        found, at_house = await self.read(
+            tenant,
+            lambda register: (
+                register.by_birth(place, day),
+                register.by_birth(place, day, house) if house else (),
+            ),
+        )
+        if len(found) <= 1:
+            return _claim(found, decoys[0])
+        return _claim(at_house, decoys[1]) if house else Ambiguous()
 
     def _decoy(self, tenant: str, *facts: str) -> str:
         return derived_id(self.keys.ring(), tenant, Purpose.DECOY, "mem", *facts)

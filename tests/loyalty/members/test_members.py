@@ -3,9 +3,12 @@
 import asyncio
 import json
 import re
+from collections import Counter
 from datetime import date
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import event, func, select
 
 from audit.outbox import OUTBOX
@@ -16,6 +19,8 @@ from loyalty.tables import ACCOUNT, CARD, DATA_KEY, MEMBER, MEMBER_ACCOUNT
 from tests.loyalty.members.conftest import PROGRAMMES, House, person
 
 BY = "agent:anna"
+HOUSES = ("", "12", "12 a", "99")
+"""The person's own among them."""
 DECOY = re.compile(r"mem_[a-hjkmnp-tv-z]{18}")
 
 
@@ -188,6 +193,35 @@ async def test_what_still_fits_several_or_nobody_gets_a_decoy(members: Members):
     stranger = await members.claim_by_birth("sunny", "80331", date(1981, 1, 1))
     assert [False] * 3 == [claim.known for claim in (twins, nobody, stranger)]
     assert 3 == len({claim.member_id for claim in (twins, nobody, stranger)})
+
+
+async def test_no_sequence_of_house_numbers_tells_a_member_from_nobody(members: Members):
+    """Misses add up alike for the one who lives there and for a birth date that fits nobody."""
+    await enrolled(members)
+    born = {"member": date(1980, 12, 31), "nobody": date(1981, 1, 1)}
+    claims = {
+        (who, house): await members.claim_by_birth("sunny", "80331", day, house)
+        for who, day in born.items()
+        for house in HOUSES
+    }
+
+    def misses(who: str, houses: list[str]) -> list[int]:
+        """The count that each wrong PIN has reached, kept by the claim's id as the vault keeps it."""
+        counted: Counter[str] = Counter()
+        reached = []
+        for house in houses:
+            claim = claims[who, house]
+            assert isinstance(claim, Claim)
+            counted[claim.member_id] += 1
+            reached.append(counted[claim.member_id])
+        return reached
+
+    @settings(deadline=None)
+    @given(st.lists(st.sampled_from(HOUSES), max_size=8))
+    def alike(houses: list[str]) -> None:
+        assert misses("nobody", houses) == misses("member", houses)
+
+    alike()
 
 
 async def test_a_claim_runs_the_same_statements_for_a_member_and_for_nobody(house: House):
