@@ -154,8 +154,13 @@ class Ask:
 
     @property
     def origin(self) -> str:
-        """The address it comes from, for limits and the log."""
+        """The address it comes from, for the log."""
         return self.request[ORIGIN]
+
+    @property
+    def line(self) -> str:
+        """What limits count: `entrance.line_of` its address."""
+        return self.request[LINE]
 
     def part(self, name: str) -> str:
         """A piece of the path."""
@@ -166,4 +171,5 @@ Handler = Callable[[Desk, Ask], Awaitable[web.StreamResponse | BaseModel]]
 """Every route's handler: a model is sent as JSON."""
 
 ORIGIN: web.RequestKey[str] = web.RequestKey("origin", str)
+LINE: web.RequestKey[str] = web.RequestKey("line", str)
 DESK: web.AppKey[Desk] = web.AppKey("desk", Desk)

@@ -4,19 +4,21 @@ import asyncio
 import contextlib
 import json
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_api.entrance import parse_json
+from agent_api.desk import DeskSettings
+from agent_api.entrance import line_of, parse_json
 from agent_api.labels import FOLDER as LABELS
 from agent_api.limits import BODY_BYTES_MAX
 from agent_api.problems import DeskError
 from agent_api.route import Access
 from agent_api.routes import ROUTES
 from pay_ivr.store import Store
-from tests.agent_api.conftest import BODY, DeskHouse, problem
+from tests.agent_api.conftest import BODY, DeskHouse, problem, run_desk
 
 FILLED = {
     "{call_id}": "call_x",
@@ -191,6 +193,41 @@ async def test_login_tries_of_one_address_are_slowed(strict_house: DeskHouse) ->
         await strict_house.http.post(strict_house.url + "/v1/login", json=body, headers=strict_house.own)
     answer = await strict_house.http.post(strict_house.url + "/v1/login", json=body, headers=strict_house.own)
     await problem(answer, 429, "rate_limited")
+
+
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:a:b:c:d", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("", ""),
+    ],
+)
+def test_addresses_of_one_line_are_counted_together(address: str, line: str) -> None:
+    """A whole /64 is one asker, and an IPv4 address is the same one however it is written."""
+    assert line == line_of(address)
+
+
+async def test_a_new_address_of_the_same_network_is_no_new_asker(
+    grown: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    """As a proxy of ours tells it; the neighbour's network has its own share."""
+    proxy = DeskSettings(requests_burst=3, proxy_ips=frozenset({"127.0.0.1"}))
+    wrong = {"Authorization": "Bearer pik_00000000_" + "x" * 43}
+    async with run_desk(grown, tmp_path, proxy) as house:
+
+        async def status(address: str) -> int:
+            headers = {**wrong, "X-Forwarded-For": address}
+            return (await house.http.get(house.url + "/v1/calls", headers=headers)).status
+
+        tries = [await status(f"2001:db8::{place}") for place in range(1, 5)]
+        assert [401, 401, 401, 429] == tries
+        assert 401 == await status("2001:db8:0:1::1")
 
 
 async def test_unknown_routes_and_methods_are_problem_documents(house: DeskHouse) -> None:
