@@ -115,7 +115,11 @@ def _routed(desk: Desk) -> web.Application:
 
 
 async def _watching(desk: Desk, passwords: Passwords) -> AsyncIterator[None]:
-    unwatch = desk.switchboard.watch(lambda fact: desk.streams.tell(desk, fact))
+    unwatch = [
+        desk.switchboard.watch(desk.member_logins.told),
+        desk.switchboard.watch(lambda fact: desk.streams.tell(desk, fact)),
+    ]
     yield
-    unwatch()
+    for end in unwatch:
+        end()
     passwords.close()

@@ -9,6 +9,9 @@ import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from pay_ivr.facts import CallFact
+from vault import PinChanged, PinPurpose, PinResult
+
 IDLE_S = 10 * 60.0
 """A member who has left the table is logged out: PSD2 asks payment pages for five, a shop for thirty."""
 AGE_S = 60 * 60.0
@@ -17,6 +20,8 @@ SESSIONS_MAX = 20_000
 """About 300 bytes each; the one used longest ago goes first."""
 ID_BYTES = 32
 """256 bits: never guessed."""
+RENEWED = frozenset({PinResult.OK, PinResult.EXPIRED})
+"""Results with which a new PIN may be stored; of an entry whose end nobody has seen `EXPIRED` is told."""
 
 
 @dataclass
@@ -61,10 +66,17 @@ class MemberSessions:
         self._logins.pop(_hashed(login_id), None)
 
     def close_all(self, tenant: str, member_id: str) -> None:
-        """Ends every login of a member: his PIN or his card has changed."""
+        """Ends every login of a member: his PIN has changed, or an agent lets him try it again."""
         for name, login in list(self._logins.items()):
             if (login.tenant, login.member_id) == (tenant, member_id):
                 del self._logins[name]
+
+    def told(self, fact: CallFact) -> None:
+        """Ends the logins of a member who has keyed a new PIN on the telephone."""
+        if not isinstance(fact, PinChanged) or fact.entry.purpose is PinPurpose.VERIFY:
+            return
+        if fact.entry.result in RENEWED:
+            self.close_all(fact.entry.tenant, fact.entry.member_id)
 
 
 def _hashed(login_id: str) -> bytes:

@@ -203,11 +203,12 @@ async def read_pin(desk: Desk, ask: Ask) -> PinStandingAnswer:
 
 
 async def unlock_pin(desk: Desk, ask: Ask) -> PinStandingAnswer:
-    """POST …/pin/unlock: the misses are forgotten; only with the permission."""
+    """POST …/pin/unlock: the misses are forgotten, logins on the web end; only with the permission."""
     await check_permission(desk, ask.who, Permission.MEMBERS)
     service(desk, ask)
     member = await service(desk, ask).members.get(ask.who.tenant, ask.part("member_id"))
     await desk.door.unlock_pin(ask.who.tenant, member.member_id, by=ask.who.name)
+    desk.member_logins.close_all(ask.who.tenant, member.member_id)
     standing = await desk.door.pin_standing(ask.who.tenant, member.member_id)
     return PinStandingAnswer(set=standing.set, locked=standing.locked, misses=standing.misses)
 

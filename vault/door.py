@@ -481,6 +481,8 @@ class PinEntry:
 
     entry_id: str
     tenant: str
+    member_id: str
+    """Whose PIN; of nobody, who is asked like a member, a decoy."""
     call_id: str
     leg_id: str
     purpose: PinPurpose

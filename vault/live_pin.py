@@ -57,8 +57,8 @@ class LivePin:
     def snapshot(self) -> PinEntry:
         """The entry as everybody may see it."""
         new = self.new
-        head = (self.entry_id, new.tenant, new.call_id, new.leg_id, new.purpose)
-        return PinEntry(*head, self.field, self.digits, self.secure, self.result)
+        head = (self.entry_id, new.tenant, new.member_id, new.call_id, new.leg_id)
+        return PinEntry(*head, new.purpose, self.field, self.digits, self.secure, self.result)
 
     # --- the cell -------------------------------------------------------------------------------------
 

@@ -14,13 +14,15 @@ from agent_api.member_sessions import AGE_S, IDLE_S, SESSIONS_MAX, MemberSession
 from agent_api.page_words import MEMBER
 from loyalty.answers import Refusal
 from pay_ivr.channels import Channels, Medium, Message
+from pay_ivr.people import Permission
 from tests.agent_api.conftest import PASSWORD, LoyalHouse, run_desk
 from tests.agent_api.test_console import barriers, listen
 from tests.support.console import browser_page
 from tests.support.console import log_in as console_log_in
 from tests.support.members import NUMBER, POSTCODE, TENANT, enrol, programme, stock, sunny
+from tests.support.pins import PinDesk, pin_desk_at
 from tests.support.zone import ZoneProcesses
-from vault import Door
+from vault import Door, PinPurpose, PinResult, PinSeal
 
 PIN, NEXT_PIN = "4907", "8264"
 EASY = "1234"
@@ -205,6 +207,45 @@ async def test_nothing_opens_without_a_login_or_a_sound_seal(
     assert "ok" != (await refused.json())["code"]
     seen = await loyal_house.loyalty.members.get(TENANT, member.member_id)
     assert ("active", "active") == (seen.status.value, seen.card_state.value)
+
+
+async def test_a_pin_renewed_on_the_telephone_ends_logins_on_the_web(
+    loyal_house: LoyalHouse, zone: ZoneProcesses
+) -> None:
+    """Keyed by the member or unlocked by an agent: what was open is closed at once."""
+    member = await enrol(loyal_house.loyalty)
+    desk, key = loyal_house.desk, await loyal_house.key(Permission.MEMBERS)
+    facts = asyncio.create_task(desk.board.follow_pins(desk.door))
+
+    async def account(cookie: str) -> int:
+        return (await loyal_house.get(f"/m/{TENANT}/account", Cookie=cookie)).status
+
+    async with pin_desk_at(zone) as phone:
+        await phone.member_with(PIN, member.member_id)
+        by_web = await web_login(loyal_house, phone, PIN)
+        assert PinResult.OK is await phone.keyed(f"{PIN}#", PinPurpose.VERIFY, member.member_id)
+        assert 200 == await account(by_web)
+        change = f"{PIN}#{NEXT_PIN}#{NEXT_PIN}#"
+        assert PinResult.OK is await phone.keyed(change, PinPurpose.CHANGE, member.member_id)
+        async with asyncio.timeout(WAIT_S):
+            while 401 != await account(by_web):  # the phone's door may be told before the desk's
+                await asyncio.sleep(0.02)
+        by_web = await web_login(loyal_house, phone, NEXT_PIN)
+        assert 200 == await account(by_web)
+        unlocked = await loyal_house.post(f"/v1/members/{member.member_id}/pin/unlock", **key)
+        assert (200, 401) == (unlocked.status, await account(by_web))
+    facts.cancel()
+    await asyncio.gather(facts, return_exceptions=True)
+
+
+async def web_login(house: LoyalHouse, phone: PinDesk, pin: str) -> str:
+    """The cookie of a member who has just logged in; the PIN is sealed as his browser would."""
+    asked = await house.post(f"/m/{TENANT}/seal", **house.desk.own)
+    seal = PinSeal(**await asked.json())
+    sealed = {"key_id": seal.key_id, "challenge": seal.challenge, "sealed": phone.blob(seal, pin)}
+    answer = await house.post(f"/m/{TENANT}/login", {"number": NUMBER, **sealed}, **house.desk.own)
+    assert 200 == answer.status, await answer.text()
+    return answer.headers["Set-Cookie"].partition(";")[0]
 
 
 async def test_the_page_works_behind_a_proxy_that_changes_the_host(

@@ -108,8 +108,8 @@ class QuietVault:
         self.entries: list[PinEntry] = []
 
     async def open_pin(self, new: NewPinEntry) -> PinEntry:
-        number, head = len(self.entries), (new.tenant, new.call_id, new.leg_id, new.purpose)
-        entry = PinEntry(f"pin_{number}", *head, field=None, digits=0, secure=True, result=None)
+        number, head = len(self.entries), (new.tenant, new.member_id, new.call_id, new.leg_id)
+        entry = PinEntry(f"pin_{number}", *head, new.purpose, field=None, digits=0, secure=True, result=None)
         self.entries.append(entry)
         return entry
 

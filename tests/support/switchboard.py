@@ -217,6 +217,11 @@ class MemorySwitchboard:
         async for change in door.facts():
             self._tell(change)
 
+    async def follow_pins(self, door: Door) -> None:
+        """Tells what a real vault says of PINs, until cancelled."""
+        async for change in door.pin_facts():
+            self._tell(change)
+
     def bridge(
         self, tenant: str, agent_id: str, language: str = "en-US", caller: str = "4930555010"
     ) -> CallView:
