@@ -10,8 +10,9 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -37,7 +38,7 @@ from pay_ivr.tenants import Tenant, TenantError, line_of, read_text, sections
 SEND_TIMEOUT_S = 10.0
 """A receiver stores the event and answers; what it does with it is its own time."""
 AT_ONCE = 8
-"""Deliveries at the same time: a slow receiver must not hold up all others."""
+"""Deliveries, or messages, at the same time: a slow receiver must not hold up all others."""
 LOOK_EVERY_S = 1.0
 """How soon a try whose time has come is made."""
 CLOSING_S = 3.0
@@ -119,14 +120,17 @@ class Postman:
         self._ended = asyncio.Event()
 
     async def run(self) -> None:
-        """Works until `close`."""
+        """Works until `close`; webhooks and messages side by side: neither waits for the other's hosts."""
         try:
-            while not self._over:
-                self._stored.clear()
-                if not await self.round():
-                    await self._wait()
+            await asyncio.gather(self._repeat(self._hooks_round), self._repeat(self._trays_round))
         finally:
             self._ended.set()
+
+    async def _repeat(self, work: Callable[[], Awaitable[int]]) -> None:
+        while not self._over:
+            self._stored.clear()
+            if not await work():
+                await self._wait()
 
     async def close(self) -> None:
         """Ends `run` between two statements, then every connection; what was under way is sent again."""
@@ -141,23 +145,20 @@ class Postman:
 
     async def round(self) -> int:
         """Everything that is due, tried once; how much that was."""
-        due = await self._hooks.due(now_ms())
-        places = asyncio.Semaphore(AT_ONCE)
+        return await self._hooks_round() + await self._trays_round()
 
-        async def one(delivery: Delivery) -> None:
-            async with places:
-                await self._deliver(delivery)
+    async def _hooks_round(self) -> int:
+        return await _at_once(self._deliver(delivery) for delivery in await self._hooks.due(now_ms()))
 
-        await asyncio.gather(*map(one, due))
-        waiting = [(tray, parcel) for tray in self._trays for parcel in await tray.due(now_ms())]
-        for tray, parcel in waiting:
-            await self._send(tray, parcel)
+    async def _trays_round(self) -> int:
+        due = [(tray, parcel) for tray in self._trays for parcel in await tray.due(now_ms())]
+        sent = await _at_once(self._send(tray, parcel) for tray, parcel in due)
         if time.monotonic() - self._tidied_s > TIDY_EVERY_S:
             self._tidied_s = time.monotonic()
             await self._hooks.tidy(now_ms())
             for tray in self._trays:
                 await tray.tidy(now_ms())
-        return len(due) + len(waiting)
+        return sent
 
     async def _wait(self) -> None:
         try:
@@ -229,3 +230,14 @@ class Postman:
         else:
             await tray.sent(parcel)
             log.info("message.parcel.sent", tray=tray.noun, tenant=parcel.tenant)
+
+
+async def _at_once(works: Iterable[Coroutine[Any, Any, None]]) -> int:
+    """All of them, `AT_ONCE` at a time; how many that were."""
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(work: Coroutine[Any, Any, None]) -> None:
+        async with places:
+            await work
+
+    return len(await asyncio.gather(*map(one, works)))

@@ -301,6 +301,43 @@ async def test_a_receipt_that_is_refused_for_good_is_given_up(tmp_path: Path) ->
     await store.close()
 
 
+async def test_a_mail_host_that_hangs_holds_up_no_webhook(receiver: Receiver, tmp_path: Path) -> None:
+    """One tenant's messages wait for their host; another tenant's system hears at once."""
+    store = await Store.open(tmp_path / "app.db")
+    hooks, receipts = await Hooks.open(store, tmp_path), await Receipts.open(store)
+    terms = WebhooksSection(private=True, ca_file=str(receiver.ca_file))
+    channel = Hanging()
+    channels, stored = Channels({"demo": {Medium.SMS: channel}}), asyncio.Event()
+    postman = Postman(hooks, (receipts,), channels, {"other": terms}, stored)
+    found = Happening("pay_one.refund_1.done", What.REFUNDED, "2099-01-02T03:04:05.000Z", 500)
+    await receipts.wish(Wish("pay_one", "demo", "Demo", Medium.SMS, "+4915112345678", "de-DE"), now_ms())
+    await hooks.add_endpoint("other", receiver.url, now_ms(), BY, private=True)
+    working = asyncio.create_task(postman.run())
+    async with store.engine.begin() as conn:
+        await receipts.file(conn, PAYMENT, (found,), now_ms())
+    async with asyncio.timeout(10):
+        await channel.asked.wait()
+        async with store.engine.begin() as conn:
+            await hooks.file(conn, replace(PAYMENT, tenant="other"), (found,), now_ms())
+        while not receiver.taken:  # noqa: ASYNC110 - a request that comes from outside has no event
+            await asyncio.sleep(0.01)
+    channel.answer.set()
+    await postman.close()
+    await working
+    await store.close()
+
+
+class Hanging:
+    """A channel whose host does not answer until it is let."""
+
+    def __init__(self) -> None:
+        self.asked, self.answer = asyncio.Event(), asyncio.Event()
+
+    async def send(self, message: Message) -> None:
+        self.asked.set()
+        await self.answer.wait()
+
+
 @pytest.mark.parametrize(
     ("amount_minor", "currency", "language", "text"),
     [
