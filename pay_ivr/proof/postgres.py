@@ -101,16 +101,18 @@ class PostgresServer:
 
     def kill(self) -> None:
         """SIGKILL to the server and each of its processes: what a crash of the machine's database is."""
-        if self._process is None:
-            return
-        children = (
-            Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text("ascii").split()
-        )
-        for pid in (self._process.pid, *map(int, children)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self._process.wait()
-        _await_gone([int(pid) for pid in children])
+        told = self._tell_all(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+        _await_gone(told[1:])
+
+    def freeze(self) -> None:
+        """SIGSTOP to all of them: a server that stands still, with its connections open."""
+        self._tell_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT: it goes on where it stood."""
+        self._tell_all(signal.SIGCONT)
 
     def new_database(self, template: str = "template0") -> str:
         """The name of a fresh database that belongs to `LOGIN`."""
@@ -127,6 +129,18 @@ class PostgresServer:
         """Runs statements as superuser and returns what psql prints, unadorned."""
         return self._run("psql", "-h", str(self.folder), "-U", ADMIN, "-d", database, "-X", "-q", "-A", "-t",
                          "-v", "ON_ERROR_STOP=1", given=statements)  # fmt: skip
+
+    def _tell_all(self, number: signal.Signals) -> list[int]:
+        """Sends a signal to the server and then to each of its processes; their ids, the server's first."""
+        if self._process is None:
+            return []
+        server = self._process.pid
+        children = Path(f"/proc/{server}/task/{server}/children").read_text("ascii").split()
+        told = [server, *map(int, children)]
+        for pid in told:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        return told
 
     def _run(self, program: str, *arguments: str, given: str = "") -> str:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""A whole node on PostgreSQL: a member of the API calls the portal; then the server dies under the node.
+"""A whole node on PostgreSQL: a member of the API calls the portal; then the server dies or stands still.
 
 Everything is real, as in test_portal_call.py; the server is one of our own with fsync. While it is away
 callers are told so, systems are told to ask again, and every process of the node lives on.
@@ -262,4 +262,33 @@ async def test_the_server_dies_and_comes_back_while_the_node_runs(site: Site) ->
     assert pids == site.node.stage.pids()
     assert [] == await site.broken_rules()
     await until(lambda: 3 == site.node.audit_rows().count("redemption.reward.done"))
+    assert dict.fromkeys(GRIEVANCES, 0) == {word: site.says(word) for word in GRIEVANCES}
+
+
+async def test_a_server_that_stands_still_keeps_no_caller_waiting(site: Site) -> None:
+    """Five seconds, then a sentence; what nobody knew then is booked once or not at all."""
+    before, pids = await site.available(), site.node.stage.pids()
+    async with caller(site, 5) as call:
+        await log_in(call)
+        await choose_a_coffee(call, before)
+        site.server.freeze()
+        try:
+            await call.key("1")
+            await call.begins(Key.PLEASE_WAIT)
+            await call.hears(Sentence(Key.REDEEM_UNKNOWN))
+            await call.key(BALANCE)
+            await call.hears(Sentence(Key.SERVICE_UNAVAILABLE))
+        finally:
+            site.server.thaw()
+        status, changed = await site.ask(f"/v1/members/{site.member_id}/changes", {"postcode": "10115"})
+        assert 200 == status, changed  # writers go one after the other: what was on its way is booked
+        after = await site.available()
+        await call.key(BALANCE)
+        await call.hears(Sentence(Key.BALANCE, {"points": after}))
+        await say_goodbye(call)
+    _, listed = await site.ask(f"/v1/members/{site.member_id}/redemptions")
+    assert POINTS - after == PRICE * len(listed["redemptions"])
+    assert after in {before, before - PRICE}
+    assert pids == site.node.stage.pids()
+    assert [] == await site.broken_rules()
     assert dict.fromkeys(GRIEVANCES, 0) == {word: site.says(word) for word in GRIEVANCES}
