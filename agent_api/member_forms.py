@@ -68,4 +68,4 @@ class RedeemForm(SealForm):
 
     reward_id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
     key: Annotated[str, Field(pattern=r"^[a-z0-9]{16,40}$")]
-    """Made by the page for this press."""
+    """Made by the page for this wish, and kept until it has heard what became of it."""

@@ -287,7 +287,7 @@ def _reward_name(loyalty: Loyalty, tenant: str, reward_id: str, language: str) -
 
 
 async def _redeem(request: web.Request, desk: Desk, loyalty: Loyalty, tenant: str) -> web.StreamResponse:
-    """POST redeem: the page makes a key per press, so a press that is sent twice buys once."""
+    """POST redeem: the page keeps its key until it has an answer, so a wish that is sent twice buys once."""
     form = await _form(request, RedeemForm)
     login = _login(request, desk, tenant)
     if login is None:

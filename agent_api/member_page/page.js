@@ -229,11 +229,21 @@ function freshKey() {
   return Array.from(octets, (octet) => (octet % 36).toString(36)).join("");
 }
 
+// A wish keeps its key until a definite answer has come, over a reload, too: whatever was lost on the way, the
+// next press asks for the same voucher.
+async function ordered(rewardId) {
+  const place = `redeem:${tenant}:${rewardId}`;
+  const key = sessionStorage.getItem(place) ?? freshKey();
+  sessionStorage.setItem(place, key);
+  let told = await ask("redeem", { reward_id: rewardId, key });
+  if (told.code === "busy") told = await ask("redeem", { reward_id: rewardId, key });
+  if (told.code === "ok" || told.code.startsWith("redeem_")) sessionStorage.removeItem(place);
+  return told;
+}
+
 async function redeem(reward, price) {
   if (!await confirmed(reward.name, word("redeem_confirm", { price }))) return;
-  const key = freshKey();
-  let told = await ask("redeem", { reward_id: reward.id, key });
-  if (told.code === "busy") told = await ask("redeem", { reward_id: reward.id, key });
+  const told = await ordered(reward.id);
   if (told.code !== "ok") return void tell(word(told.code), true);
   const values = { receipt: told.receipt, voucher: told.voucher ?? "", points: numbers.format(told.points) };
   const text = word(told.kind === "donation" ? "donated" : "redeemed", values);
