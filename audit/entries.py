@@ -181,6 +181,7 @@ CATALOGUE: Mapping[str, Mapping[str, Kind]] = MappingProxyType(
         "redemption.reward.refused": _REDEMPTION,
         "redemption.reward.released": _REDEMPTION,
         "redemption.reward.reversed": _REDEMPTION,
+        "redemption.order.ended": {"result": Kind.WORD, **_REASON},
         "voucher.stock.added": {"reward": Kind.ID, "count": Kind.COUNT},
         "payout.request.asked": _PAYOUT,
         "payout.request.released": _PAYOUT,

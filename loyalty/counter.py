@@ -13,15 +13,16 @@ from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
-from loyalty.answers import NotBooked
+from loyalty.answers import NotBooked, Redeemed
 from loyalty.commands import OK, WRONG, operator
 from loyalty.database import Database
 from loyalty.errors import LoyaltyError
 from loyalty.keys import Keys
 from loyalty.members import Members
 from loyalty.programme import programmes_of
+from loyalty.redemption.sources import sources_of
 from loyalty.service import Loyalty, Surroundings
-from pay_ivr.channels import Channels
+from pay_ivr.senders import channels_of
 from pay_ivr.settings import Settings
 from pay_ivr.tenants import load_tenants
 from vault import Door
@@ -32,12 +33,15 @@ FILE_BYTES_MAX = 4_000_000
 
 @asynccontextmanager
 async def _open(settings: Settings) -> AsyncIterator[Loyalty]:
-    programmes = programmes_of(load_tenants(settings.tenants_dir), settings.tenants_dir)
+    tenants = load_tenants(settings.tenants_dir)
+    programmes = programmes_of(tenants, settings.tenants_dir)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = Database.open(settings.loyalty)
     try:
         keys, door = Keys.open(settings.data_dir, os.environ), Door(settings.sockets / "vault.sock")
-        yield Loyalty(Surroundings(database, keys, programmes, door, Channels({}), {}))
+        channels = channels_of(tenants, settings.tenants_dir, settings.data_dir)
+        sources = sources_of(programmes, settings.data_dir)
+        yield Loyalty(Surroundings(database, keys, programmes, door, channels, sources))
     finally:
         await database.close()
 
@@ -96,6 +100,41 @@ def earn(settings: Settings, tenant: str, told: str, points: int, receipt: str) 
         sys.stdout.write(
             f"{answer.journal_id}: {answer.points} points{again}; {answer.available} available\n"
         )
+        return OK
+
+    return asyncio.run(work())
+
+
+def stranded_orders(settings: Settings, tenant: str) -> int:
+    """Orders whose shop the tenant's file names no more; somebody has to end them."""
+
+    async def work() -> int:
+        async with _open(settings) as loyalty:
+            for order in await loyalty.stranded_orders(tenant):
+                sys.stdout.write(
+                    f"{order.redemption_id} {order.at} {order.reward_id:40} {order.points:8} points\n"
+                )
+        return OK
+
+    return asyncio.run(work())
+
+
+def end_order(settings: Settings, tenant: str, redemption_id: str, reason: str, *, issued: bool) -> int:
+    """Ends such an order: with the code that stands on standard input, or as never issued.
+
+    A code is worth money: as an argument it would stand in the list of processes and in the shell's history.
+    """
+    code = sys.stdin.readline() if issued else None
+
+    async def work() -> int:
+        async with _open(settings) as loyalty:
+            answer = await loyalty.end_order(tenant, redemption_id, code=code, reason=reason, by=operator())
+        if isinstance(answer, Redeemed):
+            sys.stdout.write(
+                f"{redemption_id}: {answer.points} points are posted, receipt {answer.receipt}\n"
+            )
+        else:
+            sys.stdout.write(f"{redemption_id}: never issued, the points are free again\n")
         return OK
 
     return asyncio.run(work())

@@ -199,6 +199,18 @@ class Loyalty:
         self.programme(tenant)
         return await self._redemptions.of_member(tenant, member_id, limit)
 
+    async def stranded_orders(self, tenant: str) -> tuple[Redemption, ...]:
+        """Orders that only the operator can end: the tenant's file names their shop no more."""
+        self.programme(tenant)
+        return await self._redemptions.stranded(tenant)
+
+    async def end_order(
+        self, tenant: str, redemption_id: str, *, code: str | None, reason: str, by: str
+    ) -> Redeemed | NotRedeemed:
+        """Ends one of these with the code that the shop has issued; None: it has issued none."""
+        self.programme(tenant)
+        return await self._redemptions.end(tenant, redemption_id, code=code, reason=reason, by=by)
+
     async def reverse_redemption(
         self, tenant: str, redemption_id: str, *, key: str, reason: str, by: str
     ) -> Booked | NotBooked:

@@ -20,6 +20,10 @@ LOOK_EVERY_S = 20.0
 """How long after its time a job starts: midnight, or the end of an order's time."""
 
 
+TOLD_MAX = 20
+"""Ids of one log line; `pay-ivr loyalty orders` lists all."""
+
+
 class Upkeep:
     """The jobs of every tenant."""
 
@@ -40,6 +44,8 @@ class Upkeep:
         self._clock = clock
         self._expired: dict[str, date] = {}
         """Tenant → the day for which its points past their date are ended."""
+        self._told: dict[str, date] = {}
+        """Tenant → the day on which its stranded orders were told."""
 
     async def run(self) -> None:
         """Works until it is cancelled; a job that fails is tried again in the next round."""
@@ -51,6 +57,7 @@ class Upkeep:
         """Everything that is due now."""
         for tenant in self._programmes:
             await self._try("redemption.settle", tenant, self._redemptions.settle(tenant))
+            await self._try("redemption.strand", tenant, self._tell_stranded(tenant))
             await self._try("points.expire", tenant, self._expire(tenant))
             await self._try("erasure.finish", tenant, self._members.finish_erasures(tenant, self._pins))
         await self._try("holds.reap", "", self._reap())
@@ -74,6 +81,17 @@ class Upkeep:
         await self._ledger.expire_due(tenant, programme.programme, today)
         self._expired[tenant] = today
         log.info("points.day.expired", tenant=tenant, day=today.isoformat())
+
+    async def _tell_stranded(self, tenant: str) -> None:
+        """Once per day of the tenant's clock, and once after each start: nobody else ends these orders."""
+        today = self._programmes[tenant].today(self._clock())
+        if self._told.get(tenant) == today:
+            return
+        stranded = await self._redemptions.stranded(tenant)
+        self._told[tenant] = today
+        if stranded:
+            ids = [order.redemption_id for order in stranded[:TOLD_MAX]]
+            log.error("redemption.orders.stranded", tenant=tenant, count=len(stranded), redemption_ids=ids)
 
     async def _try(self, job: str, tenant: str, work: Awaitable[object]) -> None:
         try:

@@ -287,6 +287,19 @@ def _add_loyalty(parser: argparse.ArgumentParser) -> None:
     earn.add_argument("--receipt", required=True, help="the till's own number of the purchase")
     earn.set_defaults(run=_loyalty_earn)
 
+    orders = acts.add_parser("orders", help="orders whose shop the tenant's file names no more")
+    orders.add_argument("--tenant", required=True)
+    orders.set_defaults(run=_loyalty_orders)
+
+    end = acts.add_parser("end-order", help="end such an order as its shop says")
+    end.add_argument("redemption", metavar="RED_…")
+    end.add_argument("--tenant", required=True)
+    end.add_argument("--reason", required=True, help="a word for the log, like shop_left")
+    result = end.add_mutually_exclusive_group(required=True)
+    result.add_argument("--issued", action="store_true", help="with the code on standard input")
+    result.add_argument("--never-issued", action="store_true", help="the points are free again")
+    end.set_defaults(run=_loyalty_end_order)
+
     months = acts.add_parser("roll-forward", help="how a month's liability moved, and who took part")
     months.add_argument("month", metavar="YYYY-MM", type=_month)
     months.add_argument("--tenant", required=True)
@@ -502,6 +515,20 @@ def _loyalty_earn(options: argparse.Namespace) -> int:
     from loyalty.counter import earn
 
     return earn(load_settings(), options.tenant, options.member, options.points, options.receipt)
+
+
+def _loyalty_orders(options: argparse.Namespace) -> int:
+    from loyalty.counter import stranded_orders
+
+    return stranded_orders(load_settings(), options.tenant)
+
+
+def _loyalty_end_order(options: argparse.Namespace) -> int:
+    from loyalty.counter import end_order
+
+    return end_order(
+        load_settings(), options.tenant, options.redemption, options.reason, issued=options.issued
+    )
 
 
 def _loyalty_roll_forward(options: argparse.Namespace) -> int:

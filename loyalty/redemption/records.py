@@ -6,6 +6,7 @@ exists only when something was booked or kept, so a refusal leaves none and its 
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,11 +110,17 @@ def of_member(conn: TenantConn, member_id: str, limit: int) -> tuple[Record, ...
     return tuple(map(_record, conn.execute(query).mappings()))
 
 
-def reserved_before(conn: TenantConn, before: str, limit: int, after: str = "") -> tuple[Record, ...]:
-    """Redemptions whose source has had the word since then or longer, by id from `after` on."""
+def reserved_before(
+    conn: TenantConn, before: str, limit: int, after: str = "", but: Sequence[str] = ()
+) -> tuple[Record, ...]:
+    """Redemptions whose source has had the word since then or longer, by id from `after` on.
+
+    `but` are rewards that are left out.
+    """
     waiting = REDEMPTION.c.state == RedemptionState.RESERVED.value
     mine = (REDEMPTION.c.tenant == conn.tenant, waiting, REDEMPTION.c.at < before)
-    rest = select(REDEMPTION).where(*mine, REDEMPTION.c.redemption_id > after)
+    wanted = (REDEMPTION.c.redemption_id > after, REDEMPTION.c.reward_id.not_in(but))
+    rest = select(REDEMPTION).where(*mine, *wanted)
     query = rest.order_by(REDEMPTION.c.redemption_id).limit(limit)
     return tuple(map(_record, conn.execute(query).mappings()))
 

@@ -10,7 +10,8 @@ inside a transaction:
                             refused: hold voided, record `refused`
 
 Whatever is left `reserved`, by a kill or by a source that did not answer, is settled by `settle`, which asks
-the source what it has under this id and never guesses: an issued voucher is posted, never voided.
+the source what it has under this id and never guesses: an issued voucher is posted, never voided. An order
+whose shop stands in the file no more is *stranded*: only the operator, who reads at the shop, can `end` it.
 """
 
 import asyncio
@@ -45,7 +46,7 @@ from loyalty.redemption.records import Record, Wish
 from loyalty.redemption.sources import AT_ONCE, NotIssued, Order, Source, SourceLate, Voucher
 from loyalty.redemption.standing import RefusedError, spender
 from loyalty.redemption.states import NEW, Act, after
-from loyalty.redemption.stock import Stock
+from loyalty.redemption.stock import Stock, checked_code
 from loyalty.redemption.words import Told, letter_of
 from loyalty.tenancy import TenantConn
 from pay_ivr.channels import Channels
@@ -55,6 +56,8 @@ HELD_UNTIL = datetime(9999, 12, 31, tzinfo=UTC)
 """Holds of redemptions are ended by their redemption alone; the ledger's reaper would not ask the source."""
 SETTLE_MAX = 100
 """Redemptions settled in one round of one tenant: each may wait for its source."""
+STRANDED_MAX = 1_000
+"""Stranded orders of one list; when these are ended the next are seen."""
 LIST_MAX = 100
 """Redemptions of one list: years of a member."""
 SYSTEM = "system:loyalty"
@@ -273,7 +276,7 @@ class Redemptions:
         try:
             told = await self._write(tenant, lambda conn: self._finish(conn, record, answer))
         except RefusedError as refused:  # a hold that only we could have ended
-            raise LoyaltyError("hold_lost", f"An order's hold is not there: {refused.code}.") from None
+            raise lost_hold(refused) from None
         self._tools.filed()
         return told
 
@@ -292,10 +295,12 @@ class Redemptions:
             log.error("voucher.source.repeated", tenant=conn.tenant, redemption_id=record.redemption_id)
         return self._void(conn, record)
 
-    def _post(self, conn: TenantConn, record: Record, code: tuple[str, str]) -> Redeemed | NotRedeemed:
+    def _post(
+        self, conn: TenantConn, record: Record, code: tuple[str, str], by: str = SYSTEM
+    ) -> Redeemed | NotRedeemed:
         programme = self._programmes[conn.tenant].programme
         key = Key(conn.tenant, programme, f"{record.redemption_id}.post")
-        done = self._do(conn, Post(key, record.hold_id or "", VOUCHERS), SYSTEM, record.call_id)
+        done = self._do(conn, Post(key, record.hold_id or "", VOUCHERS), by, record.call_id)
         done_record = replace(
             record,
             state=after(record.state, Act.ISSUED),
@@ -311,17 +316,17 @@ class Redemptions:
             code_id=code[0],
             receipt=done_record.receipt,
         )
-        self._note(conn, "redemption.reward.done", record, SYSTEM)
+        self._note(conn, "redemption.reward.done", record, by)
         self._tell(conn, done_record, code)
         return self._told(conn, done_record)
 
-    def _void(self, conn: TenantConn, record: Record) -> NotRedeemed:
+    def _void(self, conn: TenantConn, record: Record, by: str = SYSTEM) -> NotRedeemed:
         key = Key(conn.tenant, self._programmes[conn.tenant].programme, f"{record.redemption_id}.void")
-        self._do(conn, Void(key, record.hold_id or ""), SYSTEM, record.call_id)
+        self._do(conn, Void(key, record.hold_id or ""), by, record.call_id)
         late = self._clock() - moment_of(record.at) >= self._held(conn.tenant)
         state = after(record.state, Act.NEVER_ISSUED if late else Act.REFUSED)
         records.change(conn, record, state=state.value)
-        self._note(conn, ENDS[state], record, SYSTEM)
+        self._note(conn, ENDS[state], record, by)
         return NotRedeemed(Refusal.PROVIDER_REFUSED, record.redemption_id)
 
     async def settle(self, tenant: str) -> int:
@@ -346,13 +351,63 @@ class Redemptions:
     def _source(self, tenant: str, record: Record) -> Source | None:
         """Who has the order. None when the file names it no more: then it waits for the operator."""
         reward = self._programmes[tenant].reward_of(record.reward_id)
-        source = None if reward is None else self._sources.get((tenant, reward.source))
-        if source is None:
-            log.error("voucher.source.missing", tenant=tenant, redemption_id=record.redemption_id)
-        return source
+        return None if reward is None else self._sources.get((tenant, reward.source))
 
     def _held(self, tenant: str) -> timedelta:
         return timedelta(minutes=self._programmes[tenant].hold_minutes)
+
+    # What only the operator can end
+
+    async def stranded(self, tenant: str) -> tuple[Redemption, ...]:
+        """Orders past the programme's hold whose shop or reward the file names no more, by id."""
+        before = stamp(self._clock() - self._held(tenant))
+        asked = [one.id for one in self._programmes[tenant].reward if (tenant, one.source) in self._sources]
+        found = await self._tools.database.read(
+            tenant, lambda conn: records.reserved_before(conn, before, STRANDED_MAX, but=asked)
+        )
+        return tuple(record.public for record in found)
+
+    async def end(
+        self, tenant: str, redemption_id: str, *, code: str | None, reason: str, by: str
+    ) -> Redeemed | NotRedeemed:
+        """Ends a stranded order as its shop has told the operator: with this code, or None for never issued.
+
+        LoyaltyError: `redemption_unknown`; `redemption_over`; `order_open`, while its shop can be asked;
+        `code_malformed`; `code_known`, when the programme has had the code; `reason_malformed`.
+        """
+        why = checked_reason(reason)
+        given = None if code is None else checked_code(code)
+
+        def work(conn: TenantConn) -> Redeemed | NotRedeemed:
+            record = self._stranded(conn, redemption_id)
+            data: dict[str, int | str] = {"reason": why, "result": "voided" if given is None else "posted"}
+            conn.audit(Entry("redemption.order.ended", self._now(), by, redemption_id, tenant, data=data))
+            if given is None:
+                return self._void(conn, record, by)
+            programme, now = self._programmes[tenant].programme, self._now()
+            code_id = self._tools.stock.keep(conn, programme, record.reward_id, redemption_id, given, now)
+            if code_id is None:
+                raise LoyaltyError("code_known", "The programme has had this code before. Read it again.")
+            return self._post(conn, record, (code_id, given), by)
+
+        try:
+            told = await self._write(tenant, work)
+        except RefusedError as refused:
+            raise lost_hold(refused) from None
+        self._tools.filed()
+        return told
+
+    def _stranded(self, conn: TenantConn, redemption_id: str) -> Record:
+        """The record of a stranded order; LoyaltyError for any other."""
+        record = records.by_id(conn, redemption_id)
+        if record is None:
+            raise LoyaltyError("redemption_unknown", "There is no such redemption.")
+        if record.state is not RedemptionState.RESERVED:
+            raise LoyaltyError("redemption_over", "This redemption has ended already.")
+        young = self._clock() - moment_of(record.at) < self._held(conn.tenant)
+        if young or self._source(conn.tenant, record) is not None:
+            raise LoyaltyError("order_open", "The shop can still be asked: the node ends this order itself.")
+        return record
 
     # Taking back
 
@@ -440,6 +495,11 @@ class Redemptions:
 
     def _now(self) -> str:
         return stamp(self._clock())
+
+
+def lost_hold(refused: RefusedError) -> LoyaltyError:
+    """What it means that an order's hold cannot be ended."""
+    return LoyaltyError("hold_lost", f"An order's hold is not there: {refused.code}.")
 
 
 def moment_of(at: str) -> datetime:

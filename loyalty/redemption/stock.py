@@ -212,6 +212,14 @@ def plain_code(text: str) -> str:
     return text.upper() if text.isascii() else text
 
 
+def checked_code(text: str) -> str:
+    """A code as it is kept; LoyaltyError("code_malformed") for what is none."""
+    code = plain_code(text)
+    if not CODE.fullmatch(code):
+        raise LoyaltyError("code_malformed", "A code is capitals, digits, and hyphens between them.")
+    return code
+
+
 def _misshapen(lines: Iterable[tuple[int, str]]) -> list[WrongLine]:
     return [WrongLine(number, "malformed") for number, code in lines if not CODE.fullmatch(code)]
 

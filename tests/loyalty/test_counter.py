@@ -50,6 +50,11 @@ def test_stock_receipts_and_the_months_figures(
     earn = ("loyalty", "earn", "1000002", 300, "--receipt", "T-17")
     assert "300 points; 300 available" in typed(*earn)[1]
     assert "booked before" in typed(*earn)[1]
+    assert (0, "", "") == typed("loyalty", "orders")
+    code, _, complaint = typed(
+        "loyalty", "end-order", "red_nobody", "--never-issued", "--reason", "shop_left"
+    )
+    assert (True, True) == (code != 0, "There is no such redemption." in complaint)
     code, said, _ = typed("loyalty", "roll-forward", f"{datetime.now(UTC):%Y-%m}")
     figures = {line.rpartition(" ")[0].strip(): line.rpartition(" ")[2] for line in said.splitlines()}
     assert (0, "800", "800") == (code, figures["earned"], figures["closing"])

@@ -1,16 +1,21 @@
 """A shop's own vouchers: held, issued, posted; and what becomes of orders that nobody answered."""
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
+from audit.outbox import OUTBOX
 from loyalty.answers import NotRedeemed, Redeemed, RedemptionState, Refusal
+from loyalty.errors import LoyaltyError
 from loyalty.programme import programmes_of
 from loyalty.redemption import redemptions
 from loyalty.redemption.sources import NotIssued, Order, SourceLate, Voucher, sources_of
+from pay_ivr.channels import Medium
 from pay_ivr.tenants import load_tenants
 from tests.support.loyalty import House, open_house, write_tenants
 from tests.support.voucher_shop import Shop, voucher_shop
@@ -144,6 +149,77 @@ async def test_orders_that_nobody_can_settle_keep_no_other_waiting(
     await spa.loyalty.upkeep.round()
     await spa.loyalty.upkeep.round()
     assert (1_200, 0) == (await state(spa, member))[1:]
+
+
+@pytest.fixture
+async def without_shop(spa: House, shop: Shop, short_dir: Path) -> AsyncIterator[tuple[House, str]]:
+    """The same database after the shop has left the tenant's file, and the order that it still has."""
+    shop.faults[:] = ["busy"]
+    answer = await redeem(spa, await spa.member(number="4711001"))
+    assert isinstance(answer, NotRedeemed)
+    with pytest.raises(LoyaltyError, match="still be asked"):
+        await spa.loyalty.end_order("sunny", answer.redemption_id, code=None, reason="shop_left", by=AGENT)
+    opened = open_house(short_dir, short_dir / "loyalty.db", {})
+    opened.clock.turn(minutes=11)
+    yield opened, answer.redemption_id
+    await opened.database.close()
+
+
+async def test_a_stranded_order_is_told_once_a_day_and_left_alone(
+    without_shop: tuple[House, str], capsys: pytest.CaptureFixture[str]
+):
+    """Nobody can ask: the points stay held, and the operator hears of it, not every twenty seconds."""
+    house, order = without_shop
+    for _ in range(3):
+        await house.loyalty.upkeep.round()
+    house.clock.turn(days=1)
+    await house.loyalty.upkeep.round()
+    told = [line for line in capsys.readouterr().out.splitlines() if "redemption.orders.stranded" in line]
+    assert 2 == len(told)
+    assert all(order in line for line in told)
+    assert [order] == [one.redemption_id for one in await house.loyalty.stranded_orders("sunny")]
+
+
+@pytest.mark.parametrize(
+    ("code", "left", "result"),
+    [
+        ("spa-77", (RedemptionState.DONE, 700, 0), "posted"),
+        (None, (RedemptionState.RELEASED, 1_000, 0), "voided"),
+    ],
+)
+async def test_an_operator_ends_a_stranded_order_once(
+    without_shop: tuple[House, str], code: str | None, left: tuple[RedemptionState, int, int], result: str
+):
+    """With what he has read at the shop; who and why is on record, and the member gets his code."""
+    house, order = without_shop
+    claim = await house.loyalty.members.claim_by_number("sunny", "4711001")
+    member = await house.loyalty.members.get("sunny", claim.member_id)
+    ending = {"code": code, "reason": "shop_left", "by": "user:root"}
+    answer = await house.loyalty.end_order("sunny", order, **ending)
+    assert (code is not None) == isinstance(answer, Redeemed)
+    assert left == await state(house, member)
+    with pytest.raises(LoyaltyError, match="ended already"):
+        await house.loyalty.end_order("sunny", order, **ending)
+    assert () == await house.loyalty.stranded_orders("sunny")
+    if isinstance(answer, Redeemed):
+        assert ("SPA-77", Medium.EMAIL) == (answer.code, answer.delivery)
+    bodies = await house.database.read(
+        "sunny", lambda conn: conn.execute(select(OUTBOX.c.body).order_by(OUTBOX.c.seq)).scalars().all()
+    )
+    ended = [entry for entry in map(json.loads, bodies) if "redemption.order.ended" == entry["name"]]
+    assert [("user:root", order, {"reason": "shop_left", "result": result})] == [
+        (entry["actor"], entry["subject"], entry["data"]) for entry in ended
+    ]
+
+
+@pytest.mark.parametrize("code", ["", "no code!", "CAFE-0001"])
+async def test_a_wrong_code_ends_no_order(without_shop: tuple[House, str], code: str):
+    """None, no code by its form, or one of our own: nothing is booked."""
+    house, order = without_shop
+    await house.loyalty.add_codes("sunny", "coffee", "CAFE-0001", by=AGENT)
+    with pytest.raises(LoyaltyError, match="code"):
+        await house.loyalty.end_order("sunny", order, code=code, reason="shop_left", by="user:root")
+    assert [order] == [one.redemption_id for one in await house.loyalty.stranded_orders("sunny")]
 
 
 async def test_a_late_retry_only_looks_up(spa: House, shop: Shop):
