@@ -29,6 +29,7 @@ from loyalty.members import Erased, Members, Others, Role
 from loyalty.members.csv_form import BadRow
 from loyalty.members.dossier import call_ids
 from loyalty.programme import programmes_of
+from loyalty.redemption.stock import Stock
 from pay_ivr.past_calls import calls_about, forget_caller
 from pay_ivr.settings import Settings
 from pay_ivr.store import Store
@@ -184,14 +185,18 @@ async def _gdpr_export(settings: Settings, tenant: str, told: str, folder: Path)
 
 
 async def _others(desk: _Desk, tenant: str, member_id: str) -> Others:
-    """What the app and the vault know of the member."""
+    """What the app, the vault and the stock of codes know of the member."""
     phones = await _phones(desk, tenant, member_id)
     booked = await call_ids(desk.members, tenant, member_id)
     async with desk.store() as store:
         calls = {} if store is None else await calls_about(store, tenant, booked, phones)
     async with desk.door() as door:
         pin = None if door is None else asdict(await door.pin_standing(tenant, member_id))
-    return Others(calls, pin)
+    programme = desk.members.programme(tenant).programme
+    codes = await desk.members.database.read(
+        tenant, lambda conn: Stock(desk.members.keys).of_member(conn, programme, member_id)
+    )
+    return Others(calls, codes, pin)
 
 
 async def _phones(desk: _Desk, tenant: str, member_id: str) -> set[str]:

@@ -1,9 +1,9 @@
 """All that is stored of one member, for himself (GDPR articles 15 and 20): as JSON and as readable text.
 
 One reading database transaction sees profile, cards, changes, redemptions, deliveries and payouts at one
-moment; the ledger's movements follow page by page. What other databases know, calls and the PIN's standing,
-is handed in by whoever can ask them. A PIN itself is nowhere to be had. Voucher codes are in the deliveries
-that tell them, as long as these wait.
+moment; the ledger's movements follow page by page. What others keep, calls, the PIN's standing and voucher
+codes, is handed in by whoever can ask them. A PIN itself is nowhere to be had. A voucher's code is told
+whole: the member has had it, and it is his.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from loyalty.ledger import clawback_of
 from loyalty.members.office import Office
 from loyalty.members.person import Member, Role, person_json
 from loyalty.members.register import Register
-from loyalty.tables import DELIVERY, ENTRY, JOURNAL, PAYOUT, REDEMPTION
+from loyalty.tables import DELIVERY, ENTRY, JOURNAL, LOT, MEMBER, PAYOUT, REDEMPTION
 
 MOVEMENTS_PAGE = 200
 """Movements of one read."""
@@ -33,6 +33,8 @@ class Others:
 
     calls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     """Call id -> what is kept of that call."""
+    codes: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Redemption id -> the code that was issued for it."""
     pin: Mapping[str, Any] | None = None
     """The PIN's standing; None: the vault could not be asked."""
 
@@ -60,8 +62,11 @@ async def dossier(office: Office, tenant: str, member_id: str, others: Others) -
     """The whole as plain JSON values."""
     member, body = await office.read(tenant, lambda register: _stored(register, member_id))
     balance = await office.database.ledger.balance(tenant, member.programme, member.account_id)
+    for redemption in body["redemptions"]:
+        redemption["code"] = others.codes.get(redemption["redemption_id"])
     body["points"] = {
         "balance": asdict(balance),
+        "lots": body.pop("lots"),
         "movements": await _movements(office, member, member.account_id),
         "debts": await _movements(office, member, clawback_of(member.account_id)),
     }
@@ -82,6 +87,7 @@ def _stored(register: Register, member_id: str) -> tuple[Member, dict[str, Any]]
     member = register.member(member_id, Role.LEGAL)
     mine = {"member_id": member_id}
     redemptions = _rows(register, REDEMPTION, "at", **mine)
+    (row,) = _rows(register, MEMBER, "member_id", **mine)
     calls = [row["call_id"] for row in redemptions] + _calls_of_account(register, member.account_id)
     return member, {
         "tenant": member.tenant,
@@ -89,12 +95,15 @@ def _stored(register: Register, member_id: str) -> tuple[Member, dict[str, Any]]
         "member_id": member_id,
         "account_id": member.account_id,
         "status": member.status.value,
+        "enrolled_at": row["created_at"],
+        "updated_at": row["updated_at"],
         "profile": person_json(register.person(member_id, Role.LEGAL)),
         "cards": register.cards(member_id),
         "changes": [asdict(change) for change in register.changes(member_id)],
         "redemptions": [_picked(row, _OF_REDEMPTION) for row in redemptions],
         "deliveries": _deliveries(register, member_id),
         "payouts": [_picked(row, _OF_PAYOUT) for row in _rows(register, PAYOUT, "at", **mine)],
+        "lots": _lots(register, member.account_id),
         "call_ids": sorted({call for call in calls if call}),
     }
 
@@ -144,6 +153,20 @@ def _message(register: Register, member_id: str, delivery_id: str, octets: bytes
         return json.loads(register.open(member_id, delivery_id, octets))
     except LoyaltyError:  # of another key or form: it is told that there is one, not what it says
         return None
+
+
+def _lots(register: Register, account_id: str) -> list[dict[str, Any]]:
+    """Every lot of points, spent or not: where it came from, how much it was, when it ends."""
+    lot, journal = LOT.c, JOURNAL.c
+    same = and_(
+        lot.tenant == journal.tenant, lot.programme == journal.programme, lot.journal_id == journal.id
+    )
+    told = (journal.kind, journal.at, journal.effective_on, journal.receipt)
+    query = select(
+        lot.id.label("lot_id"), lot.journal_id, lot.granted, lot.remaining, lot.expires, *told
+    ).join(JOURNAL, same)
+    own = (lot.tenant == register.tenant, lot.programme == register.programme, lot.account_id == account_id)
+    return [dict(row) for row in register.conn.execute(query.where(*own).order_by(lot.id)).mappings()]
 
 
 def _calls_of_account(register: Register, account_id: str) -> list[str]:

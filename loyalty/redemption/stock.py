@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import Row, bindparam, func, insert, select, update
+from sqlalchemy import Row, and_, bindparam, func, insert, select, update
 
 from audit.outbox import Entry
 from loyalty.errors import LoyaltyError
 from loyalty.keys import Keys, Purpose, Ring
 from loyalty.members.sealing import blind_index, blind_indexes, opened, sealed
-from loyalty.tables import VOUCHER_CODE
+from loyalty.tables import REDEMPTION, VOUCHER_CODE
 from loyalty.tenancy import TenantConn
 from pay_ivr.ids import new_id
 
@@ -116,6 +116,16 @@ class Stock:
         mine = (table.tenant == conn.tenant, table.programme == programme, table.code_id == code_id)
         query = select(table.code_id, table.sealed, table.key_version).where(*mine)
         return _opened(self._keys.ring(), conn, programme, conn.execute(query).one())
+
+    def of_member(self, conn: TenantConn, programme: str, member_id: str) -> dict[str, str]:
+        """Redemption id → code, for everything that was issued to a member."""
+        table, redemption = VOUCHER_CODE.c, REDEMPTION.c
+        same = and_(redemption.tenant == table.tenant, redemption.redemption_id == table.redemption_id)
+        query = select(table.code_id, table.sealed, table.key_version, table.redemption_id)
+        mine = (table.tenant == conn.tenant, table.programme == programme, redemption.member_id == member_id)
+        rows = conn.execute(query.join(REDEMPTION, same).where(*mine))
+        ring = self._keys.ring()
+        return {row.redemption_id: _opened(ring, conn, programme, row) for row in rows}
 
     def count(self, conn: TenantConn, programme: str) -> dict[str, int]:
         """Reward → how many codes are free."""

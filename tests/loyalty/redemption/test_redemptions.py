@@ -53,6 +53,18 @@ async def test_a_voucher_comes_from_the_stock_and_again_under_its_key(each_house
     assert 600 == await each_house.available(member)
 
 
+async def test_every_code_that_was_issued_to_a_member_is_found_again(house: House):
+    """His own alone, by redemption: for the file that he may ask for."""
+    await stocked(house, 3)
+    member, other = await house.member(), await house.member()
+    answers = [await redeem(house, member, "coffee", key) for key in ("k1", "k2")]
+    await redeem(house, other, "coffee", "k3")
+    found = await house.database.read(
+        "sunny", lambda conn: house.loyalty.stock.of_member(conn, "miles", member.member_id)
+    )
+    assert {answer.redemption_id: answer.code for answer in answers} == found
+
+
 async def test_a_key_that_meant_something_else_is_refused(house: House):
     """The same key for another reward is a mistake of the asker."""
     member = await house.member()
