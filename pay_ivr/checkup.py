@@ -4,16 +4,18 @@ The `[payment]` and `[links]` sections are the vault's; its own reader checks th
 because nothing here may import it.
 """
 
+import ssl
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from loyalty.programme import programme_of
+from loyalty.programme import Programme, programme_of
 from pay_ivr.facts import CallError
 from pay_ivr.flow import load_flow
-from pay_ivr.postman import webhooks_of
+from pay_ivr.postman import WebhooksSection, webhooks_of
 from pay_ivr.prompts import warnings_of
-from pay_ivr.senders import messages_of
+from pay_ivr.senders import MessagesSection, SmsSection, SmtpSection, messages_of
 from pay_ivr.settings import Settings
 from pay_ivr.tenants import Did, Tenant, TenantError, line_of, load_tenants, read_text, sections
 from pay_ivr.wording import wordings_of
@@ -49,7 +51,7 @@ def checked_tenants(settings: Settings) -> dict[str, Tenant]:
         text = read_text(settings.tenants_dir / f"{tenant.tenant_id}.toml")
         _check_names(settings.tenants_dir / f"{tenant.tenant_id}.toml")
         messages = messages_of(tenant, settings.tenants_dir)
-        webhooks_of(tenant, settings.tenants_dir)
+        webhooks = webhooks_of(tenant, settings.tenants_dir)
         wordings_of(settings.tenants_dir, [tenant.tenant_id])
         for number, did in enumerate(tenant.telephony.did):
             field, problem = _problem_of(did)
@@ -58,6 +60,10 @@ def checked_tenants(settings: Settings) -> dict[str, Tenant]:
                 where = f"{tenant.tenant_id}.toml:{line_of(text, place)}: {'.'.join(map(str, place))}"
                 raise TenantError(f"{where}: {problem}")
         programme = programme_of(tenant, settings.tenants_dir)
+        for place, ca_file in _authorities(messages, webhooks, programme):
+            if ca_file and not _holds_certificates(ca_file):
+                where = f"{tenant.tenant_id}.toml:{line_of(text, place)}: {'.'.join(map(str, place))}"
+                raise TenantError(f"{where}: cannot be read as certificates in PEM")
         unsent = () if programme is None else set(programme.reset_by) - messages.media
         if unsent:
             where = f"{tenant.tenant_id}.toml:{line_of(text, ['loyalty', 'reset_by'])}: loyalty.reset_by"
@@ -66,6 +72,28 @@ def checked_tenants(settings: Settings) -> dict[str, Tenant]:
         raise TenantError("telephony.calls_min of all tenants together is above the node's calls_max")
     _check_payment_sections(settings)
     return tenants
+
+
+def _authorities(
+    messages: MessagesSection, webhooks: WebhooksSection, programme: Programme | None
+) -> Iterator[tuple[list[str | int], str]]:
+    """Every `ca_file` of a tenant, and where it stands; those of its providers are the vault's to check."""
+    for name in ("smtp", "sms"):
+        section: SmtpSection | SmsSection | None = getattr(messages, name)
+        if section is not None:
+            yield ["messages", name, "ca_file"], section.ca_file
+    yield ["webhooks", "ca_file"], webhooks.ca_file
+    for number, source in enumerate(programme.voucher_source if programme is not None else ()):
+        yield ["loyalty", "voucher_source", number, "ca_file"], source.ca_file
+
+
+def _holds_certificates(ca_file: str) -> bool:
+    """True when connections can be made with it: what is missing would show at the first message."""
+    try:
+        ssl.create_default_context(cafile=ca_file)
+    except OSError:  # ssl.SSLError is one
+        return False
+    return True
 
 
 def _check_names(path: Path) -> None:

@@ -6,6 +6,7 @@ and goes on with all others (`Router.opened`).
 """
 
 import os
+import ssl
 import sys
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -24,8 +25,18 @@ def lacking(tenants: Iterable[Tenant], keys: Collection[str]) -> Iterator[str]:
                 own = f"{provider}.{tenant.name}.{role}"
                 if own not in keys and f"{provider}.{role}" not in keys:
                     yield f"{tenant.name}.toml: {provider} is refused. Put the secret into keys/{own}, 0600."
+            if not _readable(tenant.config_of(provider).get("ca_file", "")):
+                yield f"{tenant.name}.toml: {provider} is refused. Its ca_file holds no certificate in PEM."
             if (failure := _failure(provider)) is not None:
                 yield f"{tenant.name}.toml: {provider} is refused. Its library does not load: {failure}."
+
+
+def _readable(ca_file: str) -> bool:
+    """False for a file of authorities that cannot be used; no file is the library's own."""
+    try:
+        return not ca_file or bool(ssl.create_default_context(cafile=ca_file))
+    except OSError:  # ssl.SSLError is one
+        return False
 
 
 def _failure(provider: str) -> str | None:

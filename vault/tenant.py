@@ -13,7 +13,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from vault.books.fees import BASIS_POINTS, Fees, FeeTerms
 from vault.currency import MINOR_DIGITS
@@ -130,10 +138,17 @@ class PinSection(BaseModel):
     tenant_misses_per_day: _Most = _USUAL_PIN.tenant_misses_per_day
     """The same in a day."""
 
+    @field_validator("digits_max")
+    @classmethod
+    def _is_no_less_than_the_fewest(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("digits_min", value):
+            raise ValueError("is below digits_min")
+        return value
+
     @model_validator(mode="after")
     def _there_is_a_length(self) -> "PinSection":
         if self.digits_min > self.digits_max:
-            raise ValueError("digits_min is above digits_max")
+            raise ValueError("digits_min is above digits_max, which is 6 when it is not given")
         return self
 
     @property
@@ -382,10 +397,13 @@ def _sentence(file: str, text: str, names: list[str], problem: str) -> str:
 
 
 def _line_of(text: str, names: list[str]) -> int | None:
-    """The line where the named key stands; None when it is missing."""
+    """The line where the named key stands, or the head of its section when the whole of it is wrong.
+
+    None when it is missing.
+    """
     key = next((name for name in reversed(names) if not name.isdigit()), "")
     for number, line in enumerate(text.splitlines(), start=1):
-        if key and re.match(rf"\s*{re.escape(key)}\s*=", line):
+        if key and re.match(rf"\s*(?:{re.escape(key)}\s*=|\[{re.escape(key)}\])", line):
             return number
     return None
 

@@ -34,6 +34,17 @@ def test_good_files_are_called_right(
         ("[payment]", "[payment", "not TOML"),
         ("[messages]", "[message]", "acme.toml:46: message: there is no such section"),
         ("[messages]", "[pins]\ntries = 5\n[messages]", "acme.toml:46: pins: there is no such section"),
+        ("[messages]", "[pin]\ndigits_min = 5\ndigits_max = 4\n[messages]", "line 48, field pin.digits_max"),
+        (
+            "[messages]",
+            '[webhooks]\nca_file = "/nowhere.pem"\n[messages]',
+            "acme.toml:47: webhooks.ca_file: cannot be read as certificates",
+        ),
+        (
+            "[messages]",
+            '[[loyalty.voucher_source]]\nid = "spa"\nurl = "https://a.example"\nca_file = "/no"\n[messages]',
+            "acme.toml:49: loyalty.voucher_source.0.ca_file: cannot be read",
+        ),
         ("folder = true", "folder = false", "acme.toml:64: loyalty.reset_by: [messages] has no email and no"),
     ],
 )

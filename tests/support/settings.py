@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import json
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -101,7 +102,7 @@ def _default(value: object) -> str:
         return "–"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    return f"`{value!r}`" if isinstance(value, tuple) else f"`{value}`"
+    return f"`{json.dumps(value)}`" if isinstance(value, tuple) else f"`{value}`"
 
 
 if __name__ == "__main__":

@@ -64,15 +64,24 @@ def test_defaults_are_the_careful_ones(tmp_path):
         ('provider = "sandbox"', 'providers = ["sandbox", "nobody"]', "line 6, field payment.providers"),
         ('provider = "sandbox"', 'providers = ["sandbox", "sandbox"]', "line 6, field payment.providers"),
         ('provider = "sandbox"', "providers = []", "section [payment], field payment.provider"),
-        ('provider = "sandbox"', 'providers = ["sandbox"]\nprovider = "sandbox"', "section [payment], field"),
-        ('["booking"]', '["booking"]\noptions = {}', "section [payment], field payment: options"),
+        (
+            'provider = "sandbox"',
+            'providers = ["sandbox"]\nprovider = "sandbox"',
+            "line 5, field payment: name",
+        ),
+        ('["booking"]', '["booking"]\noptions = {}', "line 5, field payment: options"),
         ('["booking"]', '["booking"]\n[payment.sandbox]\nholds = 1', "line 11, field payment.sandbox.holds"),
         ('["booking"]', '["booking"]\nsandbox = {hold_s = "1"}', "section [payment], field payment.sandbox"),
         ('["booking"]', '["booking"]\nsandbox = 1', "line 10, field payment.options.sandbox"),
         ("[payment]", "[payments]", "section [payment], field payment"),
         ('["booking"]', '["booking"]\n[pin]\ntries = 0', "line 11, field pin.tries"),
         ('["booking"]', '["booking"]\n[pin]\ndigits_max = 3', "line 11, field pin.digits_max"),
-        ('["booking"]', '["booking"]\n[pin]\ndigits_min = 7', "section [pin], field pin: digits_min"),
+        (
+            '["booking"]',
+            '["booking"]\n[pin]\ndigits_min = 6\ndigits_max = 5',
+            "line 12, field pin.digits_max: is",
+        ),
+        ('["booking"]', '["booking"]\n[pin]\ndigits_min = 7', "line 10, field pin: digits_min is above"),
     ],
 )
 def test_wrong_line_is_named_without_its_value(tmp_path, old, new, place):
