@@ -580,3 +580,15 @@ def test_the_check_names_every_missing_key(tmp_path):
     ]
     assert [] == list(lacking(tenants, {"stripe.shop.broker", "stripe.cell"}))
     assert ["shop.toml"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_the_check_names_authorities_that_cannot_be_read(tmp_path):
+    """A provider's own file, missing or no PEM; without one there is nothing to look at."""
+    keys = {"stripe.broker", "stripe.cell"}
+    for content in (None, "no PEM"):
+        if content is not None:
+            (tmp_path / "own.pem").write_text(content)
+        text = f'{KEYLESS}\n[payment.stripe]\nca_file = "{tmp_path}/own.pem"\n'
+        (tmp_path / "shop.toml").write_text(text)
+        (said,) = lacking(read_tenants(tmp_path).values(), keys)
+        assert "shop.toml: stripe is refused. Its ca_file" in said
