@@ -8,7 +8,7 @@ import { Later } from "./later.js";
 import { Member } from "./member.js";
 import { PayLink } from "./paylink.js";
 import { Stream } from "./stream.js";
-import { clock, has, languageName, minorUnits, money, say, speak } from "./words.js";
+import { clock, has, languageName, minorUnits, money, plain, say, speak } from "./words.js";
 
 const FINAL = ["authorised", "declined", "unknown", "needs_action", "cancelled", "expired", "settled", "voided", "refunded", "checked"];
 const MARKS = { authorised: "✓", settled: "✓", checked: "✓", declined: "✕", unknown: "?", needs_action: "↗" };
@@ -324,7 +324,7 @@ function clearForm() {
 
 function fillForm(payment) {
   formKey = null;
-  $("amount").value = money(payment.amount_minor, payment.currency).replace(/[^\d.,]/g, "").replace(/[.,](?=\d{3}(\D|$))/g, "");
+  $("amount").value = plain(payment.amount_minor, payment.currency);
   $("reference").value = payment.reference;
   $("currency").value = payment.currency;
   $("purpose").value = payment.purpose;

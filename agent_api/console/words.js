@@ -19,14 +19,16 @@ export function say(key, values = {}) {
 
 export const languageName = (tag) => new Intl.DisplayNames([language], { type: "language" }).of(tag);
 
-// Digits after the point: 2 for EUR, 0 for JPY (ISO 4217, as the browser knows it).
-export function decimals(currency) {
-  return new Intl.NumberFormat("en-US", { style: "currency", currency }).resolvedOptions().maximumFractionDigits;
-}
+// Digits after the point as the vault counts them (ISO 4217, vault/currency.py): browsers differ, HUF has none in
+// one and two in another, and an amount must not depend on that.
+const WITHOUT = new Set("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(" "));
+const THREE = new Set("BHD IQD JOD KWD LYD OMR TND".split(" "));
+export const decimals = (currency) => (WITHOUT.has(currency) ? 0 : THREE.has(currency) ? 3 : 2);
 
 export function money(minor, currency) {
-  const format = new Intl.NumberFormat(language, { style: "currency", currency });
-  return format.format(minor / 10 ** decimals(currency));
+  const places = decimals(currency);
+  const digits = { minimumFractionDigits: places, maximumFractionDigits: places };
+  return new Intl.NumberFormat(language, { style: "currency", currency, ...digits }).format(minor / 10 ** places);
 }
 
 // An amount as it is typed: the same that `minorUnits` reads.
