@@ -170,7 +170,7 @@ class Books:
             return replace(command, on=command.on - timedelta(days=1))
         if isinstance(command, Reverse):
             return replace(command, points=(command.points or 0) + 1)
-        return replace(command, points=command.points + 1)
+        return replace(command, points=command.points + (1 if command.points > 0 else -1))
 
 
 _OWN = "{0}.tenant = :tenant AND {0}.programme = :programme"
