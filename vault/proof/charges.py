@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from vault.proof.life import NAIVE_SALES, Life, Workshop
-from vault.proof.verdicts import FINDINGS
+from vault.proof.verdicts import FINDINGS, SURPRISES
 
 OK, WRONG, CONTROL_SILENT = 0, 1, 3
 """Exit codes; 3: the negative control found nothing, so that the run proves nothing."""
@@ -167,10 +167,11 @@ def _lot(seeds: range) -> Tally:
     tally = Tally()
     for seed in seeds:
         try:
-            tally.add(_shop[0].live(seed, sites=seed == seeds[0]))
-        except Exception as error:
-            error.add_note(f"in the life of seed {seed}: replay it with --seed {seed}")
-            raise
+            life = _shop[0].live(seed, sites=seed == seeds[0])
+        except Exception as error:  # noqa: BLE001 - the other lives are worth their telling
+            life = Life(seed)
+            life.findings.add(SURPRISES, f"the life itself ended with {type(error).__name__}: replay it")
+        tally.add(life)
     return tally
 
 

@@ -119,6 +119,10 @@ def _acts(kind: Kind, dice: random.Random) -> tuple[Act, ...]:
     return ()
 
 
+MADE = frozenset({PaymentState.CREATED, PaymentState.READY})
+"""A payment whose maker has died is in: with a kept card it has its token from the beginning."""
+
+
 class Clerk:
     """Works on one order; `done` says how it ended."""
 
@@ -170,7 +174,7 @@ class Clerk:
                 payment = await self._machine.ask(lambda node: node.till.create_payment(new))
             except Gone:
                 found = await self._through(lambda node: node.till.search(Search(TENANT, order.reference)))
-                living = [one for one in found.payments if one.state is PaymentState.CREATED]
+                living = [one for one in found.payments if one.state in MADE]
                 if living:
                     return living[0]
             else:
