@@ -26,6 +26,10 @@ OF_A_STALE_READING = 1406
 """A webhook moved a payment between its reading for the upkeep and its turn."""
 
 
+OF_A_READY_PAYMENT = 789
+"""A kept card's payment was made, and its maker died before the answer: whoever asks again has to find it."""
+
+
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     shop = Workshop(tmp_path_factory.mktemp("charges"))
@@ -33,7 +37,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     shop.close()
 
 
-@pytest.mark.parametrize("seed", [*OF_A_STORED_500, OF_A_LOST_CANCELLATION, OF_A_STALE_READING])
+@pytest.mark.parametrize(
+    "seed", [*OF_A_STORED_500, OF_A_LOST_CANCELLATION, OF_A_STALE_READING, OF_A_READY_PAYMENT]
+)
 def test_a_life_that_was_wrong_once_is_right(shop, seed):
     """Each of these seeds has shown a fault of the product."""
     assert [] == shop.live(seed).findings.sentences
@@ -76,6 +82,22 @@ def test_a_silent_control_and_a_finding_are_told_by_the_exit_code(doubles, wrong
     tally = charges.Tally()
     tally.add(life)
     assert code == tally.code
+
+
+def test_a_life_that_raises_is_a_finding_and_the_others_are_told(monkeypatch, tmp_path):
+    """Five thousand lives are not thrown away for one."""
+
+    class Broken(Workshop):
+        def live(self, seed, *_, **__):
+            if seed == 1:
+                raise KeyError(seed)
+            return Life(seed, naive_doubles=1)
+
+    broken = Broken(tmp_path)
+    monkeypatch.setattr(charges, "_shop", [broken])
+    tally = charges._lot(range(3))
+    broken.close()
+    assert (3, [1], charges.WRONG) == (tally.seeds, [seed for seed, _ in tally.failing], tally.code)
 
 
 def test_findings_are_counted_by_kind():
