@@ -112,6 +112,7 @@ menu_more = Pour en entendre d'autres, tapez { KEY($digit) }.
 
 ## Le compte de points : solde et opérations
 
+# Not `est de`: `de mille` sounds like `deux mille`.
 balance = Votre solde : { part_points }.
 balance_expiring = { $points ->
     [one] Parmi eux, { part_points } expire le { DATE($year, $month, $day) }.

@@ -18,11 +18,13 @@ ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".tools" / "listen" / "bin" / "python"
 RECOGNISER = ROOT / "tests" / "listen" / "recogniser.py"
 TIMEOUT_S = 900
+AROUND = b"\xff" * 4_000
+"""Half a second of silence before and after: without it a recogniser may take a short sentence for noise."""
 
 
 def write_sound(file: Path, ulaw: bytes) -> Path:
     """The µ-law of a telephone line as a WAV file."""
-    file.write_bytes(write_wav(sound.decode_ulaw(ulaw).tobytes()))
+    file.write_bytes(write_wav(sound.decode_ulaw(AROUND + ulaw + AROUND).tobytes()))
     return file
 
 

@@ -97,8 +97,9 @@ class PortalCall:
         said = (await self._speech.prompt(language, sentence.key, **sentence.values)).ulaw
         return [said[start : start + FRAME] for start in range(0, len(said), FRAME)]
 
-    async def hears(self, *sentences: Sentence, whole: bool = True) -> None:
-        """Returns when these have been said, in this order, after what was heard before."""
+    async def hears(self, *sentences: Sentence, whole: bool = True) -> bytes:
+        """The sound of the last one, µ-law; these were said in this order after what was heard before."""
+        said: list[bytes] = []
         for sentence in sentences:
             said = await self.spoken(sentence)
             said = said if whole else said[:BEGINNING]
@@ -111,6 +112,7 @@ class PortalCall:
                 seconds = (len(self.heard) - before) / 50
                 raise AssertionError(f"{sentence.key} was not heard in {seconds:.1f} s of sound") from None
             self.heard_so_far = end_of(self.heard, said, before)
+        return b"".join(self.heard[max(0, self.heard_so_far - len(said)) : self.heard_so_far])
 
     async def begins(self, key: Key, **values: str | int) -> None:
         """Returns when the caller has heard a second of it."""
