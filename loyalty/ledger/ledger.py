@@ -170,7 +170,10 @@ class Ledger:
         key of its own. A hold about which `issued` cannot say (it raises a retryable LoyaltyError) waits.
         """
         found = await self._database.writer.work(lambda connection: due_holds(connection, now))
-        ended = [await self._end(hold, issued) for hold in found]
+        ended: list[str] = []
+        for start in range(0, len(found), TOGETHER):
+            together = found[start : start + TOGETHER]
+            ended += await asyncio.gather(*(self._end(hold, issued) for hold in together))
         return Reaped(ended.count("posted"), ended.count("voided"), ended.count("left"))
 
     async def expire_due(self, tenant: str, programme: str, today: date) -> int:
@@ -197,7 +200,7 @@ class Ledger:
         try:
             spent = issued is not None and await issued(hold)
             command = Post(key, hold.hold_id, "redeemed_voucher") if spent else Void(key, hold.hold_id)
-            outcome = await self.do(command, actor=ACTOR)
+            outcome = await self.do(command, actor=ACTOR, bulk=True)
         except LoyaltyError as error:
             if not error.retryable:
                 raise
