@@ -32,6 +32,8 @@ INTERNAL = {
     "code_taken", "database_driver", "database_in_use", "database_newer", "database_refused",
     "database_roles", "database_unguarded", "database_unsound", "database_unusable", "database_url",
     "file_exists", "file_too_long", "file_unreadable", "header_wrong", "stock_too_long",
+    # Met by an operator at the command line: orders whose shop has left the tenant's file.
+    "code_known", "code_malformed", "order_open", "redemption_over", "redemption_unknown",
     # Ours alone: commands of the ledger, which no asker writes himself; a seal that only a cell can judge.
     "account_kind", "card_invalid", "command_malformed", "hold_lost", "key_malformed", "redemption_state",
     "sealed_unreadable",
