@@ -189,7 +189,7 @@ def recorded(samples: Samples, rate_hz: int, tail_s: float = TAIL_S) -> bytes:
 
 
 def slowly(ulaw: bytes) -> bytes:
-    """A prompt spoken more slowly, as loud as it was, in whole packets."""
+    """A prompt spoken more slowly, at the level of all prompts, in whole packets."""
     return packets(even_level(slower(decode_ulaw(ulaw) / FULL_SCALE)))
 
 

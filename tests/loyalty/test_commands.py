@@ -190,6 +190,7 @@ def _counts(path: Path) -> list[int]:
         return [database.execute(f"SELECT count(*) FROM {what}").fetchone()[0] for what in one_each]  # noqa: S608
 
 
+@pytest.mark.proof
 def test_a_killed_import_leaves_nothing_half_and_is_finished_by_the_next(
     anna: Settings, short_dir: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -102,6 +102,7 @@ async def told(house: House) -> list[tuple[str, str, dict[str, object]]]:
     ]
 
 
+@pytest.mark.proof
 async def test_everybody_is_found_at_every_moment_of_a_rotation(each_house: House):
     """On both engines: by number, card and birth date, before, between any two batches, and after."""
     house = each_house
@@ -128,6 +129,7 @@ async def test_everybody_is_found_at_every_moment_of_a_rotation(each_house: Hous
     ] == await told(house)
 
 
+@pytest.mark.proof
 async def test_a_rotation_that_is_killed_is_finished_by_the_next(house: House, short_dir: Path):
     """SIGKILL between two statements of the second batch: the first stays, the rest follows later."""
     members = await enrolled(house, 14)

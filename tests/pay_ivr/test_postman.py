@@ -148,6 +148,7 @@ async def test_what_happened_while_the_app_was_away_is_delivered(
     assert [f"{paid.payment_id}.attempt_1.authorised"] == [event_id for event_id, _, _ in receiver.taken]
 
 
+@pytest.mark.proof
 async def test_what_a_dying_broker_told_nobody_is_delivered(
     zone: ZoneProcesses, caller: Desk, receiver: Receiver, tmp_path: Path
 ) -> None:

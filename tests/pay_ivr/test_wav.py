@@ -56,7 +56,7 @@ def test_a_recording_is_as_loud_as_every_prompt(rate_hz: int):
     assert np.max(np.abs(linear)) < 10 ** (-3 / 20)
 
 
-def test_slower_speech_keeps_its_pitch_and_its_level():
+def test_slower_speech_keeps_its_pitch_and_has_the_level_of_all_prompts():
     """A quarter longer, the same tone."""
     spoken = sound.encode_ulaw(np.frombuffer(tone(8000, 2.0, hertz=400.0), "<i2") / sound.FULL_SCALE)
     slow = sound.slowly(spoken)
@@ -64,7 +64,7 @@ def test_slower_speech_keeps_its_pitch_and_its_level():
     spectrum = np.abs(np.fft.rfft(linear[4000:12000]))
     assert len(slow) / len(spoken) == pytest.approx(sound.SLOWER, abs=0.03)
     assert 400 == np.argmax(spectrum)
-    assert sound.active_level_dbfs(linear) == pytest.approx(-15.05, abs=0.5)
+    assert sound.active_level_dbfs(linear) == pytest.approx(sound.LEVEL_DBFS, abs=0.5)
 
 
 def test_what_we_write_can_be_read():

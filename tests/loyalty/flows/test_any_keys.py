@@ -19,7 +19,7 @@ from tests.support.line import HANG_UP, HELP, SILENCE, ScriptedLine
 from tests.support.members import LANGUAGES, NUMBER, OPEN_AT, TENANT, enrol, stock, sunny
 from vault import PinPurpose, PinResult
 
-SCRIPTS = 400
+SCRIPTS = 200
 RICH = 1_000_000
 
 KEYS = st.one_of(

@@ -203,6 +203,7 @@ def test_redemptions_survive_a_kill_at_any_moment(short_dir: Path, empty_databas
     assert cut_off >= ROUNDS
 
 
+@pytest.mark.proof
 def test_a_kill_between_hold_and_post_is_settled_by_asking_the_shop(short_dir: Path, empty_database: str):
     """Held and not ordered: released. Issued and not posted: posted, and never issued twice (L8)."""
     with prepared(short_dir, empty_database) as (redeemer, shop):
