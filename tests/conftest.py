@@ -7,15 +7,7 @@ from pathlib import Path
 
 import pytest
 
-LONGEST = ("test_leak.py", "test_kills.py", "test_charges.py")
-"""They begin first: whoever runs files side by side would otherwise wait for one of them alone at the end."""
-
 pytest_plugins = ["tests.support.postgres", "tests.support.tenancy"]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, the others in their order."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,6 @@
 set -u
 kind=$1
 echo "test: $2"
-.venv/bin/python -m pytest -q -n "$3" --dist loadfile --no-loadscope-reorder -m "$kind" && exit 0
+.venv/bin/python -m pytest -q -n "$3" --dist loadfile -m "$kind" && exit 0
 echo "test: the ones that failed, once more, one at a time"
 .venv/bin/python -m pytest -q -m "$kind" --last-failed --last-failed-no-failures none

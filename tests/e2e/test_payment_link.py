@@ -134,6 +134,7 @@ async def test_a_link_is_declined_sent_again_and_withdrawn(node: Node, tmp_path:
         await talk.desk.call("DELETE", f"/v1/payments/{talk.payment_id}/link")
 
 
+@pytest.mark.proof
 async def test_the_agent_sends_a_link_at_the_console(node: Node, tmp_path: Path) -> None:
     """By keyboard alone: capture, link, and how far it is; the payer's approval is the page's result."""
     place = node.places[0]

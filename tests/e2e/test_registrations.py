@@ -47,6 +47,7 @@ def registers(phone: SipPhone) -> int:
     return sum(data.startswith(b"SIP/2.0") and b" REGISTER\r\n" in data for data in heard)
 
 
+@pytest.mark.proof
 async def test_phones_ring_after_the_app_was_killed(tmp_path: Path) -> None:
     """Neither registers again: ours never does, baresip not before ten minutes. Twice, for the second run."""
     async with running_node(tmp_path, 2, {BARESIP}, sip_udp_port=free_port()) as node:

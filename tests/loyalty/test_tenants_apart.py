@@ -133,7 +133,7 @@ async def live(data_dir: Path, first: list[Any], second: list[Any]) -> None:
 
 
 # No shrinking: it would take minutes, and the lists are short.
-@settings(max_examples=3, deadline=None, phases=[Phase.generate])
+@settings(max_examples=2, deadline=None, phases=[Phase.generate])
 @given(first=acts, second=acts)
 def test_no_tenant_sees_or_moves_anything_of_another(empty_file: Path, first: list[Any], second: list[Any]):
     """Balances, movements, offers, redemptions, codes, payouts, stock, figures."""

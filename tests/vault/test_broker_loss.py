@@ -133,6 +133,7 @@ async def test_ready_payment_survives_the_broker(zone, desk):
     assert zone.times_charged(ready.payment_id) == 1
 
 
+@pytest.mark.proof
 async def test_log_has_every_row_once_whoever_is_killed(zone, desk):
     """Broker and log writer are killed again and again between payments; no row is lost, none doubled."""
     paid = []

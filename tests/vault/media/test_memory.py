@@ -58,6 +58,7 @@ async def cut_short(rig: Media, manner: str) -> list[bytes]:
 
 
 @pytest.mark.root
+@pytest.mark.proof
 async def test_no_tone_of_a_capture_stays_in_memory() -> None:
     """However packets came: when the legs are closed, every buffer that held a key's sound is overwritten."""
     async with media() as rig:
