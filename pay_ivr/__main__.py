@@ -7,13 +7,13 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loyalty.errors import LoyaltyError
 from pay_ivr.facts import CallError
 from pay_ivr.languages import languages
+from pay_ivr.loyalty_commands import BESIDE, add_loyalty, add_loyalty_key, add_member, add_voucher
 from pay_ivr.settings import SettingsError, load_settings
 from pay_ivr.supervisor import NodeError
 from pay_ivr.tenants import TenantError
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from pay_ivr.people import Permission
 
 OK, WRONG, USAGE = 0, 1, 2
-BESIDE = (
-    "Works while the node runs and while it does not. A running node goes on: both write for milliseconds at "
-    "a time and wait for each other."
-)
 OF_AGENTS = ("settle", "refund", "members", "points", "payout")
 OF_KEYS = ("settle", "refund", "charge", "members", "points")
 """What an agent and an access key may be given (`Permission`); a payout is decided by a person."""
@@ -61,28 +57,60 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("var/demo"))
     demo.set_defaults(run=_demo)
 
-    verify = commands.add_parser("verify", help="prove something about this build").add_subparsers(
-        required=True, metavar="WHAT"
-    )
-    leak = verify.add_parser("leak", help="canary cards over every transport; nothing may come through")
+    _add_verify(commands.add_parser("verify", help="prove something about this build"))
+
+    check = commands.add_parser("check", help="check settings and tenant files; names the wrong line")
+    check.set_defaults(run=_check)
+
+    _add_reconcile(commands.add_parser("reconcile", help="our books against the provider's statement"))
+
+    _add_agent(commands.add_parser("agent", help="agents of the desk"))
+
+    _add_key(commands.add_parser("key", help="access keys of integrators"))
+
+    _add_webhook(commands.add_parser("webhook", help="where a tenant's own systems hear of payments"))
+
+    add_voucher(commands.add_parser("voucher", help="codes of vouchers", description=BESIDE))
+
+    add_loyalty(commands.add_parser("loyalty", help="points and their figures", description=BESIDE))
+
+    add_member(commands.add_parser("member", help="members of a loyalty programme", description=BESIDE))
+
+    _add_vault_key(commands.add_parser("vault-key", help="the vault's own keys and the providers' secrets"))
+
+    add_loyalty_key(commands.add_parser("loyalty-key", help="the members' root key", description=BESIDE))
+
+    _add_prompts(commands.add_parser("prompts", help="what callers hear: to listen to, to check, to record"))
+
+    app = commands.add_parser("app", help="the app process alone; `serve` starts it")
+    app.set_defaults(run=_app)
+    return parser
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    proofs = parser.add_subparsers(required=True, metavar="WHAT")
+    leak = proofs.add_parser("leak", help="canary cards over every transport; nothing may come through")
     leak.add_argument(
         "--runs", type=int, default=0, help="calls to place; default: what fits into five minutes"
     )
     leak.add_argument("--json", type=Path, help="write the findings here")
     leak.set_defaults(run=_verify_leak)
-    charges = verify.add_parser(
+
+    charges = proofs.add_parser(
         "charges", help="simulated payments under faults and kills; none twice or lost"
     )
     charges.add_argument("--seeds", type=int, default=5_000, help="lives to simulate; default: 5000")
     charges.add_argument("--seed", type=int, help="replay one life and tell it line by line")
     charges.add_argument("--json", type=Path, help="write the JSON line here")
     charges.set_defaults(run=_verify_charges)
-    pins = verify.add_parser("pins", help="simulated attacks on PINs; none finds more than the limits allow")
+
+    pins = proofs.add_parser("pins", help="simulated attacks on PINs; none finds more than the limits allow")
     pins.add_argument("--guesses", type=int, default=100_000, help="of all attacks together; default: 100000")
     pins.add_argument("--seed", type=int, default=1, help="another seed is another run")
     pins.add_argument("--json", type=Path, help="write the JSON line here")
     pins.set_defaults(run=_verify_pins)
-    ledger = verify.add_parser(
+
+    ledger = proofs.add_parser(
         "ledger", help="points booked while processes are killed; none lost or doubled"
     )
     ledger.add_argument("--clients", type=int, default=64, help="callers at once; default: 64")
@@ -93,64 +121,41 @@ def _parser() -> argparse.ArgumentParser:
     ledger.add_argument("--json", type=Path, help="write the findings here")
     ledger.set_defaults(run=_verify_ledger)
 
-    check = commands.add_parser("check", help="check settings and tenant files; names the wrong line")
-    check.set_defaults(run=_check)
 
-    _add_reconcile(commands.add_parser("reconcile", help="our books against the provider's statement"))
-
-    agent = commands.add_parser("agent", help="agents of the desk").add_subparsers(
-        required=True, metavar="WHAT"
-    )
-    add = agent.add_parser("add", help="a new agent: console login and phone password, shown once")
+def _add_agent(parser: argparse.ArgumentParser) -> None:
+    acts = parser.add_subparsers(required=True, metavar="WHAT")
+    add = acts.add_parser("add", help="a new agent: console login and phone password, shown once")
     add.add_argument("agent_id")
     add.add_argument("--tenant", required=True)
     add.add_argument("--language", default="en-US", choices=tuple(languages()), help="of the console")
     _add_may(add, *OF_AGENTS)
     add.set_defaults(run=_agent_add)
 
-    allow = agent.add_parser("allow", help="what an agent may do with the payments of others; replaces")
+    allow = acts.add_parser("allow", help="what an agent may do with the payments of others; replaces")
     allow.add_argument("agent_id", metavar="USER")
     _add_may(allow, *OF_AGENTS)
     allow.set_defaults(run=_agent_allow)
 
-    reset = agent.add_parser("reset", help="new passwords, shown once; the agent's logins end at once")
+    reset = acts.add_parser("reset", help="new passwords, shown once; the agent's logins end at once")
     reset.add_argument("agent_id", metavar="USER")
     reset.set_defaults(run=_agent_reset)
 
-    remove = agent.add_parser("remove", help="no login and no phone of this agent any more")
+    remove = acts.add_parser("remove", help="no login and no phone of this agent any more")
     remove.add_argument("agent_id", metavar="USER")
     remove.set_defaults(run=_agent_remove)
 
-    key = commands.add_parser("key", help="access keys of integrators").add_subparsers(
-        required=True, metavar="WHAT"
-    )
-    issue = key.add_parser("add", help="a new access key, shown once")
+
+def _add_key(parser: argparse.ArgumentParser) -> None:
+    acts = parser.add_subparsers(required=True, metavar="WHAT")
+    issue = acts.add_parser("add", help="a new access key, shown once")
     issue.add_argument("label")
     issue.add_argument("--tenant", required=True)
     _add_may(issue, *OF_KEYS)
     issue.set_defaults(run=_key_add)
 
-    revoke = key.add_parser("revoke", help="a key that opens nothing any more, at once")
+    revoke = acts.add_parser("revoke", help="a key that opens nothing any more, at once")
     revoke.add_argument("prefix", help="of pik_PREFIX_…")
     revoke.set_defaults(run=_key_revoke)
-
-    _add_webhook(commands.add_parser("webhook", help="where a tenant's own systems hear of payments"))
-
-    _add_voucher(commands.add_parser("voucher", help="codes of vouchers", description=BESIDE))
-
-    _add_loyalty(commands.add_parser("loyalty", help="points and their figures", description=BESIDE))
-
-    _add_member(commands.add_parser("member", help="members of a loyalty programme", description=BESIDE))
-
-    _add_vault_key(commands.add_parser("vault-key", help="the vault's own keys and the providers' secrets"))
-
-    _add_loyalty_key(commands.add_parser("loyalty-key", help="the members' root key", description=BESIDE))
-
-    _add_prompts(commands.add_parser("prompts", help="what callers hear: to listen to, to check, to record"))
-
-    app = commands.add_parser("app", help="the app process alone; `serve` starts it")
-    app.set_defaults(run=_app)
-    return parser
 
 
 def _add_may(parser: argparse.ArgumentParser, *choices: str) -> None:
@@ -173,43 +178,6 @@ def _add_webhook(parser: argparse.ArgumentParser) -> None:
     remove.set_defaults(run=_webhook_remove)
 
 
-def _add_member(parser: argparse.ArgumentParser) -> None:
-    acts = parser.add_subparsers(required=True, metavar="WHAT")
-    bring = acts.add_parser(
-        "import", help="take a CSV file in; bad lines are named, good ones land", description=BESIDE
-    )
-    bring.add_argument(
-        "file", type=Path, metavar="FILE", help="UTF-8, with a header; the same again is quiet"
-    )
-    bring.set_defaults(run=_member_import)
-
-    give = acts.add_parser("export", help="every member that is not closed, as CSV", description=BESIDE)
-    give.add_argument("file", type=Path, metavar="FILE", help="made new, readable by you alone")
-    give.set_defaults(run=_member_export)
-
-    show = acts.add_parser("show", help="ids, states and points of one member; no personal data")
-    show.set_defaults(run=_member_show)
-
-    person = acts.add_parser("gdpr-export", help="all that is stored of one member, as JSON and as text")
-    person.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    person.set_defaults(run=_member_gdpr_export)
-
-    close = acts.add_parser("close", help="end a membership: found by nothing, kept for the legal period")
-    close.set_defaults(run=_member_close)
-
-    erase = acts.add_parser("erase", help="the person is gone, the books stay", description=BESIDE)
-    erase.add_argument("--closed-before", type=date.fromisoformat, metavar="DAY", help="all closed before it")
-    erase.add_argument("--yes", action="store_true", help="it cannot be undone")
-    erase.add_argument("--vacuum", action="store_true", help="write the file anew; keeps all writers waiting")
-    erase.set_defaults(run=_member_erase)
-
-    for act in (bring, give, show, person, close, erase):
-        act.add_argument("--tenant", required=True)
-    for act in (show, person, close):
-        act.add_argument("member", metavar="MEMBER", help="id, customer number or card number")
-    erase.add_argument("member", metavar="MEMBER", nargs="?", default="", help="id or number")
-
-
 def _add_vault_key(parser: argparse.ArgumentParser) -> None:
     acts = parser.add_subparsers(required=True, metavar="WHAT")
     acts.add_parser("list", help="names, versions, ages, check values").set_defaults(run=_vault_key_list)
@@ -222,19 +190,6 @@ def _add_vault_key(parser: argparse.ArgumentParser) -> None:
     retire.add_argument("name")
     retire.add_argument("version", type=int)
     retire.set_defaults(run=_vault_key_retire)
-
-
-def _add_loyalty_key(parser: argparse.ArgumentParser) -> None:
-    acts = parser.add_subparsers(required=True, metavar="WHAT")
-    acts.add_parser("list", help="versions, check values, rows").set_defaults(run=_loyalty_key_list)
-
-    rotate = acts.add_parser("rotate", help="a new version and every row under it; goes on after a kill")
-    rotate.add_argument("--copied", action="store_true", help="the new file is on every other node")
-    rotate.set_defaults(run=_loyalty_key_rotate)
-
-    retire = acts.add_parser("retire", help="an old version that no row needs any more, wiped")
-    retire.add_argument("version", type=int)
-    retire.set_defaults(run=_loyalty_key_retire)
 
 
 def _add_prompts(parser: argparse.ArgumentParser) -> None:
@@ -263,51 +218,6 @@ def _add_prompts(parser: argparse.ArgumentParser) -> None:
     remove = acts.add_parser("remove", parents=[one], help="recordings that are said no more")
     remove.add_argument("names", nargs="*", metavar="NAME", help="as in script, without .wav; default: all")
     remove.set_defaults(run=_prompts_remove)
-
-
-def _add_voucher(parser: argparse.ArgumentParser) -> None:
-    acts = parser.add_subparsers(required=True, metavar="WHAT")
-    take = acts.add_parser("import", help="take codes in, one a line; all lines or none")
-    take.add_argument("file", type=Path)
-    take.add_argument("--tenant", required=True)
-    take.add_argument("--reward", required=True, help="its id in the tenant's file")
-    take.set_defaults(run=_voucher_import)
-
-    stock = acts.add_parser("stock", help="how many codes are free")
-    stock.add_argument("--tenant", required=True)
-    stock.set_defaults(run=_voucher_stock)
-
-
-def _add_loyalty(parser: argparse.ArgumentParser) -> None:
-    acts = parser.add_subparsers(required=True, metavar="WHAT")
-    earn = acts.add_parser("earn", help="points for a purchase; once per receipt")
-    earn.add_argument("member", help="number, card or mem_…")
-    earn.add_argument("points", type=int)
-    earn.add_argument("--tenant", required=True)
-    earn.add_argument("--receipt", required=True, help="the till's own number of the purchase")
-    earn.set_defaults(run=_loyalty_earn)
-
-    orders = acts.add_parser("orders", help="orders whose shop the tenant's file names no more")
-    orders.add_argument("--tenant", required=True)
-    orders.set_defaults(run=_loyalty_orders)
-
-    end = acts.add_parser("end-order", help="end such an order as its shop says")
-    end.add_argument("redemption", metavar="RED_…")
-    end.add_argument("--tenant", required=True)
-    end.add_argument("--reason", required=True, help="a word for the log, like shop_left")
-    result = end.add_mutually_exclusive_group(required=True)
-    result.add_argument("--issued", action="store_true", help="with the code on standard input")
-    result.add_argument("--never-issued", action="store_true", help="the points are free again")
-    end.set_defaults(run=_loyalty_end_order)
-
-    months = acts.add_parser("roll-forward", help="how a month's liability moved, and who took part")
-    months.add_argument("month", metavar="YYYY-MM", type=_month)
-    months.add_argument("--tenant", required=True)
-    months.set_defaults(run=_loyalty_roll_forward)
-
-
-def _month(text: str) -> date:
-    return date.fromisoformat(f"{text}-01")
 
 
 def _add_reconcile(parser: argparse.ArgumentParser) -> None:
@@ -499,87 +409,6 @@ def _webhook_remove(options: argparse.Namespace) -> int:
     return OK
 
 
-def _voucher_import(options: argparse.Namespace) -> int:
-    from loyalty.counter import import_codes
-
-    return import_codes(load_settings(), options.tenant, options.reward, options.file)
-
-
-def _voucher_stock(options: argparse.Namespace) -> int:
-    from loyalty.counter import show_stock
-
-    return show_stock(load_settings(), options.tenant)
-
-
-def _loyalty_earn(options: argparse.Namespace) -> int:
-    from loyalty.counter import earn
-
-    return earn(load_settings(), options.tenant, options.member, options.points, options.receipt)
-
-
-def _loyalty_orders(options: argparse.Namespace) -> int:
-    from loyalty.counter import stranded_orders
-
-    return stranded_orders(load_settings(), options.tenant)
-
-
-def _loyalty_end_order(options: argparse.Namespace) -> int:
-    from loyalty.counter import end_order
-
-    return end_order(
-        load_settings(), options.tenant, options.redemption, options.reason, issued=options.issued
-    )
-
-
-def _loyalty_roll_forward(options: argparse.Namespace) -> int:
-    from loyalty.counter import roll_forward
-
-    return roll_forward(load_settings(), options.tenant, options.month)
-
-
-def _member_import(options: argparse.Namespace) -> int:
-    from loyalty.commands import import_members
-
-    return import_members(load_settings(), options.tenant, options.file)
-
-
-def _member_export(options: argparse.Namespace) -> int:
-    from loyalty.commands import export_members
-
-    return export_members(load_settings(), options.tenant, options.file)
-
-
-def _member_show(options: argparse.Namespace) -> int:
-    from loyalty.commands import show_member
-
-    return show_member(load_settings(), options.tenant, options.member)
-
-
-def _member_gdpr_export(options: argparse.Namespace) -> int:
-    from loyalty.commands import gdpr_export
-
-    return gdpr_export(load_settings(), options.tenant, options.member, options.out)
-
-
-def _member_close(options: argparse.Namespace) -> int:
-    from loyalty.commands import close_member
-
-    return close_member(load_settings(), options.tenant, options.member)
-
-
-def _member_erase(options: argparse.Namespace) -> int:
-    from loyalty.commands import erase_closed, erase_member
-
-    if bool(options.member) == bool(options.closed_before) or not options.yes:
-        print(
-            "pay-ivr: name one MEMBER or --closed-before, and say --yes: it cannot be undone", file=sys.stderr
-        )
-        return USAGE
-    if options.closed_before:
-        return erase_closed(load_settings(), options.tenant, options.closed_before)
-    return erase_member(load_settings(), options.tenant, options.member, whole=options.vacuum)
-
-
 def _vault_key_list(_options: argparse.Namespace) -> int:
     from pay_ivr.node import vault_keys
 
@@ -604,24 +433,6 @@ def _vault_key_retire(options: argparse.Namespace) -> int:
     asyncio.run(retire_vault_key(load_settings(), options.name, options.version))
     print(f"{options.name}: version {options.version} is wiped")
     return OK
-
-
-def _loyalty_key_list(_options: argparse.Namespace) -> int:
-    from loyalty.locksmith import list_keys
-
-    return list_keys(load_settings())
-
-
-def _loyalty_key_rotate(options: argparse.Namespace) -> int:
-    from loyalty.locksmith import rotate_key
-
-    return rotate_key(load_settings(), copied=options.copied)
-
-
-def _loyalty_key_retire(options: argparse.Namespace) -> int:
-    from loyalty.locksmith import retire_key
-
-    return retire_key(load_settings(), options.version)
 
 
 if __name__ == "__main__":

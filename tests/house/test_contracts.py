@@ -47,6 +47,18 @@ def test_processes_that_hear_a_key_hold_no_framework(module: str) -> None:
     assert set() == FORBIDDEN_IN_ZONE & set(json.loads(result.stdout.splitlines()[-1]))
 
 
+def test_the_command_line_loads_no_database_before_a_command_wants_one() -> None:
+    """`pay-ivr --help` answers at once: what a command does is imported when it runs."""
+    program = (
+        "import sys, json, pay_ivr.__main__ as line; line._parser(); print(json.dumps(sorted(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert set() == {"sqlalchemy", "aiohttp", "numpy", "loyalty.database"} & set(json.loads(result.stdout))
+
+
 @pytest.mark.parametrize(
     "path",
     [
