@@ -418,6 +418,7 @@ REDEMPTION = Table(
     _id("hold_id", nullable=True),
     _id("journal_id", nullable=True),
     _id("code_id", nullable=True),
+    Column("source", _short(40)),  # the shop that has the order; null: none has, or it was not kept yet
     Column("receipt", _short(32)),
     _word("channel", 8),
     _word("call_id", 80, default=""),

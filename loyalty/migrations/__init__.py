@@ -19,19 +19,19 @@ from loyalty import engines, roles
 from loyalty.errors import LoyaltyError
 
 FOLDER = Path(__file__).parent
-HEAD = "0002"
+HEAD = "0003"
 """The revision that this release works with."""
 LOCK = 0x70617969
 """Number of the session lock on PostgreSQL ("payi")."""
 
 
-def bring_forward(url: URL) -> None:
-    """The database at `HEAD`; LoyaltyError when it is a newer release's, or refuses."""
+def bring_forward(url: URL, revision: str = HEAD) -> None:
+    """The database at `revision`, if it was older; LoyaltyError when it is a newer release's, or refuses."""
     engine = engines.migrating(url)
     try:
-        if _revision(engine) != HEAD:
+        if _revision(engine) != revision:
             with _alone(url):
-                _move(engine, HEAD)
+                _move(engine, revision)
     except SQLAlchemyError as error:
         raise _refused(error) from None
     finally:
@@ -68,6 +68,7 @@ def _move(engine: Engine, revision: str, *, back: bool = False) -> None:
     from alembic.config import Config
 
     with engine.begin() as connection:
+        roles.begin_writing(connection)  # a node that still runs books nothing meanwhile
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
         (command.downgrade if back else command.upgrade)(config, revision)

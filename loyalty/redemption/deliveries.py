@@ -1,7 +1,7 @@
 """Messages to members: stored with what they tell of, sealed under the member's key, sent until taken.
 
 The row is written in the database transaction that issues the code, so that neither is without the other;
-that of a change of personal data in the transaction of the change (`loyalty/members/notices.py`).
+that of a change of personal data in the transaction of the change (`loyalty/members/change_letter.py`).
 
 Address and text are overwritten as soon as a channel has the message; whoever is erased before gets none.
 """

@@ -63,6 +63,8 @@ class Record:
     hold_id: str | None
     journal_id: str | None
     code_id: str | None
+    source: str | None
+    """The shop that has the order, by its id in the file; None: no shop, or an older release kept none."""
     receipt: str | None
     channel: Channel
     call_id: str
@@ -110,18 +112,27 @@ def of_member(conn: TenantConn, member_id: str, limit: int) -> tuple[Record, ...
     return tuple(map(_record, conn.execute(query).mappings()))
 
 
-def reserved_before(
-    conn: TenantConn, before: str, limit: int, after: str = "", but: Sequence[str] = ()
-) -> tuple[Record, ...]:
-    """Redemptions whose source has had the word since then or longer, by id from `after` on.
+def reserved_before(conn: TenantConn, before: str, limit: int, after: str = "") -> tuple[Record, ...]:
+    """Redemptions whose source has had the word since then or longer, by id from `after` on."""
+    return _reserved(conn, before, limit, REDEMPTION.c.redemption_id > after)
 
-    `but` are rewards that are left out.
+
+def stranded_before(
+    conn: TenantConn, before: str, limit: int, *, sources: Sequence[str], rewards: Sequence[str]
+) -> tuple[Record, ...]:
+    """Those that nobody can ask about: their shop is none of `sources`.
+
+    Where no shop was kept, their reward is none of `rewards`.
     """
+    kept, reward_id = REDEMPTION.c.source, REDEMPTION.c.reward_id
+    gone = kept.is_not(None) & kept.not_in(sources)
+    return _reserved(conn, before, limit, gone | (kept.is_(None) & reward_id.not_in(rewards)))
+
+
+def _reserved(conn: TenantConn, before: str, limit: int, wanted: ColumnElement[bool]) -> tuple[Record, ...]:
     waiting = REDEMPTION.c.state == RedemptionState.RESERVED.value
     mine = (REDEMPTION.c.tenant == conn.tenant, waiting, REDEMPTION.c.at < before)
-    wanted = (REDEMPTION.c.redemption_id > after, REDEMPTION.c.reward_id.not_in(but))
-    rest = select(REDEMPTION).where(*mine, *wanted)
-    query = rest.order_by(REDEMPTION.c.redemption_id).limit(limit)
+    query = select(REDEMPTION).where(*mine, wanted).order_by(REDEMPTION.c.redemption_id).limit(limit)
     return tuple(map(_record, conn.execute(query).mappings()))
 
 
@@ -137,6 +148,7 @@ def add(conn: TenantConn, programme: str, wish: Wish, **values: Any) -> Record:
         "hold_id": None,
         "journal_id": None,
         "code_id": None,
+        "source": None,
         "receipt": None,
         **values,
     }

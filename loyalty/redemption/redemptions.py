@@ -251,6 +251,7 @@ class Redemptions:
             points=reward.points,
             state=after(NEW, Act.RESERVE).value,
             hold_id=done.hold_id,
+            source=reward.source,
             at=self._now(),
         )
         self._note(conn, "redemption.reward.reserved", record, wish.by)
@@ -349,7 +350,12 @@ class Redemptions:
         return ended
 
     def _source(self, tenant: str, record: Record) -> Source | None:
-        """Who has the order. None when the file names it no more: then it waits for the operator."""
+        """Who has the order, wherever its reward comes from by now.
+
+        None when the file names it no more: then the order waits for the operator.
+        """
+        if record.source is not None:
+            return self._sources.get((tenant, record.source))
         reward = self._programmes[tenant].reward_of(record.reward_id)
         return None if reward is None else self._sources.get((tenant, reward.source))
 
@@ -359,11 +365,15 @@ class Redemptions:
     # What only the operator can end
 
     async def stranded(self, tenant: str) -> tuple[Redemption, ...]:
-        """Orders past the programme's hold whose shop or reward the file names no more, by id."""
+        """Orders past the programme's hold whose shop the file names no more, by id."""
         before = stamp(self._clock() - self._held(tenant))
-        asked = [one.id for one in self._programmes[tenant].reward if (tenant, one.source) in self._sources]
+        sources = [source for of, source in self._sources if of == tenant]
+        rewards = [one.id for one in self._programmes[tenant].reward if one.source in sources]
         found = await self._tools.database.read(
-            tenant, lambda conn: records.reserved_before(conn, before, STRANDED_MAX, but=asked)
+            tenant,
+            lambda conn: records.stranded_before(
+                conn, before, STRANDED_MAX, sources=sources, rewards=rewards
+            ),
         )
         return tuple(record.public for record in found)
 

@@ -1,26 +1,50 @@
 """The loyalty database comes forward, by one node or two at once, and is what the tables say."""
 
+import hashlib
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import create_engine, select, text
+from sqlalchemy import URL, Connection, create_engine, insert, select, text
 
-from loyalty import engines, guards, migrations, roles
+from loyalty import engines, estimates, guards, migrations, roles
 from loyalty.database import Database
 from loyalty.errors import LoyaltyError
 from loyalty.keys import Keys
 from loyalty.members import Members
 from loyalty.programme import Programme
-from loyalty.tables import APPEND_ONLY, DELIVERY
+from loyalty.tables import (
+    ACCOUNT,
+    APPEND_ONLY,
+    DELIVERY,
+    ENTRY,
+    HOLD,
+    HOLD_LOT,
+    JOURNAL,
+    LOT,
+    LOT_USE,
+    REDEMPTION,
+)
 from pay_ivr.channels import Medium
 from pay_ivr.proof.postgres import PostgresServer
+from tests.support.ledger_books import Books
 from tests.support.loyalty import somebody
 from tests.support.member_life import lived
 from tests.support.revision import everything
 
+if TYPE_CHECKING:
+    from alembic.operations import Operations
+
+RELEASED = {
+    "0001": "246add4ee2c971c64edbf5b18773c05cebeae7461fbbb6c7e405b24b6aac2214",
+    "0002": "bc2eeed356799d042a41084fb45e82db5ed21c68653cafaa7495e45b41e1d3f5",
+}
+"""SHA-256 of each revision's file but the newest, which may not have left the house yet."""
 PROGRAMMES = {"sunny": Programme(programme="miles", name="Sunny Miles")}
 
 
@@ -33,15 +57,19 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def sqlite_schema(path: str) -> dict[str, list[str]]:
-    """Name → the parts of its statement, whatever their order."""
+    """Name → the parts of its statement, whatever their order.
+
+    SQLite puts a name that was changed into quotes, and alembic a default that it has read into brackets.
+    """
     between = re.compile(r"\n|,(?![^()]*\))")  # a comma within brackets divides nothing
     engine = create_engine(f"sqlite:///{path}")
     with engine.connect() as connection:
         rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").all()
     engine.dispose()
+    plain = {row.name: row.sql.replace('"', "").replace("DEFAULT ('')", "DEFAULT ''") for row in rows}
     return {
-        row.name: sorted(filter(None, (part.strip(" \t,()") for part in between.split(row.sql))))
-        for row in rows
+        name: sorted(filter(None, (part.strip(" \t,()") for part in between.split(sql))))
+        for name, sql in plain.items()
     }
 
 
@@ -105,6 +133,162 @@ async def test_an_empty_database_goes_back_to_nothing_and_forward_again(empty_ur
     migrations.bring_forward(url)
     migrations.take_back(url, "base")
     await opened(empty_url)
+
+
+LEDGER = (ACCOUNT, JOURNAL, ENTRY, LOT, LOT_USE, HOLD, HOLD_LOT)
+
+
+@contextmanager
+def changing(url: URL) -> Iterator[Connection]:
+    """A database transaction of the owner's."""
+    engine = engines.migrating(url)
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
+
+
+def operations(connection: Connection) -> "Operations":
+    """What a revision calls `op`."""
+    from alembic.migration import MigrationContext  # two seconds that nobody else's tests need
+    from alembic.operations import Operations
+
+    return Operations(MigrationContext.configure(connection, opts={"transactional_ddl": True}))
+
+
+def by_the_first_revision(url: URL) -> None:
+    """As `0001` was and is."""
+    migrations.bring_forward(url, "0001")
+
+
+def by_a_first_revision_with_keys_as_indexes(url: URL) -> None:
+    """As `0001` was written once: the journal's unique keys were indexes that began with the tenant."""
+    migrations.bring_forward(url, "0001")
+    with changing(url) as connection:
+        with operations(connection).batch_alter_table(
+            "journal", table_kwargs={"sqlite_with_rowid": False}
+        ) as batch:
+            for columns in ("idem", "programme_receipt", "programme_reverses_reversed_before"):
+                batch.drop_constraint(f"uq_journal_tenant_{columns}", type_="unique")
+        if connection.dialect.name == "sqlite":
+            for statement in guards.triggers("sqlite", ["journal"]):
+                connection.exec_driver_sql(statement)
+        for name, columns, where in (
+            ("one_journal_of_a_key", "tenant, idem", ""),
+            ("one_earn_of_a_receipt", "tenant, programme, receipt", " WHERE receipt IS NOT NULL"),
+            (
+                "one_reversal_of_a_point",
+                "tenant, programme, reverses, reversed_before",
+                " WHERE reverses IS NOT NULL",
+            ),
+        ):
+            connection.exec_driver_sql(f"CREATE UNIQUE INDEX {name} ON journal ({columns}){where}")
+
+
+def by_a_first_revision_with_todays_indexes(url: URL) -> None:
+    """As `0001` was written later: with every index as it is today."""
+    migrations.bring_forward(url)
+    with changing(url) as connection:
+        connection.exec_driver_sql("ALTER TABLE redemption DROP COLUMN source")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")
+
+
+async def fill(url: URL) -> None:
+    """Rows in each table of the ledger, booked by it, and a redemption; no node looks at the database."""
+    database = Database(engines.writing(url), engines.reading(url))
+    books = Books(database)
+    member = await books.member(500)
+    await books.hold(member, 20)
+    await books.done(books.posting(await books.hold(member, 30)))
+    await books.done(books.voiding(await books.hold(member, 40)))
+    await books.done(books.reversing(await books.redeem(member, 50), 10))
+    await books.done(books.reversing(await books.earn(member, 60)))
+    redeemed = await books.redeem(member, 70)
+    own = {"tenant": "demo", "programme": "miles", "redemption_id": "red_a", "idem": "red-1"}
+    who = {"request_hash": "0" * 64, "member_id": "mem_a", "account_id": member, "points": 70}
+    what = {"reward_id": "book", "kind": "voucher", "state": "done", "journal_id": redeemed.journal_id}
+    row = own | who | what | {"channel": "web", "at": "2026-03-01T12:00:00.000Z"}
+    await database.write("demo", lambda conn: conn.execute(insert(REDEMPTION).values(**row)))
+    await database.close()
+
+
+def rows(url: URL) -> dict[str, list[str]]:
+    """Table → its rows as text, by their own order."""
+    told = {table.name: list(table.c) for table in LEDGER}
+    told["redemption"] = [column for column in REDEMPTION.c if column.name != "source"]
+    with changing(url) as connection:
+        roles.take(connection, roles.WRITER)
+        return {
+            name: sorted(
+                str(row) for row in connection.execute(select(*columns).execution_options(all_tenants=True))
+            )
+            for name, columns in told.items()
+        }
+
+
+def schema(url: URL) -> dict[str, list[str]]:
+    """All that stands in the catalogue of a database, comparable with that of another one."""
+    if url.drivername != engines.POSTGRES:
+        found = sqlite_schema(str(url.database))
+        found.pop("sqlite_stat1", None)  # a node has looked at it
+        return found
+    with changing(url) as connection:
+        return {
+            f"{kind} {name}": [body] for kind, name, body in connection.exec_driver_sql(POSTGRES_SCHEMA).all()
+        }
+
+
+@pytest.fixture
+def todays_schema(request: pytest.FixtureRequest, empty_url: str) -> dict[str, list[str]]:
+    """Of a database that this release has made from nothing, on the same engine."""
+    on_a_server = "://" in empty_url
+    return schema(engines.url_of(request.getfixturevalue("postgres_url" if on_a_server else "empty_file")))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        by_the_first_revision,
+        by_a_first_revision_with_keys_as_indexes,
+        by_a_first_revision_with_todays_indexes,
+    ],
+)
+async def test_an_older_database_keeps_its_rows_and_becomes_todays(
+    empty_url: str, todays_schema: dict[str, list[str]], made: Callable[[URL], None]
+):
+    """Whichever release made it."""
+    url = engines.url_of(empty_url)
+    made(url)
+    await fill(url)
+    before = rows(url)
+    assert all(before.values())
+    migrations.bring_forward(url)
+    assert (before, todays_schema) == (rows(url), schema(url))
+    await opened(empty_url)  # guards and policies are in force
+
+
+async def test_a_database_goes_back_with_its_rows_and_is_what_it_was(empty_url: str):
+    """To the first revision, for an older release."""
+    url = engines.url_of(empty_url)
+    migrations.bring_forward(url, "0001")
+    first = schema(url)
+    migrations.bring_forward(url)
+    await fill(url)
+    before = rows(url)
+    migrations.take_back(url, "0001")
+    assert (before, first) == (rows(url), schema(url))
+
+
+def test_the_planner_is_told_of_an_index_that_has_changed(tmp_path: Path):
+    """What it was told of the old one is gone with it."""
+    url = engines.url_of(tmp_path / "loyalty.db")
+    told = []
+    for revision in ("0002", migrations.HEAD):
+        migrations.bring_forward(url, revision)
+        with changing(url) as connection:
+            estimates.tell(connection)
+            query = "SELECT stat FROM sqlite_stat1 WHERE idx = 'ix_journal_by_moment'"
+            told.append(connection.exec_driver_sql(query).scalar())
+    assert ["1000000 1000000 1000000 10", "1000000 10 10 10"] == told
 
 
 async def test_deliveries_learn_whose_they_are(empty_url: str, short_dir: Path):
@@ -172,22 +356,16 @@ def test_a_database_without_its_triggers_is_refused(empty_url: str):
 
 def test_a_table_made_anew_loses_its_triggers_and_gets_them_again(tmp_path: Path):
     """What alembic's batch does on SQLite, and what a migration has to do after it (reference 05 §6)."""
-    from alembic.migration import MigrationContext
-    from alembic.operations import Operations
-
     url = engines.url_of(tmp_path / "loyalty.db")
     migrations.bring_forward(url)
-    engine = engines.migrating(url)
-    with engine.begin() as connection:
-        operations = Operations(MigrationContext.configure(connection, opts={"transactional_ddl": True}))
-        with operations.batch_alter_table("entry", recreate="always") as batch:
+    with changing(url) as connection:
+        with operations(connection).batch_alter_table("entry", recreate="always") as batch:
             batch.create_check_constraint("amount_is_small", "amount < 1000000000000")
         with pytest.raises(LoyaltyError):
             guards.check(connection)
         for statement in guards.triggers("sqlite", ["entry"]):
             connection.exec_driver_sql(statement)
         guards.check(connection)
-    engine.dispose()
 
 
 def test_the_head_is_the_last_revision():
@@ -198,6 +376,12 @@ def test_the_head_is_the_last_revision():
     assert all(
         re.search(rf'^revision = "{path.name[:4]}"$', path.read_text("utf-8"), re.MULTILINE) for path in files
     )
+
+
+def test_a_released_revision_is_never_changed():
+    """Databases were made by it: what is to be otherwise is otherwise in the next one."""
+    files = sorted((migrations.FOLDER / "versions").glob("*.py"))
+    assert RELEASED == {path.name[:4]: hashlib.sha256(path.read_bytes()).hexdigest() for path in files[:-1]}
 
 
 def test_a_login_that_may_not_make_roles_is_told_who_does(postgres_server: PostgresServer):

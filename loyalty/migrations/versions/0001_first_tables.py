@@ -115,7 +115,7 @@ def make_tables() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index(
-        "one_clawback_of_a_member", "account", ["member_account", "tenant", "programme"], unique=True
+        "one_clawback_of_a_member", "account", ["tenant", "programme", "member_account"], unique=True
     )
     op.create_index(
         "one_system_account_of_a_kind",
@@ -176,26 +176,18 @@ def make_tables() -> None:
             name="fk_journal_journal_tenant_programme_reverses",
         ),
         sa.PrimaryKeyConstraint("tenant", "programme", "id", name="pk_journal"),
+        sa.UniqueConstraint("tenant", "idem", name="uq_journal_tenant_idem"),
+        sa.UniqueConstraint("tenant", "programme", "receipt", name="uq_journal_tenant_programme_receipt"),
+        sa.UniqueConstraint(
+            "tenant",
+            "programme",
+            "reverses",
+            "reversed_before",
+            name="uq_journal_tenant_programme_reverses_reversed_before",
+        ),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_journal_by_moment", "journal", ["at", "tenant", "programme"], unique=False)
-    op.create_index(
-        "one_earn_of_a_receipt",
-        "journal",
-        ["tenant", "programme", "receipt"],
-        unique=True,
-        sqlite_where=sa.text("receipt IS NOT NULL"),
-        postgresql_where=sa.text("receipt IS NOT NULL"),
-    )
-    op.create_index("one_journal_of_a_key", "journal", ["idem", "tenant"], unique=True)
-    op.create_index(
-        "one_reversal_of_a_point",
-        "journal",
-        ["tenant", "programme", "reverses", "reversed_before"],
-        unique=True,
-        sqlite_where=sa.text("reverses IS NOT NULL"),
-        postgresql_where=sa.text("reverses IS NOT NULL"),
-    )
+    op.create_index("ix_journal_by_moment", "journal", ["tenant", "programme", "at"], unique=False)
     op.create_table(
         "member",
         sa.Column("tenant", short(40), nullable=False),
@@ -321,7 +313,7 @@ def make_tables() -> None:
             name="fk_hold_journal_tenant_programme_journal_id",
         ),
         sa.PrimaryKeyConstraint("tenant", "programme", "id", name="pk_hold"),
-        sa.UniqueConstraint("journal_id", "tenant", "programme", name="uq_hold_journal_id_tenant_programme"),
+        sa.UniqueConstraint("tenant", "programme", "journal_id", name="uq_hold_tenant_programme_journal_id"),
         sqlite_with_rowid=False,
     )
     op.create_index(
@@ -332,7 +324,7 @@ def make_tables() -> None:
         sqlite_where=sa.text("state = 'open'"),
         postgresql_where=sa.text("state = 'open'"),
     )
-    op.create_index("ix_hold_of_an_account", "hold", ["account_id", "tenant", "programme"], unique=False)
+    op.create_index("ix_hold_of_an_account", "hold", ["tenant", "programme", "account_id"], unique=False)
     op.create_table(
         "lot",
         sa.Column("tenant", short(40), nullable=False),
@@ -374,7 +366,7 @@ def make_tables() -> None:
         sqlite_where=sa.text("remaining > 0"),
         postgresql_where=sa.text("remaining > 0"),
     )
-    op.create_index("ix_lot_of_a_journal", "lot", ["journal_id", "tenant", "programme"], unique=False)
+    op.create_index("ix_lot_of_a_journal", "lot", ["tenant", "programme", "journal_id"], unique=False)
     op.create_table(
         "member_account",
         sa.Column("tenant", short(40), nullable=False),

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from audit.outbox import OUTBOX
 from loyalty.answers import NotRedeemed, Redeemed, RedemptionState, Refusal
@@ -15,8 +15,10 @@ from loyalty.errors import LoyaltyError
 from loyalty.programme import programmes_of
 from loyalty.redemption import redemptions
 from loyalty.redemption.sources import NotIssued, Order, SourceLate, Voucher, sources_of
+from loyalty.tables import REDEMPTION
 from pay_ivr.channels import Medium
 from pay_ivr.tenants import load_tenants
+from tests.support import loyalty as support
 from tests.support.loyalty import House, open_house, write_tenants
 from tests.support.voucher_shop import Shop, voucher_shop
 
@@ -220,6 +222,92 @@ async def test_a_wrong_code_ends_no_order(without_shop: tuple[House, str], code:
     with pytest.raises(LoyaltyError, match="code"):
         await house.loyalty.end_order("sunny", order, code=code, reason="shop_left", by="user:root")
     assert [order] == [one.redemption_id for one in await house.loyalty.stranded_orders("sunny")]
+
+
+TO_BATH = ('source = "spa"', 'source = "bath"')
+"""The file sends the sauna to another shop."""
+TAKEN_OUT = ('id = "sauna"', 'id = "steam"')
+"""The file has no sauna any more, but its shop."""
+BATH = """
+[[loyalty.voucher_source]]
+id = "bath"
+url = "http://127.0.0.1:9/bath"
+"""
+
+
+@pytest.fixture
+def bath() -> Iterator[Shop]:
+    """Another shop."""
+    with voucher_shop() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def changed(
+    request: pytest.FixtureRequest,
+    spa: House,
+    shop: Shop,
+    bath: Shop,
+    short_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[House]:
+    """Two shops, and a changed file, after the first has issued a code that nobody heard of."""
+    shop.faults[:] = ["issue_then_hang_up"]
+    assert Refusal.LATER is (await redeem(spa, await spa.member(number="4711001"))).code
+    monkeypatch.setattr(support, "SUNNY", support.SUNNY.replace(*request.param) + BATH)
+    sources = {("sunny", "spa"): shop.source(short_dir), ("sunny", "bath"): bath.source(short_dir)}
+    opened = open_house(short_dir, short_dir / "loyalty.db", sources)
+    opened.clock.turn(minutes=11)
+    yield opened
+    await opened.database.close()
+
+
+async def the_member(house: House):
+    """Who has ordered."""
+    claim = await house.loyalty.members.claim_by_number("sunny", "4711001")
+    return await house.loyalty.members.get("sunny", claim.member_id)
+
+
+@pytest.mark.parametrize(
+    ("changed", "asked"), [(TO_BATH, ["PUT"]), (TAKEN_OUT, [])], indirect=["changed"], ids=["bath", "none"]
+)
+async def test_an_order_is_looked_up_at_the_shop_that_has_it(changed: House, bath: Shop, asked: list[str]):
+    """Whatever the file says of its reward now; only new orders go where the file sends them."""
+    assert () == await changed.loyalty.stranded_orders("sunny")
+    await changed.loyalty.upkeep.round()
+    member = await the_member(changed)
+    assert (RedemptionState.DONE, 700, 0) == await state(changed, member)
+    assert [] == bath.asked
+    await redeem(changed, member, "k2")
+    assert asked == [method for method, _ in bath.asked]
+
+
+@pytest.mark.parametrize("changed", [TO_BATH], indirect=True, ids=["bath"])
+async def test_an_order_of_an_older_release_is_looked_up_where_its_reward_comes_from(
+    changed: House, shop: Shop, bath: Shop
+):
+    """Such an order does not tell its shop: nobody else knows whom to ask."""
+    order = update(REDEMPTION).where(REDEMPTION.c.tenant == "sunny").values(source=None)
+    await changed.database.write("sunny", lambda conn: conn.execute(order))
+    assert () == await changed.loyalty.stranded_orders("sunny")
+    await changed.loyalty.upkeep.round()
+    assert (["PUT"], ["GET"]) == tuple([method for method, _ in one.asked] for one in (shop, bath))
+    assert (RedemptionState.RELEASED, 1_000, 0) == await state(changed, await the_member(changed))
+
+
+async def test_an_order_whose_shop_has_left_is_not_asked_for_at_the_next_one(
+    spa: House, shop: Shop, bath: Shop, short_dir: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The new shop would say that it issued nothing, and the member would have code and points."""
+    shop.faults[:] = ["issue_then_hang_up"]
+    order = (await redeem(spa, await spa.member())).redemption_id
+    monkeypatch.setattr(support, "SUNNY", support.SUNNY.replace(*TO_BATH) + BATH)
+    house = open_house(short_dir, short_dir / "loyalty.db", {("sunny", "bath"): bath.source(short_dir)})
+    house.clock.turn(minutes=11)
+    await house.loyalty.upkeep.round()
+    assert [order] == [one.redemption_id for one in await house.loyalty.stranded_orders("sunny")]
+    await house.database.close()
+    assert [] == bath.asked
 
 
 async def test_a_late_retry_only_looks_up(spa: House, shop: Shop):
