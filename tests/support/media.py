@@ -22,19 +22,26 @@ from vault.hatch import hatch, knock
 ROOT = Path(__file__).parents[2]
 HEADER = struct.Struct("!BBHII")
 FRAME_S = 0.02
-WAIT_S = 5.0
+WAIT_S = 20.0
+"""For what takes milliseconds on an idle machine; who waits so long waits for ever."""
+START_S = 60.0
+"""For a process to come up: a second on an idle machine."""
+PAIR_TRIES_MAX = 100
+"""Ports given by the kernel until one is even and the next one free."""
 EVENT_TYPE = 101
 AUDIO_TYPES = {"PCMU": 0, "PCMA": 8}
 
 
 class Phone:
-    """One party on the network: sends what it is told, keeps what it gets."""
+    """One party on the network: sends what it is told, keeps what it gets.
+
+    Its RTCP port is its own as well: reports go there, and not to whoever happens to have that number.
+    """
 
     def __init__(self, codec: str = "PCMU", ip: str = "127.0.0.1") -> None:
         self.codec = codec
         self.payload_type = AUDIO_TYPES[codec]
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self.sock.bind((ip, 0))
+        self.sock, self.rtcp = port_pair(ip)
         self.ip, self.port = self.sock.getsockname()
         self.ssrc = secrets.randbits(32)
         self.sequence = secrets.randbits(16)
@@ -123,6 +130,24 @@ class Phone:
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self.sock)
         self.sock.close()
+        self.rtcp.close()
+
+
+def port_pair(ip: str = "127.0.0.1") -> tuple[socket.socket, socket.socket]:
+    """A socket on an even port for RTP, and one on the next for RTCP (RFC 3550 §11)."""
+    for _ in range(PAIR_TRIES_MAX):
+        rtp, rtcp = (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) for _ in range(2)
+        )
+        rtp.bind((ip, 0))
+        port = rtp.getsockname()[1]
+        if port % 2 == 0:
+            with contextlib.suppress(OSError):  # somebody has the next one
+                rtcp.bind((ip, port + 1))
+                return rtp, rtcp
+        rtp.close()
+        rtcp.close()
+    raise OSError("no pair of ports was free")
 
 
 def press(phone: Phone, key: int, updates: int = 4, *, ends: int = 3) -> list[list[bytes]]:
@@ -211,6 +236,11 @@ class Pipe:
                 self._keys.append(message[0])
         return self._keys
 
+    async def heard(self, count: int, timeout_s: float = WAIT_S) -> list[int]:
+        """Every key so far, once it is `count` of them."""
+        await until(lambda: len(self.keys) >= count, timeout_s)
+        return self.keys
+
     def close(self) -> None:
         self.sock.close()
 
@@ -237,7 +267,7 @@ class Media:
         self.process = subprocess.Popen(command, cwd=ROOT, pass_fds=(number,))
 
     async def connect(self) -> None:
-        await self.client.connect()
+        await self.client.connect(START_S)
         self._reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
@@ -272,8 +302,8 @@ class Media:
         caller.say()
         ours = {f"{name}caller", f"{name}agent"}
         await until(lambda: ours <= {fact.leg_id for fact in self.of("leg.latched")})
-        await asyncio.sleep(0.02)
         for phone in (caller, agent):
+            await phone.heard(1)  # what latched the other's leg has come through
             phone.forget()
         return caller, agent
 
@@ -311,7 +341,7 @@ async def media(*options: str, reads: bool = True) -> AsyncIterator[Media]:
     run_dir = Path(tempfile.mkdtemp(prefix="payivr-"))
     rig = Media(run_dir, *options)
     try:
-        await (rig.connect() if reads else rig.client.connect())
+        await (rig.connect() if reads else rig.client.connect(START_S))
         yield rig
     finally:
         await rig.close()

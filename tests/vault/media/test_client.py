@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.media import media
+from tests.support.media import WAIT_S, media
 from vault import MediaClient, Unreachable
 
 
@@ -61,7 +61,7 @@ async def test_facts_end_with_close() -> None:
     """An app that closes its client is not left waiting."""
     async with media() as rig:
         await rig.client.close()
-        await asyncio.wait_for(rig._reader, 2)
+        await asyncio.wait_for(rig._reader, WAIT_S)
 
 
 async def test_info_keys_go_by_datagram(short_dir: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.media import Media, Pipe, media, until
+from tests.support.media import WAIT_S, Media, Pipe, media, until
 from vault.hatch import knock
 from vault.media.control import MESSAGE_MAX
 
@@ -228,7 +228,7 @@ async def test_another_user_is_turned_away() -> None:
                 keys = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
                 keys.sendto(b"caller\0\x05", str(rig.run_dir / "media-keys.sock"))
                 sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                sock.settimeout(3)
+                sock.settimeout(WAIT_S)
                 sock.connect(str(rig.run_dir / "media.sock"))
                 answer = len(sock.recv(100))
             except ConnectionResetError:

@@ -52,8 +52,7 @@ async def cut_short(rig: Media, manner: str) -> list[bytes]:
     sound = keyed(KEYS, Manner(on_ms=100, off_ms=100), rng, lead_ms=40).sound
     audio = frames(sound + rng.normal(0, 12, len(sound)), alaw=False)[:-CUT_FRAMES]
     await caller.stream(delivered(packets_of(caller, audio, manner), manner, rng))
-    await asyncio.sleep(0.2)
-    assert len(pipe.keys) >= len(KEYS) - 2
+    await pipe.heard(len(KEYS) - 2)
     return [frame[PIECE] for frame in audio if len(set(frame)) > LOUD_CODES]
 
 

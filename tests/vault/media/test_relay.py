@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from tests.support.media import HEADER, Media, Phone, media, press, until
+from tests.support.media import HEADER, WAIT_S, Media, Phone, media, press, until
 from vault import Refused
 from vault.media.g711 import ALAW_TO_ULAW, ULAW_TO_ALAW
 
@@ -279,7 +279,7 @@ async def test_a_closed_phone_port_stops_nothing() -> None:
             await asyncio.sleep(0.01)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as back:
             back.bind(("127.0.0.1", port))
-            back.settimeout(2)
+            back.settimeout(WAIT_S)
             caller.say()
             caller.say()
             assert 172 == len(back.recv(2048))
@@ -320,30 +320,21 @@ async def test_a_held_leg_gets_no_audio_and_its_partner_gets_music() -> None:
         assert_one_stream(caller.headers(), 0)
 
 
-def rtcp_box(phone: Phone) -> socket.socket:
-    """A phone's RTCP port."""
-    box = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    box.bind((phone.ip, phone.port + 1))
-    return box
-
-
 async def test_reports_are_our_own_and_nothing_of_the_peers_is_passed() -> None:
     """RTCP ends at each leg: own SSRC and CNAME out, the caller's SR with its CNAME goes nowhere."""
     async with media() as rig:
         caller, agent = await rig.call()
-        boxes = {"caller": rtcp_box(caller), "agent": rtcp_box(agent)}
         secret = b"caller@home"
         chunk = struct.pack("!I", caller.ssrc) + bytes((1, len(secret))) + secret + bytes(4)
         chunk = chunk[: len(chunk) // 4 * 4]
         report = struct.pack("!BBHIIIIII", 0x80, 200, 6, caller.ssrc, 1, 2, 3, 4, 5)
         compound = report + struct.pack("!BBH", 0x81, 202, len(chunk) // 4) + chunk
-        boxes["caller"].sendto(compound, ("127.0.0.1", caller.target[1] + 1))
+        caller.rtcp.sendto(compound, ("127.0.0.1", caller.target[1] + 1))
         caller.say()
         got: dict[str, bytes] = {}
         loop = asyncio.get_running_loop()
-        for name, box in boxes.items():
-            got[name] = await asyncio.wait_for(loop.sock_recv(box, 2048), 7)
-            box.close()
+        for name, phone in (("caller", caller), ("agent", agent)):
+            got[name] = await asyncio.wait_for(loop.sock_recv(phone.rtcp, 2048), WAIT_S)
         assert secret not in got["agent"] + got["caller"]
         assert {200} == {got["agent"][1]}
         assert caller.ssrc.to_bytes(4, "big") not in got["agent"]
