@@ -87,9 +87,9 @@ class Desk:
     requests: Buckets
     logins: Buckets
     notices: Buckets
-    """Providers' webhooks, by address."""
+    """Providers' webhooks, by network."""
     pages: Buckets
-    """Payers' pages, by address."""
+    """Payers' and members' pages, by network."""
     channels: Channels
     loyalty: Loyalty | None
     """None when no tenant has a programme."""
@@ -158,9 +158,9 @@ class Ask:
         return self.request[ORIGIN]
 
     @property
-    def line(self) -> str:
-        """What limits count: `entrance.line_of` its address."""
-        return self.request[LINE]
+    def network(self) -> str:
+        """The network it comes from, by which limits count: `entrance.network_of` its address."""
+        return self.request[NETWORK]
 
     def part(self, name: str) -> str:
         """A piece of the path."""
@@ -171,5 +171,5 @@ Handler = Callable[[Desk, Ask], Awaitable[web.StreamResponse | BaseModel]]
 """Every route's handler: a model is sent as JSON."""
 
 ORIGIN: web.RequestKey[str] = web.RequestKey("origin", str)
-LINE: web.RequestKey[str] = web.RequestKey("line", str)
+NETWORK: web.RequestKey[str] = web.RequestKey("network", str)
 DESK: web.AppKey[Desk] = web.AppKey("desk", Desk)

@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ValidationError
 
-from agent_api.desk import DESK, LINE, ORIGIN, Ask, Asker, Desk
+from agent_api.desk import DESK, NETWORK, ORIGIN, Ask, Asker, Desk
 from agent_api.limits import BODY_BYTES_MAX
 from agent_api.problems import DeskError, from_validation, response
 from agent_api.route import Access, Route
@@ -24,7 +24,7 @@ from vault import VaultError
 BODY_TIMEOUT_S = 10.0
 """A body of 16 kB needs no longer on any line; a slow sender gives its place to others."""
 
-LINE_BITS = 64
+NETWORK_BITS = 64
 """Of an IPv6 address: the least that a subscriber gets (RFC 6177)."""
 
 SERVER = "pay-ivr"
@@ -68,7 +68,7 @@ async def problems(request: web.Request, handler: Raw) -> web.StreamResponse:
     """Turns every error into its problem document; writes one log line without paths or values."""
     began = time.monotonic()
     request[ORIGIN] = _origin(request)
-    request[LINE] = line_of(request[ORIGIN])
+    request[NETWORK] = network_of(request[ORIGIN])
     try:
         answer = await handler(request)
     except (DeskError, CallError, VaultError, LoyaltyError, web.HTTPException) as error:
@@ -107,8 +107,8 @@ def _origin(request: web.Request) -> str:
         return remote
 
 
-def line_of(address: str) -> str:
-    """What all addresses of one subscriber have in common: an IPv4 address, or an IPv6 network of 64 bits.
+def network_of(address: str) -> str:
+    """What all addresses of one subscriber have in common: the IPv4 address, or the first 64 bits of IPv6.
 
     A host takes a new address of its /64 as often as it likes (RFC 8981), so that counting whole addresses
     would count nothing. An IPv4 address that is written as IPv6 is the same one. What is no address stays.
@@ -121,7 +121,7 @@ def line_of(address: str) -> str:
         return str(found)
     if found.ipv4_mapped is not None:
         return str(found.ipv4_mapped)
-    return str(ipaddress.ip_network((int(found), LINE_BITS), strict=False))
+    return str(ipaddress.ip_network((int(found), NETWORK_BITS), strict=False))
 
 
 async def _asker(desk: Desk, route: Route, request: web.Request) -> Asker | None:
@@ -130,13 +130,13 @@ async def _asker(desk: Desk, route: Route, request: web.Request) -> Asker | None
         if route.changes and not route.raw:
             desk.doorman.check_origin(request)
         return None
-    # Wrong credentials are counted by line, and a line that has used up its share is not looked up.
-    address = f"address:{request[LINE]}"
-    _limit(desk, address, desk.requests.wait_s)
+    # Wrong credentials are counted by network; those of one that has used up its share are not looked up.
+    network = f"network:{request[NETWORK]}"
+    _limit(desk, network, desk.requests.wait_s)
     try:
         asker = await desk.doorman.asker(request, desk.now_ms)
     except DeskError:
-        _limit(desk, address)
+        _limit(desk, network)
         raise
     _limit(desk, asker.name)
     _check_access(route, asker)

@@ -36,7 +36,7 @@ async def log_in(desk: Desk, ask: Ask) -> web.StreamResponse:
     """POST /v1/login: sets the cookie."""
     body = ask.body
     assert isinstance(body, LoginBody)
-    wait_s = desk.logins.take(ask.line, desk.now())
+    wait_s = desk.logins.take(ask.network, desk.now())
     if wait_s is not None:
         raise DeskError("rate_limited", retry_after_s=wait_s)
     login = await desk.doorman.log_in(body.user, body.password, body.new_password, desk.now_ms, ask.origin)

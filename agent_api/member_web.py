@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 from pydantic import ValidationError
 
 from agent_api.auth import names_host
-from agent_api.desk import DESK, LINE, Desk
+from agent_api.desk import DESK, NETWORK, Desk
 from agent_api.entrance import BODY_TIMEOUT_S, parse_json
 from agent_api.member_forms import (
     ClaimForm,
@@ -81,7 +81,7 @@ def _guarded(handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamRe
 
     async def handle(request: web.Request) -> web.StreamResponse:
         desk, tenant = request.app[DESK], request.match_info["tenant"]
-        wait_s = desk.pages.take(request[LINE], desk.now())
+        wait_s = desk.pages.take(request[NETWORK], desk.now())
         if wait_s is not None:
             return _told({"code": "busy"}, 429, {hdrs.RETRY_AFTER: str(wait_s)})
         if desk.loyalty is None or tenant not in desk.loyalty.tenants():
@@ -214,7 +214,7 @@ async def _checked(
 ) -> PinResult | PinProblem:
     """What a cell says about the sealed PIN; the birth date goes along where a new one is chosen."""
     born = "" if purpose is PinPurpose.VERIFY else await _born(loyalty, tenant, member_id)
-    entry = NewPinEntry(tenant, member_id, purpose, caller_number=f"web:{request[LINE]}", born=born)
+    entry = NewPinEntry(tenant, member_id, purpose, caller_number=f"web:{request[NETWORK]}", born=born)
     return await loyalty.check_pin_sealed(entry, sealed.key_id, sealed.challenge, sealed.sealed)
 
 
@@ -378,8 +378,8 @@ async def _form(request: web.Request, kind: type[_Form]) -> _Form:
 
 
 def _too_many(request: web.Request, desk: Desk) -> web.Response | None:
-    """An answer when this address has tried too often; the vault counts once more, and longer."""
-    wait_s = desk.logins.take(f"member:{request[LINE]}", desk.now())
+    """An answer when this network has tried too often; the vault counts once more, and longer."""
+    wait_s = desk.logins.take(f"member:{request[NETWORK]}", desk.now())
     return None if wait_s is None else _told({"code": "busy"}, 429, {hdrs.RETRY_AFTER: str(wait_s)})
 
 

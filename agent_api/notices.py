@@ -25,7 +25,7 @@ OURS = frozenset({hdrs.COOKIE.lower(), hdrs.AUTHORIZATION.lower(), hdrs.PROXY_AU
 
 async def take_notice(desk: Desk, ask: Ask) -> TakenAnswer:
     """POST /hooks/{provider}/{tenant}."""
-    wait_s = desk.notices.take(ask.line, desk.now())
+    wait_s = desk.notices.take(ask.network, desk.now())
     if wait_s is not None:
         raise DeskError("rate_limited", retry_after_s=wait_s)
     raw = await _raw(ask.request)

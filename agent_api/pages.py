@@ -11,7 +11,7 @@ from string import Template
 
 from aiohttp import hdrs, web
 
-from agent_api.desk import DESK, LINE
+from agent_api.desk import DESK, NETWORK
 from agent_api.links import THANKS_PATH
 from agent_api.page_words import PAYER
 from pay_ivr.logs import log
@@ -60,7 +60,7 @@ def _guarded(handler: _Handler) -> _Handler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         desk, language = request.app[DESK], _language(request)
-        wait_s = desk.pages.take(request[LINE], desk.now())
+        wait_s = desk.pages.take(request[NETWORK], desk.now())
         if wait_s is not None:
             answer = _answer(429, language, "", _state("busy", language))
             answer.headers[hdrs.RETRY_AFTER] = str(wait_s)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_api.desk import DeskSettings
-from agent_api.entrance import line_of, parse_json
+from agent_api.entrance import network_of, parse_json
 from agent_api.labels import FOLDER as LABELS
 from agent_api.limits import BODY_BYTES_MAX
 from agent_api.problems import DeskError
@@ -196,7 +196,7 @@ async def test_login_tries_of_one_address_are_slowed(strict_house: DeskHouse) ->
 
 
 @pytest.mark.parametrize(
-    ("address", "line"),
+    ("address", "network"),
     [
         ("192.0.2.7", "192.0.2.7"),
         ("::ffff:192.0.2.7", "192.0.2.7"),
@@ -208,9 +208,9 @@ async def test_login_tries_of_one_address_are_slowed(strict_house: DeskHouse) ->
         ("", ""),
     ],
 )
-def test_addresses_of_one_line_are_counted_together(address: str, line: str) -> None:
+def test_addresses_of_one_network_are_counted_together(address: str, network: str) -> None:
     """A whole /64 is one asker, and an IPv4 address is the same one however it is written."""
-    assert line == line_of(address)
+    assert network == network_of(address)
 
 
 async def test_a_new_address_of_the_same_network_is_no_new_asker(

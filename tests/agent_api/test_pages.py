@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, DummyCookieJar, web
 
-from agent_api.desk import DESK, LINE
+from agent_api.desk import DESK, NETWORK
 from agent_api.limits import PAGES_BURST, Buckets
 from agent_api.page_words import PAYER
 from agent_api.pages import POLICY, add_page
@@ -66,7 +66,7 @@ async def site():
 
     @web.middleware
     async def origin(request: web.Request, handler: Any) -> web.StreamResponse:
-        request[LINE] = "127.0.0.1"
+        request[NETWORK] = "127.0.0.1"
         return await handler(request)
 
     app = web.Application(middlewares=[origin])
