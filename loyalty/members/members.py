@@ -13,11 +13,11 @@ from typing import BinaryIO
 from loyalty.errors import LoyaltyError
 from loyalty.keys import Purpose
 from loyalty.members import dossier, erasure, exchange
+from loyalty.members.change_letter import letter_of, told_at
 from loyalty.members.dossier import NOBODY, Others
 from loyalty.members.erasure import Erased
 from loyalty.members.exchange import Imported, OnBad
 from loyalty.members.letters import file_letter
-from loyalty.members.notices import notice_of, told_at
 from loyalty.members.office import Office, Pins
 from loyalty.members.person import (
     Ambiguous,
@@ -131,7 +131,7 @@ class Members(Office):
     ) -> Member:
         """Other personal data: field name to value; the number is for life. Before and after are kept.
 
-        The member is told of it, at his old address and at the new one (`notices.py`).
+        The member is told of it, at his old address and at the new one (`change_letter.py`).
         """
         why = reason_of(reason)
 
@@ -149,9 +149,9 @@ class Members(Office):
         return member
 
     def _tell(self, register: Register, member_id: str, altered: Altered) -> int:
-        """Files the messages about a change; how many."""
+        """Files the letters about a change; how many."""
         media = self.media(register.tenant)
-        letter = notice_of(self.programme(register.tenant), altered.names, altered.after.language)
+        letter = letter_of(self.programme(register.tenant), altered.names, altered.after.language)
         addresses = told_at(altered.before, altered.after, media)
         for to in addresses:
             file_letter(register, member_id, to, letter, self.now())

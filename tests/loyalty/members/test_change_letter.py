@@ -13,7 +13,7 @@ from sqlalchemy import select
 from loyalty.drain import LoyaltyRows
 from loyalty.errors import LoyaltyError
 from loyalty.members import FIELDS
-from loyalty.members.notices import KINDS, WORDS, notice_of, told_at
+from loyalty.members.change_letter import KINDS, WORDS, letter_of, told_at
 from loyalty.programme import Programme
 from loyalty.tables import DELIVERY
 from pay_ivr.channels import SUBJECT_MAX, Channels, Medium
@@ -141,7 +141,7 @@ def test_every_language_has_a_word_for_every_field():
     programme = Programme(programme="miles", name="M" * 60)
     for language, words in WORDS.items():
         assert set(KINDS.values()) == set(words.kinds)
-        letter = notice_of(programme, list(KINDS), language)
+        letter = letter_of(programme, list(KINDS), language)
         assert len(letter.subject) <= SUBJECT_MAX
         assert all(word in letter.text for word in words.kinds.values())
-    assert notice_of(programme, ["born"], "en-US") == notice_of(programme, ["born"], "xx-XX")
+    assert letter_of(programme, ["born"], "en-US") == letter_of(programme, ["born"], "xx-XX")

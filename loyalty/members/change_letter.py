@@ -1,7 +1,7 @@
-"""What a member is written when his personal data were changed, and where to: old address and new one.
+"""The letter that a member gets when his personal data were changed, at his old address and at the new one.
 
 Whoever takes over a membership begins with the address: so somebody who was known before is always told. The
-message names which kind of data was changed, never the data.
+letter names which kind of data was changed, never the data.
 """
 
 from collections.abc import Collection, Sequence
@@ -81,8 +81,8 @@ WORDS = {
 }  # fmt: skip
 
 
-def notice_of(programme: Programme, names: Sequence[str], language: str) -> Letter:
-    """What is written about a change of these fields."""
+def letter_of(programme: Programme, names: Sequence[str], language: str) -> Letter:
+    """The letter about a change of these fields of `Person`; in English where a language has no words."""
     words = WORDS.get(language, WORDS[FALLBACK])
     kinds = ", ".join(words.kinds[kind] for kind in dict.fromkeys(KINDS[name] for name in names))
     text = words.text.format(kinds=kinds)
