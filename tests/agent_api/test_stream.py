@@ -13,7 +13,7 @@ from agent_api.desk import Asker
 from agent_api.stream import CLOSE_LOGIN_ENDED, CLOSE_RESUME_TOO_OLD, RING_MAX, Feed
 from tests.agent_api.conftest import DeskHouse, problem
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 15.0
 
 
 async def connect(house: DeskHouse, query: str = "", user: str = "agent1") -> ClientWebSocketResponse:

@@ -225,7 +225,7 @@ async def test_a_name_that_leads_home_is_not_called(caller: Desk, receiver: Rece
     async with running(tmp_path, caller.door, WebhooksSection()) as house:
         await house.hooks.add_endpoint("demo", receiver.url, now_ms(), BY)
         await caller.charged()
-        for _ in range(200):
+        for _ in range(1_000):
             waiting = await house.hooks.listed("demo", DeliveryState.WAITING)
             if waiting and waiting[0].tries:
                 break

@@ -12,6 +12,8 @@ from pay_ivr.speech import Speech
 from pay_ivr.voice import SpeechError
 from vault import MediaFact
 
+WAIT_S = 20.0
+"""For what takes milliseconds on an idle machine; who waits so long waits for ever."""
 LATE_S = 2 * BURST_S
 INTRO = Sentence(Key.CAPTURE_INTRO, {"amount_minor": 1995, "currency": "EUR"})
 ASK_PAN, ASK_EXPIRY = Sentence(Key.ASK_PAN), Sentence(Key.ASK_EXPIRY)
@@ -65,7 +67,7 @@ def speaker(ear: Ear, tmp_path: Path) -> Speaker:
 
 
 async def until_played(ear: Ear, count: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         while len(ear.played) < count:  # noqa: ASYNC110 - what is waited for comes from outside
             await asyncio.sleep(0.01)
 
@@ -95,7 +97,7 @@ async def test_amount_is_finished_before_a_late_field(speaker: Speaker, ear: Ear
     await over(speaker, ear)
     await until_played(ear, 2)
     await over(speaker, ear)
-    await asyncio.wait_for(speaker.told(), 1)
+    await asyncio.wait_for(speaker.told(), WAIT_S)
 
 
 async def test_what_is_being_said_is_not_said_again(speaker: Speaker, ear: Ear) -> None:
@@ -104,7 +106,7 @@ async def test_what_is_being_said_is_not_said_again(speaker: Speaker, ear: Ear) 
     await until_played(ear, 1)
     speaker.tell([ASK_PAN], after=True)
     await over(speaker, ear)
-    await asyncio.wait_for(speaker.told(), 1)
+    await asyncio.wait_for(speaker.told(), WAIT_S)
     assert 1 == len(ear.played)
 
 
@@ -116,7 +118,7 @@ async def test_later_step_replaces_what_is_being_said(speaker: Speaker, ear: Ear
     speaker.tell([ASK_EXPIRY])
     await until_played(ear, 2)
     await over(speaker, ear)
-    await asyncio.wait_for(speaker.told(), 1)
+    await asyncio.wait_for(speaker.told(), WAIT_S)
     assert [1, 1] == [sentences for _, sentences in ear.played]
 
 
@@ -127,7 +129,7 @@ async def test_key_drops_what_is_waiting(speaker: Speaker, ear: Ear) -> None:
     speaker.tell([ASK_PAN], after=True)
     speaker.hush()
     await over(speaker, ear, "key")
-    await asyncio.wait_for(speaker.told(), 1)
+    await asyncio.wait_for(speaker.told(), WAIT_S)
     assert 1 == len(ear.played)
 
 
@@ -153,7 +155,7 @@ async def test_music_goes_on_after_a_sentence_until_quiet(ear: Ear, speaker: Spe
     speaker.tell([ASK_PAN])
     await until_played(ear, 2)
     await over(speaker, ear)
-    await asyncio.wait_for(speaker.told(), 1)
+    await asyncio.wait_for(speaker.told(), WAIT_S)
     assert [1, 1, 1] == [sentences for _, sentences in ear.played]
     assert 2 == ear.loops
     await speaker.quiet()

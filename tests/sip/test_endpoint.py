@@ -17,6 +17,8 @@ from pay_ivr.sip.rim import Timers
 from pay_ivr.sip.trace import TraceLine
 from tests.support.sipnet import SDP, Observed
 
+WAIT_S = 20.0
+"""For what takes milliseconds on an idle machine; who waits so long waits for ever."""
 FAST = Timers(t1=0.05, t2=0.4, t4=0.5)
 
 
@@ -58,7 +60,7 @@ async def running() -> AsyncIterator[Running]:
     await made.sip.stop()
 
 
-async def until(true, timeout_s: float = 5.0) -> None:
+async def until(true, timeout_s: float = WAIT_S) -> None:
     """Waits for something that the network brings."""
     async with asyncio.timeout(timeout_s):
         while not true():  # noqa: ASYNC110 - what is waited for comes from outside
@@ -78,7 +80,7 @@ class Phone:
     def say(self, data: bytes) -> None:
         self.socket.sendto(data, self._target)
 
-    async def hear(self, timeout_s: float = 2.0) -> str:
+    async def hear(self, timeout_s: float = WAIT_S) -> str:
         """The next datagram."""
         data = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self.socket, 65_535), timeout_s)
         return data.decode()
@@ -417,7 +419,7 @@ async def test_stream_that_lost_its_framing_is_closed(running: Running, data: by
     """Nothing behind broken framing can be trusted; a request that can be answered is answered first."""
     reader, writer = await asyncio.open_connection("127.0.0.1", running.sip.tcp_port)
     writer.write(data.replace(b"SIP/2.0/UDP", b"SIP/2.0/TCP"))
-    rest = await asyncio.wait_for(reader.read(), 2)
+    rest = await asyncio.wait_for(reader.read(), WAIT_S)
     assert (b"SIP/2.0 400" if b"SIP" in data else b"") == rest[:11]
     writer.close()
     await writer.wait_closed()
@@ -431,7 +433,7 @@ async def test_silent_connection_is_reaped(monkeypatch: pytest.MonkeyPatch) -> N
     await made.sip.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", made.sip.tcp_port)
     writer.write(b"OPTIONS sip:a SIP/2.0\r\nVia:")
-    assert b"" == await asyncio.wait_for(reader.read(), 2)
+    assert b"" == await asyncio.wait_for(reader.read(), WAIT_S)
     assert 1 == made.sip.counters["streams_reaped"]
     writer.close()
     await made.sip.stop()
@@ -452,7 +454,7 @@ async def test_too_many_connections_are_refused(monkeypatch: pytest.MonkeyPatch,
 async def until_closed(reader: asyncio.StreamReader) -> bytes:
     """What came before the other side closed, politely or not."""
     try:
-        return await asyncio.wait_for(reader.read(), 2)
+        return await asyncio.wait_for(reader.read(), WAIT_S)
     except ConnectionResetError:
         return b""
 

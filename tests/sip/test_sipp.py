@@ -16,6 +16,8 @@ from tests.support.b2bua import REINVITE_USER, Bridge
 
 pytestmark = pytest.mark.tool("sipp")
 
+WAIT_S = 20.0
+"""For what takes milliseconds on an idle machine; who waits so long waits for ever."""
 SETTINGS = {"udp_port": 0, "tcp_port": 0}
 
 
@@ -61,7 +63,7 @@ async def stage() -> AsyncIterator[Stage]:
     await made.close()
 
 
-async def until(true: Callable[[], bool], timeout_s: float = 5.0) -> None:
+async def until(true: Callable[[], bool], timeout_s: float = WAIT_S) -> None:
     """Waits for something that the network brings."""
     async with asyncio.timeout(timeout_s):
         while not true():  # noqa: ASYNC110 - what is waited for comes from outside

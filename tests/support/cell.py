@@ -20,7 +20,8 @@ from vault.progress import Command, Fact, Open
 from vault.report import REPORT_MAX, decode_fact, encode_command
 
 ROOT = Path(__file__).parents[2]
-WAIT_S = 5.0
+WAIT_S = 20.0
+"""For what takes milliseconds on an idle machine; who waits so long waits for ever."""
 START_S = 20.0
 """A spawner loads an SDK before it serves."""
 
@@ -155,7 +156,7 @@ def spawner(
             process.wait(WAIT_S)
 
 
-def gone(pid: int, timeout_s: float = 1.0, *, reaped: bool = False) -> bool:
+def gone(pid: int, timeout_s: float = WAIT_S, *, reaped: bool = False) -> bool:
     """True when the process has ended in time; `reaped`: not even a zombie is left."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

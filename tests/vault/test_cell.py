@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cell import MASTERCARD, VISA, CellEnds, SpawnerEnds, spawner
+from tests.support.cell import MASTERCARD, VISA, WAIT_S, CellEnds, SpawnerEnds, spawner
 from tests.support.memory import search
 from vault.cell_ends import EXIT_BAD_COMMAND, EXIT_BROKER_GONE, EXIT_EXPIRED, EXIT_LEAK_STOPPED
 from vault.door import Field, FieldProblem
@@ -108,7 +108,7 @@ def test_keys_become_a_token(cell: CellEnds) -> None:
         Complete(Field.CVV, 3),
         Ready("mastercard", "4444", "tok_good"),
     ]
-    cell.keys.settimeout(2.0)
+    cell.keys.settimeout(WAIT_S)
     assert b"" == cell.keys.recv(1)
 
 
@@ -179,7 +179,7 @@ def test_a_closed_field_closes_the_pipe_and_a_new_pipe_opens_it(cell: CellEnds) 
     cell.press("4")
     cell.until(Keyed)
     cell.say(CloseField())
-    cell.keys.settimeout(2.0)
+    cell.keys.settimeout(WAIT_S)
     assert b"" == cell.keys.recv(1)
     cell.open(Field.PAN)
     cell.press(CARD)
@@ -253,7 +253,7 @@ def test_a_failing_provider_is_a_code_and_nothing_else(house: SpawnerEnds, provi
         cell.say(Open(Field.PAN))
         cell.press(CARD)
         assert TokeniseFailed("provider_error") == cell.until(TokeniseFailed)
-        cell.keys.settimeout(2.0)
+        cell.keys.settimeout(WAIT_S)
         assert b"" == cell.keys.recv(1)
 
 

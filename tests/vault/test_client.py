@@ -33,6 +33,8 @@ from vault.message import (
 )
 from vault.wire import MESSAGE_MAX, QUEUE_MAX, Asker, Link, decode, encode
 
+WAIT_S = 20.0
+"""For what takes milliseconds on an idle machine; who waits so long waits for ever."""
 PAYMENT = Payment(
     payment_id="pay_a",
     tenant="demo",
@@ -190,7 +192,7 @@ async def test_absent_broker_is_unreachable(short_dir):
 
 
 async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         while not holds():  # noqa: ASYNC110 - what is waited for has no event of its own
             await asyncio.sleep(0.001)
 
@@ -208,7 +210,7 @@ async def test_slow_peer_gets_everything_in_order():
         assert link.send(encode({"number": number, "ballast": "x" * 200}))
     theirs.setblocking(False)
     got: list[int] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_S):
         while len(got) < 2_000:
             try:
                 got.append(json.loads(theirs.recv(MESSAGE_MAX))["number"])
@@ -266,7 +268,7 @@ async def test_descriptors_are_closed_when_their_asker_is_cancelled_meanwhile(tu
     for _ in range(turns):
         await asyncio.sleep(0)
     asked.cancel()
-    await asyncio.wait({asked}, timeout=1)
+    await asyncio.wait({asked}, timeout=WAIT_S)
     if not asked.cancelled():  # it had its answer before
         os.close(asked.result()[1][0])
     assert await asyncio.to_thread(os.read, reading, 1) == b""

@@ -221,7 +221,7 @@ async def test_a_lost_process_ends_a_change_with_nothing_stored(
 
 async def eventually(desk: PinDesk, pin: str, member: str) -> object:
     """The result, once the broker has its lines again."""
-    for _ in range(50):
+    for _ in range(200):
         try:
             return await desk.sealed(pin, member=member)
         except VaultError:
@@ -230,7 +230,7 @@ async def eventually(desk: PinDesk, pin: str, member: str) -> object:
 
 
 async def no_cell_left(zone: ZoneProcesses) -> None:
-    for _ in range(200):
+    for _ in range(1_000):
         if not zone.cells():
             return
         await asyncio.sleep(0.02)
@@ -239,7 +239,7 @@ async def no_cell_left(zone: ZoneProcesses) -> None:
 
 async def normal_again(zone: ZoneProcesses) -> None:
     """Media holds SECURE for a second after the pipe's end; the sweep comes every two."""
-    for _ in range(400):
+    for _ in range(1_000):
         if zone.mode_of() == "NORMAL":
             return
         await asyncio.sleep(0.02)

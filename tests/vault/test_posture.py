@@ -92,7 +92,7 @@ def test_a_process_dies_with_its_parent() -> None:
         pid = int(parent.stdout.readline())
         parent.kill()
         parent.wait(WAIT_S)
-    assert gone(pid, 1.0)
+    assert gone(pid)
 
 
 def test_a_parent_that_is_already_gone_is_noticed() -> None:

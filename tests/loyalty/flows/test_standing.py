@@ -19,6 +19,7 @@ from tests.support.members import NUMBER, OPEN_AT, TENANT, enrol, sunny
 from vault import PinPurpose, PinResult
 
 DEADLINE_S = 0.1
+"""Of the product while nothing is answered; before that its own holds, whatever the machine is doing."""
 CALL_MAX_S = 10.0
 ITEMS, GOODBYE = "12345", "0"
 """Balance, redeem, movements, change PIN, lock card; the last key that the menu leaves free."""
@@ -27,12 +28,14 @@ ITEMS, GOODBYE = "12345", "0"
 class Standstill:
     """Keeps every reader of the database busy, from `begin` until `end`."""
 
-    def __init__(self, loyalty: Loyalty) -> None:
+    def __init__(self, loyalty: Loyalty, monkeypatch: pytest.MonkeyPatch) -> None:
         self._database = loyalty.members.database
+        self._monkeypatch = monkeypatch
         self._over = threading.Event()
         self._readers: list[asyncio.Task[bool]] = []
 
     async def begin(self) -> None:
+        self._monkeypatch.setattr(in_time, "LEDGER_DEADLINE_S", DEADLINE_S)
         wait = self._over.wait
         self._readers = [
             asyncio.create_task(self._database.read(TENANT, lambda _conn: wait())) for _ in range(READERS)
@@ -58,20 +61,19 @@ class LateLine(ScriptedLine):
 
 
 @pytest.fixture
-async def loyalty(
-    short_dir: Path, empty_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Loyalty]:
+async def loyalty(short_dir: Path, empty_file: Path) -> AsyncIterator[Loyalty]:
     """Anna's programme."""
-    monkeypatch.setattr(in_time, "LEDGER_DEADLINE_S", DEADLINE_S)
     shutil.copy(empty_file, short_dir / "loyalty.db")
     async with sunny(short_dir) as made:
         yield made
 
 
-async def test_every_item_of_the_menu_says_that_it_does_not_work_now(loyalty: Loyalty) -> None:
+async def test_every_item_of_the_menu_says_that_it_does_not_work_now(
+    loyalty: Loyalty, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And the caller can go on."""
     await enrol(loyalty)
-    standstill = Standstill(loyalty)
+    standstill = Standstill(loyalty, monkeypatch)
     line = LateLine(standstill)
     line.keys(identify_menu="1", ask_number=NUMBER)
     line.pins.append(PinResult.OK)
@@ -87,10 +89,10 @@ async def test_every_item_of_the_menu_says_that_it_does_not_work_now(loyalty: Lo
     "keys", [{"identify_menu": "1", "ask_number": NUMBER}, {"identify_menu": "2", "ask_postcode": "80331"}]
 )
 async def test_a_login_that_cannot_be_looked_up_goes_to_an_agent(
-    loyalty: Loyalty, keys: dict[str, str]
+    loyalty: Loyalty, monkeypatch: pytest.MonkeyPatch, keys: dict[str, str]
 ) -> None:
     """By number, and by postcode and date of birth."""
-    standstill = Standstill(loyalty)
+    standstill = Standstill(loyalty, monkeypatch)
     await standstill.begin()
     line = ScriptedLine()
     line.lose_agent(None)

@@ -294,7 +294,7 @@ async def test_run_that_takes_long_is_asked_for_again(week, monkeypatch):
     first = await reconciler.reconcile("demo")
     assert not first.done
     answers = [first]
-    for _ in range(200):
+    for _ in range(1_000):
         if answers[-1].done:
             break
         await asyncio.sleep(0.02)
@@ -310,7 +310,7 @@ async def test_result_that_nobody_fetched_is_no_answer_to_a_later_question(week,
     week.to(1)
     reconciler = week.reconciler()
     assert not (await reconciler.reconcile("demo")).done
-    for _ in range(200):
+    for _ in range(1_000):
         if not reconciler._runs:
             break
         await asyncio.sleep(0.02)

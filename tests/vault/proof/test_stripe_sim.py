@@ -219,13 +219,13 @@ async def test_webhooks_arrive_signed_doubled_and_again_after_a_refusal(sim: Str
     sim.host.webhooks.secrets[f"http://127.0.0.1:{port}/hook"] = SECRET
     for number in range(4):
         await paid(api, f"w{number}")
-    for _ in range(200):
+    for _ in range(1_000):
         if len(seen) >= 14:
             break
         await asyncio.sleep(0.02)
     sim.skip(10.0)  # the refused one's first retry is due
     made = {one["id"] for one in sim.host.books.every("event")}
-    for _ in range(200):
+    for _ in range(1_000):
         if made <= set(seen) and seen.count(seen[0]) > 1:
             break
         await asyncio.sleep(0.02)
