@@ -2,7 +2,7 @@
 
 Everything is real: SIP and RTP on loopback, the node's processes, PINs in cells, the ledger on SQLite. What
 the callers hear is compared with the prompts frame by frame, and in the long run read back by a recogniser.
-Who does what on a call stands in tests/support/portal_call.py.
+What a caller does stands in tests/support/portal_visit.py, what he hears with in portal_call.py.
 """
 
 import asyncio
@@ -14,15 +14,29 @@ import pytest
 import pytest_asyncio
 
 from loyalty.members import Member
-from loyalty.programme import Reward, RewardKind
 from pay_ivr.catalogue import Catalogue, Key
 from pay_ivr.languages import languages
 from pay_ivr.payment_voice import Sentence
 from pay_ivr.speech import Speech
 from tests.support.listening import error_rate, heard, in_words, write_sound
-from tests.support.members import LANGUAGES, TENANT, enrol, programme, sunny
-from tests.support.node import WAIT_S, Node, until
-from tests.support.portal_call import HEARD_S, PortalCall, data_of, end_of, portal_call, set_pin
+from tests.support.members import LANGUAGES, TENANT, enrol, sunny
+from tests.support.node import Node
+from tests.support.portal_call import PortalCall, data_of, portal_call, set_pin
+from tests.support.portal_visit import (
+    AGENT,
+    BALANCE,
+    CODES,
+    PIN,
+    POINTS,
+    PRICE,
+    PROGRAMME,
+    add_codes,
+    choose_a_coffee,
+    hear_a_code,
+    log_in,
+    offer,
+    say_goodbye,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,55 +49,18 @@ MEMBERS = {language: f"47110{at}1" for at, language in enumerate(LANGUAGES)}
 TRANSPORTS = dict(zip(LANGUAGES, ("event", "inband", "inband", "event"), strict=True))
 MISHEARD_MAX = 0.3
 """Of one short sentence, by characters; another sentence has 0.7 and more."""
-PIN = "4913"
-POINTS = 1_500
-CODES = ("K7P4QX9A", "M3R8TW2B", "N6V5YZ7C", "P9X4HJ3D")
-BALANCE, REDEEM, AGENT, GOODBYE = "1", "2", "3", "7"
-MORE = """
-[loyalty]
-programme = "miles"
-name = "Sunny Miles"
-
-[[loyalty.menu]]
-key = "1"
-action = "balance"
-
-[[loyalty.menu]]
-key = "2"
-action = "redeem"
-
-[[loyalty.menu]]
-key = "3"
-action = "agent"
-
-[[loyalty.reward]]
-id = "coffee"
-kind = "voucher"
-points = 200
-names = { "de-DE" = "Kaffee", "en-US" = "coffee", "es-ES" = "café", "fr-FR" = "café" }
-""" + "".join(
-    f"""
-[[telephony.did]]
-number = "{number}"
-flow = "loyalty.portal"
-language = "{language}"
-agents = ["agent1"]
-"""
-    for language, number in NUMBERS.items()
-)
-NAMES = {"de-DE": "Kaffee", "en-US": "coffee", "es-ES": "café", "fr-FR": "café"}
+MORE = offer(NUMBERS, agents=("agent1",))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def members(node: Node) -> dict[str, Member]:
     """A member for each language, with points and a PIN; four codes in stock."""
-    coffee = Reward(id="coffee", kind=RewardKind.VOUCHER, points=200, names=NAMES)
-    async with sunny(data_of(node), programme(reward=(coffee,))) as loyalty:
+    async with sunny(data_of(node), PROGRAMME) as loyalty:
         made = {
             language: await enrol(loyalty, POINTS, number=number, house_number=number, language=language)
             for language, number in MEMBERS.items()
         }
-        await loyalty.add_codes(TENANT, "coffee", "\n".join(CODES), by="system:test")
+        await add_codes(loyalty)
     for member in made.values():
         await set_pin(node, TENANT, member, PIN)
     return made
@@ -97,47 +74,18 @@ async def speech(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Spee
     await voice.close()
 
 
-async def log_in(call: PortalCall, language: str) -> None:
-    """Welcome, the offers each in its own language, the number, the PIN, up to the menu."""
-    await call.hears(Sentence(Key.PORTAL_WELCOME, {"tenant": "Demo Travel"}))
-    for digit, offered in enumerate(("en-US", "de-DE", "es-ES", "fr-FR"), 1):
-        await call.hears(Sentence(Key.LANGUAGE_OFFER, {"digit": digit}, language=offered), whole=False)
-        if offered == language:
-            await call.key(str(digit))
-            break
-    await call.begins(Key.IDENTIFY_MENU)
-    await call.key("1")
-    await call.begins(Key.ASK_NUMBER)
-    await call.key(MEMBERS[language] + "#")
-    await call.begins(Key.ASK_PIN)
-    await call.key(PIN + "#")
-    await call.begins(Key.MENU_BALANCE, digit=int(BALANCE))
-
-
-async def redeem_a_coffee(call: PortalCall, language: str, expires: date) -> str:
-    """Balance, offer, price, confirmation; the code that the caller was told."""
-    coffee = {"reward": NAMES[language], "points": 200}
+async def redeem_a_coffee(call: PortalCall, expires: date) -> str:
+    """Balance, offer, price, confirmation, farewell; the code that the caller was told."""
     day = {"year": expires.year, "month": expires.month, "day": expires.day}
     await call.key(BALANCE)
     await call.hears(
         Sentence(Key.BALANCE, {"points": POINTS}), Sentence(Key.BALANCE_EXPIRING, {"points": POINTS, **day})
     )
-    await call.key(REDEEM)
-    await call.hears(
-        Sentence(Key.REDEEM_INTRO, {"points": POINTS}), Sentence(Key.REWARD_VOUCHER, {"digit": 1, **coffee})
-    )
+    await choose_a_coffee(call, POINTS)
     await call.key("1")
-    await call.hears(Sentence(Key.REDEEM_CONFIRM, coffee))
-    await call.begins(Key.CONFIRM_OR_BACK)
-    await call.key("1")
-    await call.hears(Sentence(Key.REDEEMED_VOUCHER, coffee))
-    spoken = {code: await call.spoken(Sentence(Key.VOUCHER_CODE, {"code": code})) for code in CODES}
-    since = call.heard_so_far
-    await until(lambda: any(end_of(call.heard, said, since) for said in spoken.values()), HEARD_S)
-    await call.key(GOODBYE)
-    await call.hears(Sentence(Key.LOYALTY_GOODBYE))
-    await asyncio.wait_for(call.phone.ended.wait(), WAIT_S)
-    return next(code for code, said in spoken.items() if end_of(call.heard, said, since))
+    code = await hear_a_code(call)
+    await say_goodbye(call)
+    return code
 
 
 @pytest.mark.parametrize(
@@ -160,8 +108,8 @@ async def test_members_redeem_by_telephone(
         caller = f"49151200{1000 + LANGUAGES.index(language)}"
         number, transport = NUMBERS[language], TRANSPORTS[language]
         async with portal_call(node, number, caller, speech, language, transport) as call:
-            await log_in(call, language)
-            return await redeem_a_coffee(call, language, expires)
+            await log_in(call, MEMBERS[language])
+            return await redeem_a_coffee(call, expires)
 
     before = booked(node)
     codes = await asyncio.gather(*(play(language) for language in spoken))
@@ -170,7 +118,7 @@ async def test_members_redeem_by_telephone(
     async with sunny(data_of(node)) as loyalty:
         callers = [members[language].member_id for language in spoken]
         left = [(await loyalty.balance(TENANT, one)).available for one in callers]
-    assert [POINTS - 200] * len(spoken) == left
+    assert [POINTS - PRICE] * len(spoken) == left
     assert [count + len(spoken) for count in before] == booked(node)
 
 
@@ -187,7 +135,7 @@ async def test_a_recogniser_understands_what_each_member_hears(
         async with portal_call(
             node, NUMBERS[language], caller, speech, language, TRANSPORTS[language]
         ) as call:
-            await log_in(call, language)
+            await log_in(call, MEMBERS[language])
             await call.key(BALANCE)
             said = await call.hears(Sentence(Key.BALANCE, {"points": points}))
         return points, write_sound(tmp_path / f"{language}.wav", said)
@@ -215,7 +163,7 @@ async def test_a_member_reaches_an_agent_who_sees_what_the_portal_knows(
     async with sunny(data_of(node)) as loyalty:
         balance = await loyalty.balance(TENANT, members["es-ES"].member_id)
     async with portal_call(node, NUMBERS["es-ES"], "4915120002000", speech, "es-ES") as call:
-        await log_in(call, "es-ES")
+        await log_in(call, MEMBERS["es-ES"])
         await call.key(BALANCE)
         await call.begins(Key.BALANCE, points=balance.available)
         await call.key(AGENT)

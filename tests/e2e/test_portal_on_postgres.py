@@ -15,7 +15,6 @@ import pytest
 import pytest_asyncio
 
 from loyalty.members import Member
-from loyalty.programme import Reward, RewardKind
 from pay_ivr.catalogue import Catalogue, Key
 from pay_ivr.node import add_access_key
 from pay_ivr.payment_voice import Sentence
@@ -23,9 +22,24 @@ from pay_ivr.people import Permission
 from pay_ivr.proof.ledger_books import faults
 from pay_ivr.proof.postgres import PostgresServer, own_server
 from pay_ivr.speech import Speech
-from tests.support.members import TENANT, programme, sunny
+from tests.support.members import TENANT, sunny
 from tests.support.node import WAIT_S, Node, running_node, until
-from tests.support.portal_call import HEARD_S, PortalCall, data_of, end_of, portal_call, set_pin
+from tests.support.portal_call import data_of, portal_call, set_pin
+from tests.support.portal_visit import (
+    BALANCE,
+    CODES,
+    PIN,
+    POINTS,
+    PRICE,
+    PROGRAMME,
+    add_codes,
+    choose_a_coffee,
+    hear_a_code,
+    identify,
+    log_in,
+    offer,
+    say_goodbye,
+)
 
 pytestmark = [
     pytest.mark.proof,
@@ -34,38 +48,10 @@ pytestmark = [
 
 PORTAL = "4930300009"
 LANGUAGE = "en-US"
-CUSTOMER, PIN = "4711091", "4913"
-POINTS, PRICE = 1_500, 200
-CODES = ("K7P4QX9A", "M3R8TW2B", "N6V5YZ7C", "P9X4HJ3D")
-BALANCE, REDEEM, GOODBYE = "1", "2", "7"
+CUSTOMER = "4711091"
 UPKEEP_S = 60.0
 """The upkeep looks every 20 s."""
-MORE = f"""
-[loyalty]
-programme = "miles"
-name = "Sunny Miles"
-
-[[loyalty.menu]]
-key = "{BALANCE}"
-action = "balance"
-
-[[loyalty.menu]]
-key = "{REDEEM}"
-action = "redeem"
-
-[[loyalty.reward]]
-id = "coffee"
-kind = "voucher"
-points = {PRICE}
-names = {{ "de-DE" = "Kaffee", "en-US" = "coffee", "es-ES" = "café", "fr-FR" = "café" }}
-
-[[telephony.did]]
-number = "{PORTAL}"
-flow = "loyalty.portal"
-language = "{LANGUAGE}"
-"""
-NAMES = {"de-DE": "Kaffee", "en-US": "coffee", "es-ES": "café", "fr-FR": "café"}
-COFFEE = {"reward": "coffee", "points": PRICE}
+MORE = offer({LANGUAGE: PORTAL})
 PERSON = {"number": CUSTOMER, "given_name": "Anna", "family_name": "Muster", "born": "1980-12-31"}
 GRIEVANCES = ("node.task.failed", "call.flow.broken", "never retrieved", "Traceback")
 """What the node's log says when something did not expect that the database can be away."""
@@ -105,9 +91,6 @@ class Site:
         return self.node.stage.log_file.read_text(encoding="utf-8").count(word)
 
 
-TOLD = programme(reward=(Reward(id="coffee", kind=RewardKind.VOUCHER, points=PRICE, names=NAMES),))
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
     """One that keeps its word through kills."""
@@ -139,8 +122,8 @@ async def _enrol(site: Site) -> None:
     earned = {"points": POINTS, "receipt": "till-1"}
     status, booked = await site.ask(f"/v1/members/{site.member_id}/earn", earned, key="till-1")
     assert 200 == status, booked
-    async with sunny(data_of(site.node), TOLD, url=site.url) as loyalty:
-        await loyalty.add_codes(TENANT, "coffee", "\n".join(CODES), by="system:test")
+    async with sunny(data_of(site.node), PROGRAMME, url=site.url) as loyalty:
+        await add_codes(loyalty)
         member: Member = await loyalty.members.get(TENANT, site.member_id)
     await set_pin(site.node, TENANT, member, PIN)
 
@@ -150,57 +133,11 @@ def caller(site: Site, number: int) -> Any:
     return portal_call(site.node, PORTAL, f"49151200{3000 + number}", site.speech, LANGUAGE)
 
 
-async def identify(call: PortalCall) -> None:
-    """Up to the customer number."""
-    await call.hears(Sentence(Key.PORTAL_WELCOME, {"tenant": "Demo Travel"}))
-    await call.hears(Sentence(Key.LANGUAGE_OFFER, {"digit": 1}, language=LANGUAGE), whole=False)
-    await call.key("1")
-    await call.begins(Key.IDENTIFY_MENU)
-    await call.key("1")
-    await call.begins(Key.ASK_NUMBER)
-    await call.key(CUSTOMER + "#")
-
-
-async def log_in(call: PortalCall) -> None:
-    """Up to the menu."""
-    await identify(call)
-    await call.begins(Key.ASK_PIN)
-    await call.key(PIN + "#")
-    await call.begins(Key.MENU_BALANCE, digit=int(BALANCE))
-
-
-async def choose_a_coffee(call: PortalCall, points: int) -> None:
-    """Up to the question whether it shall be booked."""
-    await call.key(REDEEM)
-    await call.hears(
-        Sentence(Key.REDEEM_INTRO, {"points": points}), Sentence(Key.REWARD_VOUCHER, {"digit": 1, **COFFEE})
-    )
-    await call.key("1")
-    await call.hears(Sentence(Key.REDEEM_CONFIRM, COFFEE))
-    await call.begins(Key.CONFIRM_OR_BACK)
-
-
-async def hear_a_code(call: PortalCall) -> str:
-    """The code that the caller is told, once it is booked."""
-    await call.hears(Sentence(Key.REDEEMED_VOUCHER, COFFEE))
-    spoken = {code: await call.spoken(Sentence(Key.VOUCHER_CODE, {"code": code})) for code in CODES}
-    since = call.heard_so_far
-    await until(lambda: any(end_of(call.heard, said, since) for said in spoken.values()), HEARD_S)
-    return next(code for code, said in spoken.items() if end_of(call.heard, said, since))
-
-
-async def say_goodbye(call: PortalCall) -> None:
-    """Until the node hangs up."""
-    await call.key(GOODBYE)
-    await call.hears(Sentence(Key.LOYALTY_GOODBYE))
-    await asyncio.wait_for(call.phone.ended.wait(), WAIT_S)
-
-
 async def redeem_by_telephone(site: Site, number: int) -> str:
     """Login, balance, redemption; the code that was spoken."""
     points = await site.available()
     async with caller(site, number) as call:
-        await log_in(call)
+        await log_in(call, CUSTOMER)
         await call.key(BALANCE)
         await call.hears(Sentence(Key.BALANCE, {"points": points}))
         await choose_a_coffee(call, points)
@@ -233,7 +170,7 @@ async def test_the_server_dies_and_comes_back_while_the_node_runs(site: Site) ->
     """Callers and systems are told to come later; nothing is doubled; no process of the node is replaced."""
     before, pids = await site.available(), site.node.stage.pids()
     async with caller(site, 2) as call:
-        await log_in(call)
+        await log_in(call, CUSTOMER)
         await choose_a_coffee(call, before)
         site.server.kill()
         await call.key("1")
@@ -242,7 +179,7 @@ async def test_the_server_dies_and_comes_back_while_the_node_runs(site: Site) ->
         await call.key(BALANCE)
         await call.hears(Sentence(Key.SERVICE_UNAVAILABLE))
     async with caller(site, 3) as call:
-        await identify(call)
+        await identify(call, CUSTOMER)
         await call.hears(Sentence(Key.SERVICE_UNAVAILABLE), Sentence(Key.AGENTS_CLOSED_GOODBYE))
         await asyncio.wait_for(call.phone.ended.wait(), WAIT_S)
     path, coffee = f"/v1/members/{site.member_id}/redeem", {"reward_id": "coffee"}
@@ -269,7 +206,7 @@ async def test_a_server_that_stands_still_keeps_no_caller_waiting(site: Site) ->
     """Five seconds, then a sentence; what nobody knew then is booked once or not at all."""
     before, pids = await site.available(), site.node.stage.pids()
     async with caller(site, 5) as call:
-        await log_in(call)
+        await log_in(call, CUSTOMER)
         await choose_a_coffee(call, before)
         site.server.freeze()
         try:

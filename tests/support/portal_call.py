@@ -78,11 +78,11 @@ class PortalCall:
 
     def __init__(self, phone: SipPhone, speech: Speech, language: str, transport: str) -> None:
         self.phone = phone
+        self.language = language
         self.heard_so_far = 0
         """Up to here of `heard` the caller has listened."""
         self._frames: list[bytes] = []
         self._speech = speech
-        self._language = language
         self._transport = transport
 
     @property
@@ -93,7 +93,7 @@ class PortalCall:
 
     async def spoken(self, sentence: Sentence) -> list[bytes]:
         """The sentence as the node says it, frame by frame."""
-        language = sentence.language or self._language
+        language = sentence.language or self.language
         said = (await self._speech.prompt(language, sentence.key, **sentence.values)).ulaw
         return [said[start : start + FRAME] for start in range(0, len(said), FRAME)]
 
