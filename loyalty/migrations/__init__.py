@@ -5,7 +5,8 @@ on PostgreSQL one waits for the other on a session lock of a connection of its o
 lock of the file. All steps of an upgrade are one database transaction on both engines: done whole, or not.
 
 A step that makes a table anew (SQLite cannot change a constraint) drops that table's triggers with it and
-must run `loyalty.guards.triggers` for it again; a node looks at each start whether they are there.
+must make them again, by `loyalty.guards.triggers` or in the words that SQLite keeps of them; a node looks at
+each start whether they are there.
 """
 
 from collections.abc import Iterator

@@ -245,12 +245,16 @@ def todays_schema(request: pytest.FixtureRequest, empty_url: str) -> dict[str, l
 
 
 @pytest.mark.parametrize(
-    "made",
+    ("empty_url", "made"),
     [
-        by_the_first_revision,
-        by_a_first_revision_with_keys_as_indexes,
-        by_a_first_revision_with_todays_indexes,
+        ("sqlite", by_the_first_revision),
+        ("sqlite", by_a_first_revision_with_keys_as_indexes),
+        ("sqlite", by_a_first_revision_with_todays_indexes),
+        ("postgresql", by_the_first_revision),
+        pytest.param("postgresql", by_a_first_revision_with_keys_as_indexes, marks=pytest.mark.proof),
+        pytest.param("postgresql", by_a_first_revision_with_todays_indexes, marks=pytest.mark.proof),
     ],
+    indirect=["empty_url"],
 )
 async def test_an_older_database_keeps_its_rows_and_becomes_todays(
     empty_url: str, todays_schema: dict[str, list[str]], made: Callable[[URL], None]
@@ -266,6 +270,9 @@ async def test_an_older_database_keeps_its_rows_and_becomes_todays(
     await opened(empty_url)  # guards and policies are in force
 
 
+@pytest.mark.parametrize(
+    "empty_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.proof)], indirect=True
+)
 async def test_a_database_goes_back_with_its_rows_and_is_what_it_was(empty_url: str):
     """To the first revision, for an older release."""
     url = engines.url_of(empty_url)
