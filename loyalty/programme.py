@@ -14,11 +14,11 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from loyalty.hours import HoursError, Opening, is_open, parse_opening
 from pay_ivr.channels import Medium
-from pay_ivr.tenants import Tenant, TenantError, line_of, read_text, sections
+from pay_ivr.tenants import Tenant, checked_section, fault_at, sections
 
 POINTS_MAX = 10**9
 """Of one movement: far above any programme, far below where 64 bits end even after 10^9 movements."""
@@ -313,25 +313,14 @@ def programmes_of(tenants: Mapping[str, Tenant], tenants_dir: Path) -> dict[str,
 def programme_of(tenant: Tenant, tenants_dir: Path) -> Programme | None:
     """The tenant's programme, or None without `[loyalty]`; TenantError names file, line and field."""
     path = tenants_dir / f"{tenant.tenant_id}.toml"
-    section = sections(path).get("loyalty")
-    if section is None:
+    if "loyalty" not in sections(path):
         if (number := _portal(tenant)) is not None:
-            raise _wrong(path, _Problem(("telephony", "did", number, "flow"), "needs a section [loyalty]"))
+            raise fault_at(path, ("telephony", "did", number, "flow"), "needs a section [loyalty]")
         return None
-    try:
-        programme = Programme.model_validate(section)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        sentence = first["msg"].removeprefix("Value error, ")
-        raise _wrong(path, _Problem(("loyalty", *first["loc"]), sentence)) from None
+    programme = checked_section(path, "loyalty", Programme)
     for problem in _problems(programme, tenant):
-        raise _wrong(path, problem)
+        raise fault_at(path, problem.place, problem.sentence)
     return programme
-
-
-def _wrong(path: Path, problem: _Problem) -> TenantError:
-    line = line_of(read_text(path), problem.place)
-    return TenantError(f"{path.name}:{line}: {'.'.join(map(str, problem.place))}: {problem.sentence}")
 
 
 def _portal(tenant: Tenant) -> int | None:

@@ -17,7 +17,7 @@ from pay_ivr.postman import WebhooksSection, webhooks_of
 from pay_ivr.prompts import warnings_of
 from pay_ivr.senders import MessagesSection, SmsSection, SmtpSection, messages_of
 from pay_ivr.settings import Settings
-from pay_ivr.tenants import Did, Tenant, TenantError, line_of, load_tenants, read_text, sections
+from pay_ivr.tenants import Did, Tenant, TenantError, fault_at, load_tenants, sections
 from pay_ivr.wording import wordings_of
 
 SECTIONS = frozenset(
@@ -48,30 +48,31 @@ def checked_tenants(settings: Settings) -> dict[str, Tenant]:
     """All tenants by id; TenantError names file and line of the first thing that is wrong in any section."""
     tenants = load_tenants(settings.tenants_dir)
     for tenant in tenants.values():
-        text = read_text(settings.tenants_dir / f"{tenant.tenant_id}.toml")
-        _check_names(settings.tenants_dir / f"{tenant.tenant_id}.toml")
-        messages = messages_of(tenant, settings.tenants_dir)
-        webhooks = webhooks_of(tenant, settings.tenants_dir)
-        wordings_of(settings.tenants_dir, [tenant.tenant_id])
-        for number, did in enumerate(tenant.telephony.did):
-            field, problem = _problem_of(did)
-            if problem:
-                place: list[str | int] = ["telephony", "did", number, field]
-                where = f"{tenant.tenant_id}.toml:{line_of(text, place)}: {'.'.join(map(str, place))}"
-                raise TenantError(f"{where}: {problem}")
-        programme = programme_of(tenant, settings.tenants_dir)
-        for place, ca_file in _authorities(messages, webhooks, programme):
-            if ca_file and not _holds_certificates(ca_file):
-                where = f"{tenant.tenant_id}.toml:{line_of(text, place)}: {'.'.join(map(str, place))}"
-                raise TenantError(f"{where}: cannot be read as certificates in PEM")
-        unsent = () if programme is None else set(programme.reset_by) - messages.media
-        if unsent:
-            where = f"{tenant.tenant_id}.toml:{line_of(text, ['loyalty', 'reset_by'])}: loyalty.reset_by"
-            raise TenantError(f"{where}: [messages] has no {' and no '.join(sorted(unsent))}")
+        _check_tenant(tenant, settings.tenants_dir)
     if sum(tenant.telephony.calls_min for tenant in tenants.values()) > settings.calls_max:
         raise TenantError("telephony.calls_min of all tenants together is above the node's calls_max")
     _check_payment_sections(settings)
     return tenants
+
+
+def _check_tenant(tenant: Tenant, tenants_dir: Path) -> None:
+    """The sections that no file of the vault reads; TenantError for the first thing that is wrong."""
+    path = tenants_dir / f"{tenant.tenant_id}.toml"
+    _check_names(path)
+    messages, webhooks = messages_of(tenant, tenants_dir), webhooks_of(tenant, tenants_dir)
+    wordings_of(tenants_dir, [tenant.tenant_id])
+    for number, did in enumerate(tenant.telephony.did):
+        field, problem = _problem_of(did)
+        if problem:
+            raise fault_at(path, ("telephony", "did", number, field), problem)
+    programme = programme_of(tenant, tenants_dir)
+    for place, ca_file in _authorities(messages, webhooks, programme):
+        if ca_file and not _holds_certificates(ca_file):
+            raise fault_at(path, place, "cannot be read as certificates in PEM")
+    unsent = () if programme is None else set(programme.reset_by) - messages.media
+    if unsent:
+        lacking = f"[messages] has no {' and no '.join(sorted(unsent))}"
+        raise fault_at(path, ("loyalty", "reset_by"), lacking)
 
 
 def _authorities(
@@ -100,8 +101,7 @@ def _check_names(path: Path) -> None:
     """A section that nobody reads is a misspelled one, whose fields would have their defaults."""
     for name in sections(path):
         if name not in SECTIONS:
-            line = line_of(read_text(path), [name])
-            raise TenantError(f"{path.name}:{line}: {name}: there is no such section or field")
+            raise fault_at(path, (name,), "there is no such section or field")
 
 
 def _problem_of(did: Did) -> tuple[str, str]:

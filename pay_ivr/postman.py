@@ -17,7 +17,7 @@ from typing import Any
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from pay_ivr.channels import ChannelError, Channels, Parcel, Tray
 from pay_ivr.facts import CallError
@@ -33,7 +33,7 @@ from pay_ivr.hooks import (
 )
 from pay_ivr.ids import now_ms
 from pay_ivr.logs import log
-from pay_ivr.tenants import Tenant, TenantError, line_of, read_text, sections
+from pay_ivr.tenants import Tenant, checked_section, fault_at
 
 SEND_TIMEOUT_S = 10.0
 """A receiver stores the event and answers; what it does with it is its own time."""
@@ -61,21 +61,10 @@ class WebhooksSection(BaseModel):
 def webhooks_of(tenant: Tenant, tenants_dir: Path) -> WebhooksSection:
     """The tenant's `[webhooks]`; TenantError names file and line."""
     path = tenants_dir / f"{tenant.tenant_id}.toml"
-    try:
-        section = WebhooksSection.model_validate(sections(path).get("webhooks", {}))
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        raise _wrong(path, first["loc"], first["msg"]) from None
+    section = checked_section(path, "webhooks", WebhooksSection)
     if section.private and tenant.live:
-        raise _wrong(path, ("private",), "a live tenant's webhooks go to the internet")
+        raise fault_at(path, ("webhooks", "private"), "a live tenant's webhooks go to the internet")
     return section
-
-
-def _wrong(path: Path, loc: tuple[int | str, ...], problem: str) -> TenantError:
-    place = ["webhooks", *loc]
-    return TenantError(
-        f"{path.name}:{line_of(read_text(path), place)}: {'.'.join(map(str, place))}: {problem}"
-    )
 
 
 class PublicResolver(AbstractResolver):

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pay_ivr.channels import Channel, ChannelError, Channels, Medium, Message
 from pay_ivr.logs import log
-from pay_ivr.tenants import Tenant, TenantError, line_of, read_text, sections
+from pay_ivr.tenants import Tenant, checked_section, fault_at
 
 SEND_TIMEOUT_S = 8.0
 """Per network operation: an agent waits for it with the caller on the line."""
@@ -127,20 +127,10 @@ def channels_of(tenants: Mapping[str, Tenant], tenants_dir: Path, data_dir: Path
 def messages_of(tenant: Tenant, tenants_dir: Path) -> MessagesSection:
     """The tenant's `[messages]`; TenantError names file and line, never a value."""
     path = tenants_dir / f"{tenant.tenant_id}.toml"
-    try:
-        section = MessagesSection.model_validate(sections(path).get("messages", {}))
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        raise _wrong(path, first["loc"], first["msg"]) from None
+    section = checked_section(path, "messages", MessagesSection)
     if section.folder and tenant.live:
-        raise _wrong(path, ("folder",), "a live tenant sends its messages")
+        raise fault_at(path, ("messages", "folder"), "a live tenant sends its messages")
     return section
-
-
-def _wrong(path: Path, loc: tuple[int | str, ...], problem: str) -> TenantError:
-    place = ["messages", *loc]
-    line = line_of(read_text(path), place)
-    return TenantError(f"{path.name}:{line}: {'.'.join(map(str, place))}: {problem}")
 
 
 def _of(tenant: Tenant, section: MessagesSection, data_dir: Path) -> dict[Medium, Channel]:

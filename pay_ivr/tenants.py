@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -29,6 +29,7 @@ def _known_language(tag: str) -> str:
     return tag
 
 
+Section = TypeVar("Section", bound=BaseModel)
 User = Annotated[str, Field(pattern=USER_PATTERN)]
 Language = Annotated[str, AfterValidator(_known_language)]
 """The tag of a file in `pay_ivr/languages/`."""
@@ -107,9 +108,7 @@ def _check_owners(tenants: Mapping[str, Tenant], folder: Path) -> None:
 
 
 def _owned(folder: Path, name: str, did: int, field: str, sentence: str) -> TenantError:
-    path = folder / f"{name}.toml"
-    line = line_of(read_text(path), ["telephony", "did", did, field])
-    return TenantError(f"{path.name}:{line}: telephony.did.{did}.{field}: {sentence}")
+    return fault_at(folder / f"{name}.toml", ("telephony", "did", did, field), sentence)
 
 
 def load_tenant(path: Path) -> Tenant:
@@ -124,15 +123,23 @@ def load_tenant(path: Path) -> Tenant:
         raise TenantError(f"{path.name}:{line_of(text, ['name'])}: name must be a text of 1 to 80 characters")
     if not isinstance(live, bool):
         raise TenantError(f"{path.name}:{line_of(text, ['live'])}: live must be true or false")
+    return Tenant(path.stem, name, live, checked_section(path, "telephony", Telephony))
+
+
+def checked_section(path: Path, name: str, kind: type[Section]) -> Section:
+    """The section, its defaults where the file has none; TenantError names file, line and field, no value."""
     try:
-        telephony = Telephony.model_validate(document.get("telephony", {}))
+        return kind.model_validate(sections(path).get(name, {}))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        place = ["telephony", *first["loc"]]
-        raise TenantError(
-            f"{path.name}:{line_of(text, place)}: {'.'.join(map(str, place))}: {first['msg']}"
-        ) from None
-    return Tenant(path.stem, name, live, telephony)
+        raise fault_at(path, (name, *first["loc"]), first["msg"].removeprefix("Value error, ")) from None
+
+
+def fault_at(path: Path, place: Sequence[str | int], sentence: str) -> TenantError:
+    """What is wrong with a field, and where it stands: file, line, field."""
+    return TenantError(
+        f"{path.name}:{line_of(read_text(path), place)}: {'.'.join(map(str, place))}: {sentence}"
+    )
 
 
 def read_text(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Searches the live memory of another process, as root."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,18 +23,10 @@ class Search:
 def search(pid: int, pattern: bytes) -> Search:
     """The pattern in all writable mappings of a process; PermissionError without the right to look."""
     found = Search()
-    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
-        for line in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").splitlines():
-            bounds = _WRITABLE.match(line)
-            if bounds is None:
-                continue
-            first, last = (int(bound, 16) for bound in bounds.groups())
-            try:
-                memory.seek(first)
-                content = b"".join(iter(lambda m=memory, end=last: m.read(min(_CHUNK, end - m.tell())), b""))
-            except OSError:
-                found.sealed += "secretmem" in line
-                continue
+    for content in _mappings(pid):
+        if content is None:
+            found.sealed += 1
+        else:
             found.hits += content.count(pattern)
             found.searched_bytes += len(content)
     return found
@@ -43,6 +35,13 @@ def search(pid: int, pattern: bytes) -> Search:
 def survivors(pid: int, patterns: Sequence[bytes]) -> list[int]:
     """Places in `patterns` of those that stand in a writable mapping of a process."""
     found: set[int] = set()
+    for content in filter(None, _mappings(pid)):
+        found.update(at for at, pattern in enumerate(patterns) if at not in found and pattern in content)
+    return sorted(found)
+
+
+def _mappings(pid: int) -> Iterator[bytes | None]:
+    """What stands in each writable mapping; None for one that the kernel shows to nobody (memfd_secret)."""
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         for line in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").splitlines():
             bounds = _WRITABLE.match(line)
@@ -51,8 +50,7 @@ def survivors(pid: int, patterns: Sequence[bytes]) -> list[int]:
             first, last = (int(bound, 16) for bound in bounds.groups())
             try:
                 memory.seek(first)
-                content = b"".join(iter(lambda m=memory, end=last: m.read(min(_CHUNK, end - m.tell())), b""))
+                yield b"".join(iter(lambda m=memory, end=last: m.read(min(_CHUNK, end - m.tell())), b""))
             except OSError:
-                continue
-            found.update(at for at, pattern in enumerate(patterns) if at not in found and pattern in content)
-    return sorted(found)
+                if "secretmem" in line:
+                    yield None
