@@ -26,6 +26,7 @@ const state = {
   warnUntil: 0,
   help: false,
   armed: null, // the button that waits for its second press
+  sure: "", // what it says meanwhile
   said: "",
 };
 
@@ -331,16 +332,19 @@ function fillForm(payment) {
 }
 
 // Cancel and hang-up want a second press of the same button; Escape or leaving it takes the first one back.
+// The second press does what the button said after the first; what has changed in between is asked anew.
 function twice(button, work) {
-  if (state.armed === button) {
-    disarm();
+  const sure = button.dataset.sureText || say(button.dataset.sure);
+  const again = state.armed === button && state.sure === sure;
+  disarm();
+  if (again) {
     work();
     return;
   }
-  disarm();
   state.armed = button;
+  state.sure = sure;
   button.dataset.armed = "true";
-  face(button, button.dataset.sureText || say(button.dataset.sure));
+  face(button, sure);
   button.focus();
 }
 

@@ -19,10 +19,11 @@ export class Later {
     this.history = null;
     this.search = null;
     this.sent = null; // the step that was asked for and its key, until the desk has answered
+    this.typed = false; // whether the amount is the agent's own, which no news may change
     $("find-form").addEventListener("submit", (event) => { event.preventDefault(); this.find(); });
     $("step-form").addEventListener("submit", (event) => event.preventDefault());
     $("receipt-form").addEventListener("submit", (event) => { event.preventDefault(); this.receipt(); });
-    $("step-amount").addEventListener("input", (event) => event.target.removeAttribute("aria-invalid"));
+    $("step-amount").addEventListener("input", (event) => { this.typed = true; event.target.removeAttribute("aria-invalid"); });
     $("find-more").addEventListener("click", () => on.run(() => this.page()));
     $("detail-close").addEventListener("click", () => this.close());
     for (const action of ACTIONS) $(action).addEventListener("click", () => this.press(action));
@@ -109,8 +110,11 @@ export class Later {
     $("detail-history").replaceChildren(...events(history).map((text) => make("li", "", text)));
     this.offer(payment, actions);
     show("receipt-form", Boolean(payment.receipt) && this.media.length > 0);
-    if (before?.payment_id !== payment.payment_id) $("receipt-to").value = $("receipt-told").textContent = "";
-    if (before?.payment_id !== payment.payment_id || before.version !== payment.version) $("step-amount").value = plain(rest(payment), payment.currency);
+    if (before?.payment_id !== payment.payment_id) {
+      $("receipt-to").value = $("receipt-told").textContent = "";
+      this.typed = false;
+    }
+    if (!this.typed) $("step-amount").value = plain(rest(payment), payment.currency);
   }
 
   offer(payment, actions) {
@@ -148,6 +152,7 @@ export class Later {
     try {
       await desk.takeStep(paymentId, action, body, this.sent.key);
       this.sent = null;
+      this.typed = false;
     } catch (problem) {
       if (!problem.retryable) this.sent = null;
       throw problem;

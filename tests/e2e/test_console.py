@@ -45,7 +45,7 @@ async def key_card(page: Page, caller: SipPhone, pan: str) -> None:
         await caller.key(keys)
 
 
-@pytest.mark.tool("chromium")
+@pytest.mark.tool("chromium-headless-shell")
 @pytest.mark.slow
 async def test_a_declined_card_and_its_retry_at_the_console(
     stage: Stage, phones: tuple[SipPhone, SipPhone]
@@ -83,7 +83,7 @@ async def test_a_declined_card_and_its_retry_at_the_console(
     assert len(seen) > 40
 
 
-@pytest.mark.tool("chromium")
+@pytest.mark.tool("chromium-headless-shell")
 @pytest.mark.slow
 async def test_a_hold_is_settled_in_part_and_refunded_on_a_call(
     stage: Stage, phones: tuple[SipPhone, SipPhone]
@@ -107,6 +107,7 @@ async def test_a_hold_is_settled_in_part_and_refunded_on_a_call(
         await page.keyboard.press("Alt+d")
         await wait_text(page, "#detail-history", "Attempt 1: Approved")
         for amount, keys, told in (("30", "Alt+e", "Paid €30.00"), ("10", "Alt+u", "Refunded €10.00")):
+            await page.wait_for_selector("body[data-busy=false]")
             await page.fill("#step-amount", amount)
             await page.keyboard.press(keys)
             await page.keyboard.press(keys)
