@@ -6,6 +6,7 @@ same time and get the same answer as wrong passwords.
 """
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import secrets
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.low_level import ARGON2_VERSION
 
 from agent_api.desk import Asker, DeskSettings
 from agent_api.problems import DeskError
@@ -46,6 +48,16 @@ FIRST_SITES = frozenset({"same-origin", "none"})
 T = TypeVar("T")
 
 
+def _nobody(hasher: PasswordHasher) -> str:
+    """A hash that no password has: comparing with it costs what any other costs, making it nothing."""
+    salt, digest = (
+        base64.b64encode(secrets.token_bytes(length)).decode().rstrip("=")
+        for length in (hasher.salt_len, hasher.hash_len)
+    )
+    costs = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
+    return f"$argon2id$v={ARGON2_VERSION}${costs}${salt}${digest}"
+
+
 class Passwords:
     """Argon2id with OWASP's small profile (19 MiB, 2 passes, 1 lane), off the event loop."""
 
@@ -53,7 +65,7 @@ class Passwords:
         self._hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
         self._pool = ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="argon2")
         self._waiting = 0
-        self._nobody = self._hasher.hash(secrets.token_urlsafe(SECRET_BYTES))
+        self._nobody = _nobody(self._hasher)
 
     async def hash(self, password: str) -> str:
         """The encoded hash of a new password."""

@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document, made from routes and schemas: it cannot say what the desk does not do."""
 
+import functools
 import json
 import re
 from collections.abc import Iterable
@@ -57,8 +58,9 @@ async def read_document(desk: Desk, _ask: Ask) -> web.StreamResponse:
     return web.Response(body=desk.openapi, content_type="application/json")
 
 
-def as_bytes(routes: Iterable[Route]) -> bytes:
-    """The document as it is served."""
+@functools.cache
+def as_bytes(routes: tuple[Route, ...]) -> bytes:
+    """The document as it is served; made once."""
     return json.dumps(document(routes), ensure_ascii=False).encode()
 
 
