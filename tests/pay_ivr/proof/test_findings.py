@@ -39,6 +39,13 @@ def test_clean_proof_is_ok() -> None:
     assert (True, []) == (clean().ok, clean().problems())
 
 
+def test_one_voice_in_four_may_be_lost() -> None:
+    """TALK is best effort; a machine that stood still for a moment is no finding."""
+    findings = clean()
+    findings.talks[0] = replace(findings.talks[0], voice_heard=False)
+    assert findings.ok
+
+
 FAULTS: dict[str, Callable[[Findings], object]] = {
     "breach": lambda one: one.breaches.append("call 1: 3 of 9 payloads"),
     "whole PAN": lambda one: one.hits.add(Hit("log", "ascii", 1, 0, 16, decoy=False)),
@@ -53,8 +60,8 @@ FAULTS: dict[str, Callable[[Findings], object]] = {
     "key decoded in TALK": lambda one: one.talks.__setitem__(0, replace(one.talks[0], decoded=1)),
     "attacker in TALK": lambda one: one.talks.__setitem__(0, replace(one.talks[0], agent_leg=Score(6, 6))),
     "deaf receiver in TALK": lambda one: one.talks.__setitem__(0, replace(one.talks[0], decoded_own=2)),
-    "one voice missing in TALK": lambda one: one.talks.__setitem__(
-        0, replace(one.talks[0], voice_heard=False)
+    "voices missing in TALK": lambda one: one.talks.__setitem__(
+        slice(2), [replace(one.talks[0], voice_heard=False)] * 2
     ),
     "a pause is missing": lambda one: one.talks.pop(),
     "memory open to its own user": lambda one: setattr(one, "separation", Separation(1, 4, 1, 9, 0)),
