@@ -1,6 +1,8 @@
 # Two commands do all set-up on a fresh machine: `make demo` and `make test`.
 BIN := .venv/bin
 PROOF_RUNS ?= 1000
+# Every process of a node compiles what it imports unless somebody has before.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo serve check test proof tools bench stripe-live listen clean
 
@@ -16,8 +18,7 @@ check: .venv/.dev               ## format, lint, types, contracts, fast tests (a
 
 test: tools .venv/.dev          ## everything a landing needs
 	sh infra/setup/check.sh
-	sh infra/setup/tests.sh "not slow and not proof" "fast ones (about 8 minutes)" 3
-	sh infra/setup/tests.sh "slow and not proof" "whole nodes, foreign phones, lossy networks, kills (about 8 minutes)" 3
+	sh infra/setup/tests.sh
 
 proof: tools .venv/.dev .tools/listen/.ready  ## the long runs: full counts, long timers, big fuzz, mutation
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m proof

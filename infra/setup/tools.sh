@@ -2,7 +2,7 @@
 # Foreign programs that tests drive. Each is a separate process, never a library of ours.
 set -eu
 missing=""
-for pair in sipp:sip-tester baresip:baresip-core chromium:chromium iptables:iptables ip:iproute2 multimon-ng:multimon-ng svmap:sipvicious gcc:gcc; do
+for pair in sipp:sip-tester baresip:baresip-core chromium-headless-shell:chromium-headless-shell iptables:iptables ip:iproute2 multimon-ng:multimon-ng svmap:sipvicious gcc:gcc; do
   program=${pair%%:*}
   PATH="$PATH:/usr/sbin:/sbin"
   command -v "$program" >/dev/null 2>&1 || missing="$missing ${pair#*:}"

@@ -12,7 +12,7 @@ fi
 lock=requirements.lock
 if [ "$depth" = dev ] || [ -e .venv/.dev ]; then lock=requirements-dev.lock; fi
 echo "set-up: installing $lock"
-VIRTUAL_ENV=$PWD/.venv .venv/bin/uv pip sync --quiet --require-hashes "$lock"
+VIRTUAL_ENV=$PWD/.venv .venv/bin/uv pip sync --quiet --compile-bytecode --require-hashes "$lock"
 VIRTUAL_ENV=$PWD/.venv .venv/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 .venv/bin/python -m vault.media.lane_build | sed "s/^/set-up: /"
 touch .venv/.runtime

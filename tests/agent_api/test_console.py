@@ -74,7 +74,7 @@ def only_payment(house: DeskHouse, call_id: str) -> str:
     return house.board.payments_of(call_id)[-1].payment_id
 
 
-@pytest.mark.tool("chromium")
+@pytest.mark.tool("chromium-headless-shell")
 @pytest.mark.slow
 async def test_a_whole_payment_goes_by_keyboard_only(house: DeskHouse, faults: list[str]) -> None:
     """Log-in, form, capture, wrong key, talk, decline, retry, approval: no mouse, no fault of the page."""
@@ -209,7 +209,7 @@ class Inspection:
         await self.look(str(state))
 
 
-@pytest.mark.tool("chromium")
+@pytest.mark.tool("chromium-headless-shell")
 @pytest.mark.slow
 async def test_no_state_of_the_page_keeps_anybody_out(house: DeskHouse, tmp_path: Path) -> None:
     """axe-core finds nothing serious or critical, contrast included, in either scheme."""
@@ -232,7 +232,7 @@ async def test_no_state_of_the_page_keeps_anybody_out(house: DeskHouse, tmp_path
     assert 15 == len(seen.found)
 
 
-@pytest.mark.tool("chromium")
+@pytest.mark.tool("chromium-headless-shell")
 @pytest.mark.slow
 async def test_cancel_and_hang_up_want_a_second_press(house: DeskHouse, faults: list[str]) -> None:
     """One slip does not end a capture or a call; Escape takes the first press back."""
@@ -259,7 +259,7 @@ async def test_cancel_and_hang_up_want_a_second_press(house: DeskHouse, faults: 
     assert house.board.call(call.call_id).ended_reason == "desk_hung_up"
 
 
-@pytest.mark.tool("chromium")
+@pytest.mark.tool("chromium-headless-shell")
 @pytest.mark.slow
 async def test_a_first_press_does_not_outlive_its_call(house: DeskHouse, faults: list[str]) -> None:
     """Hang-up is armed, the caller goes, the next one comes: one press must not hang up on him."""
@@ -280,7 +280,7 @@ async def test_a_first_press_does_not_outlive_its_call(house: DeskHouse, faults:
     assert faults == []
 
 
-@pytest.mark.tool("chromium")
+@pytest.mark.tool("chromium-headless-shell")
 @pytest.mark.slow
 async def test_a_console_that_was_cut_off_shows_what_it_missed(house: DeskHouse, faults: list[str]) -> None:
     """The socket is gone in the middle of a capture; the page says so and comes back complete."""
@@ -303,7 +303,7 @@ async def test_a_console_that_was_cut_off_shows_what_it_missed(house: DeskHouse,
     assert [fault for fault in faults if "WebSocket" not in fault] == []
 
 
-@pytest.mark.tool("chromium")
+@pytest.mark.tool("chromium-headless-shell")
 @pytest.mark.slow
 async def test_the_page_shows_the_alarm_and_the_speaking_lamp(house: DeskHouse, faults: list[str]) -> None:
     """Keys outside a capture are alarmed in words; the lamp has a word as well, in the agent's language."""
@@ -384,7 +384,7 @@ async def test_nothing_but_the_consoles_files_can_be_fetched(house: DeskHouse) -
         assert json.loads(await file.text()) == labels_of(language)
 
 
-@pytest.mark.tool("chromium")
+@pytest.mark.tool("chromium-headless-shell")
 @pytest.mark.slow
 async def test_an_agent_whose_line_dropped_sees_what_the_system_does(
     house: DeskHouse, faults: list[str]

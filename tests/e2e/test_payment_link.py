@@ -26,7 +26,7 @@ from vault import Door, Match
 NEEDS_ACTION = "4000002760003184"
 ADDRESS = "payer@example.com"
 PROMPTS_S = 20.0
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.tool("chromium")]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.tool("chromium-headless-shell")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

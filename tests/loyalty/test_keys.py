@@ -146,8 +146,9 @@ def test_keys_of_the_unit_are_only_read(short_dir: Path):
 
 def test_a_folder_that_has_lost_its_keys_says_so(short_dir: Path):
     """Nobody is searched for under no key at all, and no new one is made while the node runs."""
-    keys = Keys.open(short_dir, {})
-    (short_dir / "keys" / FILE_NAME).unlink()
-    with pytest.raises(KeyFault) as fault:
-        keys.ring()
-    assert "key_missing" == fault.value.code
+    keys, folder = Keys.open(short_dir, {}), short_dir / "keys"
+    for lose in ((folder / FILE_NAME).unlink, folder.rmdir):
+        lose()
+        with pytest.raises(KeyFault) as fault:
+            keys.ring()
+        assert "key_missing" == fault.value.code

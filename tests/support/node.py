@@ -224,16 +224,19 @@ class Node:
         return str(self.stage.facts["http_url"])
 
     def audit_rows(self) -> list[str]:
-        """Names of all entries that the owners have written, fetched into the log or not yet."""
+        """Names of all entries that the owners have written, fetched into the log or not yet.
+
+        One that is being fetched stands in both for a moment; owners are read first, so that none is missed.
+        """
         data = self.stage.folder / "data"
-        names = _column(data / "audit.db", "SELECT name FROM entries ORDER BY idx")
-        waiting = [
-            name
-            for owner in ("vault.db", "app.db", "loyalty.db")
-            if (data / owner).exists()
-            for name in _column(data / owner, "SELECT json_extract(body, '$.name') FROM outbox ORDER BY seq")
-        ]
-        return names + waiting
+        waiting: dict[str, str] = {}
+        for owner in ("vault.db", "app.db", "loyalty.db"):
+            if (data / owner).exists():
+                waiting |= _pairs(
+                    data / owner, "SELECT key, json_extract(body, '$.name') FROM outbox ORDER BY seq"
+                )
+        written = _pairs(data / "audit.db", "SELECT key, name FROM entries ORDER BY idx")
+        return list((written | waiting).values())
 
     def phones_stored(self) -> list[str]:
         """Users of the registered phones that a restart of the app would put back."""
@@ -297,6 +300,14 @@ async def _take_place(stage: Stage, number: int, *, phone: bool) -> Place:
 
 def _read_only(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
+
+
+def _pairs(path: Path, query: str) -> dict[str, str]:
+    books = _read_only(path)
+    try:
+        return {str(key): str(value) for key, value in books.execute(query)}
+    finally:
+        books.close()
 
 
 def _column(path: Path, query: str) -> list[str]:

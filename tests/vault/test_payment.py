@@ -289,7 +289,7 @@ class PaymentLife(RuleBasedStateMachine):
         self.attempts += move is Move.CHARGE
         self.authorised += move is Move.AUTHORISE
         if self.state in UNRESOLVED:
-            assert move in {Move.AUTHORISE, Move.DECLINE, Move.DOUBT, Move.REFER, Move.VOID}
+            assert move in {Move.AUTHORISE, Move.CHECK, Move.DECLINE, Move.DOUBT, Move.REFER, Move.VOID}
         self.state = state
 
     @precondition(lambda self: self.state is PaymentState.DECLINED)
