@@ -31,21 +31,22 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from loyalty.errors import LoyaltyError
 
 NAME = "LOYALTY"
+"""Of the root, in files, lists and the log."""
 FIRST = 1
 VERSIONS_MAX = 4
 """Valid at once: everything that is looked for is hashed once for each."""
 VERSION_MAX = 999
+"""Three digits of a file's name; one a month would be enough for 83 years."""
 KEY_BYTES = 32
 """AES-256 and HMAC-SHA-256 (RFC 2104 §3) both take as much and no more."""
 OTHERS = 0o077
 """Mode bits that nobody else may have in our own folder."""
 WORLD = 0o007
 """The same in systemd's folder: the ACL for the service's user shows as group bits there."""
-
-
 SETTLED_S = 0.1
 """A folder that changed a moment ago may change again within the same tick of its clock: it is read again."""
 CHECK_LETTERS = 8
+"""Of a check value: two keys of one house share them once in four thousand million."""
 _FILE = re.compile(rf"{NAME}\.([1-9][0-9]{{0,2}})")
 
 
@@ -58,7 +59,6 @@ class Purpose(StrEnum):
 
     CHECK = "check"
     """Two people can tell that they hold the same root."""
-
     INDEX = "index"
     """Blind indexes: find a member without storing what was asked for."""
     WRAP = "wrap"
@@ -167,14 +167,24 @@ class Keys:
         return cls(_read_ring(folder, _versions(folder), OTHERS), folder)
 
     def ring(self) -> Ring:
-        """Every version that is valid now. Ask once per database transaction: it sees one of them."""
+        """Every version that is valid now; ask once per piece of work, which then sees one state of them.
+
+        KeyFault: no version is left (`key_missing`), or one is unsafe or malformed.
+        """
         if self._folder is not None:
-            changed_ns = self._folder.stat().st_mtime_ns
-            if changed_ns != self._seen_ns:
-                self._ring = _read_ring(self._folder, _versions(self._folder), OTHERS)
-                settled = time.time_ns() - changed_ns > SETTLED_S * 1e9
-                self._seen_ns = changed_ns if settled else 0
+            try:
+                self._look_again(self._folder)
+            except FileNotFoundError:
+                raise _nothing_left() from None
         return self._ring
+
+    def _look_again(self, folder: Path) -> None:
+        """FileNotFoundError when the folder itself is gone."""
+        changed_ns = folder.stat().st_mtime_ns
+        if changed_ns != self._seen_ns:
+            self._ring = _read_ring(folder, _versions(folder), OTHERS)
+            settled = time.time_ns() - changed_ns > SETTLED_S * 1e9
+            self._seen_ns = changed_ns if settled else 0
 
     def make(self, version: int) -> None:
         """A new root; KeyFault when the unit hands the keys over, or the file cannot be written."""
@@ -209,8 +219,12 @@ def _read_ring(folder: Path, versions: tuple[int, ...], forbidden: int) -> Ring:
         with suppress(FileNotFoundError):  # retired since the folder was looked through
             roots[version] = _read(folder / file_name(version), forbidden)
     if not roots:
-        raise KeyFault("key_missing", f"There is no {NAME} key in keys/ any more. Bring the backup back.")
+        raise _nothing_left()
     return Ring(roots)
+
+
+def _nothing_left() -> KeyFault:
+    return KeyFault("key_missing", f"There is no {NAME} key in keys/ any more. Bring the backup back.")
 
 
 def _make(path: Path) -> None:

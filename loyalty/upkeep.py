@@ -18,8 +18,6 @@ from vault import VaultError
 
 LOOK_EVERY_S = 20.0
 """How long after its time a job starts: midnight, or the end of an order's time."""
-
-
 TOLD_MAX = 20
 """Ids of one log line; `pay-ivr loyalty orders` lists all."""
 

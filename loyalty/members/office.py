@@ -32,7 +32,7 @@ def utc() -> datetime:
 
 
 def no_media(_tenant: str) -> tuple[()]:
-    """Nothing: a command line sends no messages."""
+    """Nothing: who has no channels files no letters."""
     return ()
 
 

@@ -113,7 +113,7 @@ def of_member(conn: TenantConn, member_id: str, limit: int) -> tuple[Record, ...
 
 
 def reserved_before(conn: TenantConn, before: str, limit: int, after: str = "") -> tuple[Record, ...]:
-    """Redemptions whose source has had the word since then or longer, by id from `after` on."""
+    """Redemptions whose source has had the word since then or longer, by id, those behind `after`."""
     return _reserved(conn, before, limit, REDEMPTION.c.redemption_id > after)
 
 

@@ -159,8 +159,9 @@ class Redemptions:
     async def of_journal(self, tenant: str, journal_id: str, points: int | None) -> str | None:
         """The redemption that a posting belongs to, when `points` are all of it (None: all there are)."""
         record = await self._tools.database.read(tenant, lambda conn: records.by_journal(conn, journal_id))
-        whole = record is not None and points in {None, record.points}
-        return record.redemption_id if record is not None and whole else None
+        if record is None or points not in {None, record.points}:
+            return None
+        return record.redemption_id
 
     # Redeeming
 
@@ -332,9 +333,9 @@ class Redemptions:
 
     async def settle(self, tenant: str) -> int:
         """Looks up orders that are older than the programme's hold, some a round; how many have ended."""
-        before, after = self._clock() - self._held(tenant), self._settled_to.get(tenant, "")
+        before, last = self._clock() - self._held(tenant), self._settled_to.get(tenant, "")
         waiting = await self._tools.database.read(
-            tenant, lambda conn: records.reserved_before(conn, stamp(before), SETTLE_MAX, after)
+            tenant, lambda conn: records.reserved_before(conn, stamp(before), SETTLE_MAX, last)
         )
         self._settled_to[tenant] = waiting[-1].redemption_id if len(waiting) == SETTLE_MAX else ""
         places = asyncio.Semaphore(AT_ONCE)

@@ -67,10 +67,11 @@ class Stock:
         by: str,
     ) -> Import:
         """Takes numbered lines, all or none."""
-        wrong = _misshapen(lines) or _repeated(lines) or self._known(conn, programme, lines)
+        ring = self._keys.ring()
+        wrong = _misshapen(lines) or _repeated(lines) or _known(ring, conn, programme, lines)
         if wrong:
             return Import(0, tuple(wrong[:WRONG_MAX]))
-        rows = [self._row(conn, programme, reward_id, code, at) for _, code in lines]
+        rows = [_row(ring, conn, programme, reward_id, code, at) for _, code in lines]
         for chunk in _chunks(rows):
             conn.execute(insert(VOUCHER_CODE), chunk)
         if rows:
@@ -103,9 +104,10 @@ class Stock:
         self, conn: TenantConn, programme: str, reward_id: str, redemption_id: str, code: str, at: str
     ) -> str | None:
         """The id of a code that somebody else has issued to this redemption; None when we know the code."""
-        if self._known(conn, programme, [(1, code)]):
+        ring = self._keys.ring()
+        if _known(ring, conn, programme, [(1, code)]):
             return None
-        row = self._row(conn, programme, reward_id, code, at)
+        row = _row(ring, conn, programme, reward_id, code, at)
         row |= {"state": ISSUED, "redemption_id": redemption_id, "issued_at": at}
         conn.execute(insert(VOUCHER_CODE).values(**row))
         return str(row["code_id"])
@@ -153,32 +155,34 @@ class Stock:
             conn.execute(update(VOUCHER_CODE).where(*mine, its).values(values), again)
         return tuple(row.code_id for row in rows)
 
-    def _row(self, conn: TenantConn, programme: str, reward_id: str, code: str, at: str) -> dict[str, Any]:
-        code_id = new_id("code")
-        return {
-            "tenant": conn.tenant,
-            "programme": programme,
-            "code_id": code_id,
-            "reward_id": reward_id,
-            "added_at": at,
-            **_kept(self._keys.ring(), conn, programme, code_id, code),
-        }
 
-    def _known(self, conn: TenantConn, programme: str, lines: Sequence[tuple[int, str]]) -> list[WrongLine]:
-        table, ring = VOUCHER_CODE.c, self._keys.ring()
-        mine = (table.tenant == conn.tenant, table.programme == programme)
-        known: list[WrongLine] = []
-        for chunk in _chunks(lines):
-            indexes = {
-                index: number
-                for number, code in chunk
-                for index in blind_indexes(ring, conn.tenant, *_facts(programme, code))
-            }
-            found = conn.execute(select(table.code_index).where(*mine, table.code_index.in_(indexes)))
-            known += [
-                WrongLine(number, "known") for number in sorted(map(indexes.__getitem__, found.scalars()))
-            ]
-        return known
+def _row(ring: Ring, conn: TenantConn, programme: str, reward_id: str, code: str, at: str) -> dict[str, Any]:
+    """A new row, under a new id."""
+    code_id = new_id("code")
+    return {
+        "tenant": conn.tenant,
+        "programme": programme,
+        "code_id": code_id,
+        "reward_id": reward_id,
+        "added_at": at,
+        **_kept(ring, conn, programme, code_id, code),
+    }
+
+
+def _known(ring: Ring, conn: TenantConn, programme: str, lines: Sequence[tuple[int, str]]) -> list[WrongLine]:
+    """Lines with a code that the programme has had, under whichever version of the root."""
+    table = VOUCHER_CODE.c
+    mine = (table.tenant == conn.tenant, table.programme == programme)
+    known: list[WrongLine] = []
+    for chunk in _chunks(lines):
+        indexes = {
+            index: number
+            for number, code in chunk
+            for index in blind_indexes(ring, conn.tenant, *_facts(programme, code))
+        }
+        found = conn.execute(select(table.code_index).where(*mine, table.code_index.in_(indexes)))
+        known += [WrongLine(number, "known") for number in sorted(map(indexes.__getitem__, found.scalars()))]
+    return known
 
 
 def _kept(ring: Ring, conn: TenantConn, programme: str, code_id: str, code: str) -> dict[str, Any]:
