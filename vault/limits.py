@@ -197,14 +197,7 @@ class Limits:
 
     async def key_versions_in_use(self) -> dict[int, int]:
         """Version of the hash key -> rows that need it to be recognised."""
-        found: dict[int, int] = {}
-        async with self._store.engine.connect() as conn:
-            for table in (MARKS, USES, BARRED):
-                wanted = select(table.c.key_version, func.count()).group_by(table.c.key_version)
-                for version, rows in (await conn.execute(wanted)).all():
-                    found[version] = found.get(version, 0) + rows
-        found.pop(0, None)
-        return found
+        return await self._store.key_versions(MARKS, USES, BARRED)
 
 
 async def _remember(conn: AsyncConnection, payment_id: str, kind: Kind, marks: Iterable[Mark]) -> None:

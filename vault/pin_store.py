@@ -26,7 +26,6 @@ from sqlalchemy import (
     Table,
     bindparam,
     delete,
-    func,
     insert,
     select,
     tuple_,
@@ -380,14 +379,7 @@ class PinStore:
 
     async def key_versions_in_use(self) -> dict[int, int]:
         """Version of the vault's key -> rows that need it."""
-        found: dict[int, int] = {}
-        async with self._store.engine.connect() as conn:
-            for table in (PINS, PIN_COUNTS, PIN_CODES):
-                wanted = select(table.c.key_version, func.count()).group_by(table.c.key_version)
-                for version, rows in (await conn.execute(wanted)).all():
-                    found[version] = found.get(version, 0) + rows
-        found.pop(0, None)
-        return found
+        return await self._store.key_versions(PINS, PIN_COUNTS, PIN_CODES)
 
 
 def _of(table: Table, member: Member) -> Any:

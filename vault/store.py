@@ -31,6 +31,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    func,
     insert,
     select,
     tuple_,
@@ -332,6 +333,17 @@ class Store:
         """Every payment of a call, oldest first."""
         wanted = select(PAYMENTS).where(PAYMENTS.c.call_id == call_id)
         return await self._payments(wanted.order_by(PAYMENTS.c.created_at, PAYMENTS.c.payment_id))
+
+    async def key_versions(self, *tables: Table) -> dict[int, int]:
+        """Version of a key -> how many rows of these tables need it; 0 is no version."""
+        found: dict[int, int] = {}
+        async with self.engine.connect() as conn:
+            for table in tables:
+                wanted = select(table.c.key_version, func.count()).group_by(table.c.key_version)
+                for version, rows in (await conn.execute(wanted)).all():
+                    found[version] = found.get(version, 0) + rows
+        found.pop(0, None)
+        return found
 
     async def in_state(self, *states: PaymentState) -> tuple[PaymentRow, ...]:
         """Every payment in one of the states, oldest first."""

@@ -178,7 +178,7 @@ class InviteLeg(ABC):
         if before is LegState.OWING:
             self._send_bye("")
             return
-        if unacked.offered and not self._take_late_answer(ack):
+        if unacked.offered and not self._take_answer(ack):
             return
         if before is LegState.ANSWERED:
             self._came_up()
@@ -312,10 +312,10 @@ class InviteLeg(ABC):
         self._send_bye("")
         self._tell_ended(EndReason.ACK_MISSING, 408)
 
-    def _take_late_answer(self, ack: Request) -> bool:
-        """The answer that an ACK had to carry; without one the leg is no use to anybody."""
+    def _take_answer(self, message: Message) -> bool:
+        """The answer in a 2xx or in the ACK to ours; without one the leg ends, it is no use to anybody."""
         try:
-            sdp = sdp_of(ack)
+            sdp = sdp_of(message)
         except Malformed:
             sdp = None
         if sdp is None:

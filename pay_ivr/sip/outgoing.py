@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from pay_ivr.sip.dialog import MAX_FORWARDS, Dialog, dialog_as_uac
 from pay_ivr.sip.digest import Credentials
-from pay_ivr.sip.errors import Malformed, SipError
-from pay_ivr.sip.invite import ALLOW, InviteLeg, LegHome, sdp_of, with_sdp
+from pay_ivr.sip.errors import SipError
+from pay_ivr.sip.invite import ALLOW, InviteLeg, LegHome, with_sdp
 from pay_ivr.sip.legstate import EndReason, LegEvent, LegState
 from pay_ivr.sip.login import Login
 from pay_ivr.sip.rim import Hop, TimerHandle
@@ -184,19 +184,6 @@ class OutgoingLeg(InviteLeg):
         """A 2xx that leads nowhere: there is no way to send it an ACK."""
         self._move(LegEvent.LOST)
         self._over(EndReason.BAD_ANSWER, 502)
-
-    def _take_answer(self, response: Response) -> None:
-        try:
-            sdp = sdp_of(response)
-        except Malformed:
-            sdp = None
-        if sdp is None:
-            self._move(LegEvent.HANG_UP)
-            self._send_bye("")
-            self._tell_ended(EndReason.BAD_ANSWER, 488)
-            return
-        self.remote_sdp = sdp
-        self._tell(lambda observer: observer.on_answered(self, sdp))
 
     def _acknowledged(self, response: Response, tag: str) -> Dialog:
         """The dialog of a 2xx, its ACK sent and kept for repeats. Malformed when it leads nowhere."""
