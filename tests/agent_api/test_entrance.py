@@ -278,7 +278,7 @@ async def test_bytes_that_are_no_http_are_not_quoted(
     host, port = house.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(raw)
-    answer = await asyncio.wait_for(reader.read(), 5)
+    answer = await asyncio.wait_for(reader.read(), 20)
     writer.close()
     await writer.wait_closed()
     assert b" 400 " in answer.splitlines()[0]

@@ -247,11 +247,11 @@ async def test_an_agent_hears_of_the_payment_he_looks_at(money_house: DeskHouse,
     await history(money_house, paid)
     headers = await money_house.log_in()
     async with money_house.http.ws_connect(money_house.url + "/v1/stream", headers=headers) as stream:
-        assert "snapshot" == (await stream.receive_json(timeout=5))["type"]
+        assert "snapshot" == (await stream.receive_json(timeout=20))["type"]
         await step(money_house, paid, "refund", {"amount_minor": 100})
         whys = []
         while "refunded" not in whys:
-            whys.append((await stream.receive_json(timeout=10))["why"])
+            whys.append((await stream.receive_json(timeout=20))["why"])
     assert ["step_started", "refunded"] == whys
 
 

@@ -182,7 +182,7 @@ async def test_what_happens_during_a_look_is_looked_at(tmp_path: Path) -> None:
     await door.asked.acquire()
     teller.look("pay_one")
     door.answer.release()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await door.asked.acquire()
     door.answer.release()
     await teller.close()

@@ -57,7 +57,7 @@ def forks_of(pid: int) -> list[int]:
 
 async def busy_worker(voice: PicoVoice) -> tuple[int, int]:
     """(worker, the fork that is speaking now)."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         for worker in workers_of(voice):
             if forks := forks_of(worker):

@@ -43,7 +43,7 @@ answers = {}
 for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     if path.is_socket():
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
-            sock.settimeout(5)
+            sock.settimeout(20)
             sock.connect(str(path))
             for op in ("hello", "attach", "talk", "fork", "kill", "posture"):
                 sock.send(json.dumps({"id": 1, "op": op, "leg_id": "x", "capture_id": "c"}).encode())
