@@ -84,7 +84,7 @@ async def test_a_declined_card_and_its_retry_at_the_console(
 
 
 @pytest.mark.tool("chromium-headless-shell")
-@pytest.mark.slow
+@pytest.mark.proof
 async def test_a_hold_is_settled_in_part_and_refunded_on_a_call(
     stage: Stage, phones: tuple[SipPhone, SipPhone]
 ) -> None:

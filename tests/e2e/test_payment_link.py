@@ -105,6 +105,7 @@ async def the_books_agree(node: Node, payment_id: str) -> None:
     assert set(matches) <= {Match.MATCHED}
 
 
+@pytest.mark.proof
 async def test_a_link_is_declined_sent_again_and_withdrawn(node: Node, tmp_path: Path) -> None:
     """By SMS, in German; a decline is told live; what was sent first opens nothing; the end is a cancel."""
     async with node.places[1].call() as talk:

@@ -110,9 +110,12 @@ def use(message: Message) -> None:
     assert parse(message.to_bytes()).headers
 
 
-@pytest.mark.parametrize("rounds", [SIP_ROUNDS // 10, pytest.param(SIP_ROUNDS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [SIP_ROUNDS // 10, pytest.param(SIP_ROUNDS, marks=pytest.mark.proof)])
 def test_mutated_sip_is_read_or_malformed(rounds: int) -> None:
-    """30,000 datagrams: read and used, or refused with a status that exists; answers can be written."""
+    """3,000 datagrams, in the long runs 30,000: read and used, or refused with a status that exists.
+
+    Answers can be written.
+    """
     dice = random.Random(rounds)
     counts = {"read": 0, "refused": 0, "answered": 0}
     for _ in range(rounds):

@@ -64,7 +64,9 @@ async def test_broker_killed_after_the_execution_charges_once(zone, desk, amount
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after_s", [0.02, *(pytest.param(one, marks=pytest.mark.proof) for one in (0.0, 0.04))])
+@pytest.mark.parametrize(
+    "after_s", [0.02, *(pytest.param(one, marks=pytest.mark.proof) for one in (0.0, 0.04))]
+)
 async def test_broker_killed_at_any_moment_of_a_charge_never_charges_twice(zone, after_s):
     """Before, during or after commit and execution: what is charged is authorised, what is not is not."""
     async with AsyncExitStack() as stack:
