@@ -71,6 +71,7 @@ PULL_ROWS_MAX = 256
 PULLERS_MAX = 4
 """The audit process, its successor during a restart, and a person looking."""
 KEY_BYTES = 16
+"""Of chance in a row's key, by which a row that is fetched twice is recognised."""
 BUSY_TIMEOUT_MS = 5_000
 """How long SQLite waits for another process that reads the file with a lock, e.g. a backup."""
 

@@ -64,6 +64,8 @@ def run(connection: Connection, changes: Sequence[tuple[Bulk, Sequence[Values]]]
             for bulk, rows in changes
         ]
     busy = [(number, bulk, rows) for number, (bulk, rows) in enumerate(changes) if rows]
+    if not busy:
+        return [0] * len(changes)
     parts = (f"done{number} AS ({bulk.together} RETURNING 1)" for number, bulk, _ in busy)
     counts = (f"(SELECT count(*) FROM done{number})" for number, _, _ in busy)  # noqa: S608 - our names
     statement = f"WITH {', '.join(parts)} SELECT {', '.join(counts)}"

@@ -37,6 +37,9 @@ AUDIT_NAMES: Mapping[str, str] = MappingProxyType(
 )
 """Kind of journal -> its entry in the log."""
 
+FOREIGN_KEY = {"sqlstate": "23503", "sqlite_errorname": "SQLITE_CONSTRAINT_FOREIGNKEY"}
+"""How each driver names a row that refers to none."""
+
 _ENCODED = json.JSONEncoder().encode
 Books = Mapping[tuple[str, str], Book]
 
@@ -68,11 +71,18 @@ def store(connection: Connection, books: Books, booked: Sequence[Booked]) -> Non
     )
     try:
         made = run(connection, changes)
-    except IntegrityError:  # what hangs on a row that is another's
+    except IntegrityError as error:
+        if not _hangs_on_nothing(error.orig):
+            raise
         raise ConflictError from None
     if made[:2] != [len(accounts), len(booked)]:
         raise ConflictError
     put(connection, *map(_entry_of_log, booked))
+
+
+def _hangs_on_nothing(error: BaseException | None) -> bool:
+    """True where the journal or account that a row hangs on is another node's by now."""
+    return any(getattr(error, name, None) == code for name, code in FOREIGN_KEY.items())
 
 
 def answer_of(journal: str, result: str) -> Done:

@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import Connection, text
 
 from loyalty.errors import LoyaltyError
-from loyalty.ledger import Done, group, ledger
+from loyalty.ledger import Done, bulk, group, ledger, storing
 from loyalty.ledger.storing import ConflictError
+from loyalty.tables import ACCOUNT
 from tests.support.ledger_books import ACTOR, Books
 
 NEARLY_FULL = 2**63 - 5
@@ -151,6 +152,23 @@ async def test_a_conflict_that_stays_is_told_as_unknown(books: Books, monkeypatc
         await books.done(command)
 
     assert conflict.value.retryable
+
+
+async def test_what_the_database_itself_forbids_is_no_conflict(books: Books, monkeypatch: pytest.MonkeyPatch):
+    """A rule of the tables is broken: asked again it would be broken again; nothing is booked."""
+    member = await books.member(10)
+    with monkeypatch.context() as broken:
+        broken.setattr(storing, "_stands", lambda account: (account.posted - 10**6, account.held))
+        with pytest.raises(LoyaltyError) as fault:
+            await books.done(books.redeeming(member, 1))
+    assert ("database_conflict", False) == (fault.value.code, fault.value.retryable)
+    assert 10 == await books.available(member)
+
+
+async def test_changes_without_rows_are_none(books: Books):
+    """On either engine; no statement is sent."""
+    nothing = [(bulk.updating(ACCOUNT, "posted"), []), (bulk.inserting(ACCOUNT), [])]
+    assert [0, 0] == await books.database.writer.work(lambda connection: bulk.run(connection, nothing))
 
 
 async def test_a_second_account_of_the_same_kind_is_not_opened(books: Books):
