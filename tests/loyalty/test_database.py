@@ -21,6 +21,8 @@ from tests.support.loyalty_rows import AT, put_journal
 
 ENDED = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
 """Every connection to a database of that name."""
+WAIT_S = 20.0
+"""For what another process does in its own time."""
 LOCKED = Entry("agent.user.added", AT, "caller", "mem_1", "demo")
 
 
@@ -315,7 +317,10 @@ async def test_one_node_at_a_time_feeds_its_log(postgres_url: str):
     assert [] == await LoyaltyRows(second.writer).pull(10)
     assert 0 == await LoyaltyRows(second.writer).ack(10)
     await first.close()
-    assert 1 == len(await LoyaltyRows(second.writer).pull(10))
+    async with asyncio.timeout(WAIT_S):  # the server lets go of the lock when it has seen the connection end
+        while not (rows := await LoyaltyRows(second.writer).pull(10)):
+            await asyncio.sleep(0.01)
+    assert 1 == len(rows)
     await second.close()
 
 

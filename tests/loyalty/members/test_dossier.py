@@ -42,7 +42,7 @@ OURS = {
     "journal": "idem request_hash reversed_before points result", "lot": "account_id",
     "lot_use": "journal_id lot_id amount", "member": "number_index birth_index house_index version",
     "member_change": "member_id", "payout": "idem member_id account_id hold_id",
-    "redemption": "idem request_hash member_id account_id hold_id journal_id code_id",
+    "redemption": "idem request_hash member_id account_id source hold_id journal_id code_id",
     "voucher_code": "code_id reward_id code_index state added_at issued_at key_version",
     # Points under way are told by the redemption or payout that holds them, and by the balance.
     "hold": "id journal_id account_id amount state until ended_by", "hold_lot": "hold_id lot_id amount",
