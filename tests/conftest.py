@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("landing", max_examples=50)
+"""Half of what is tried otherwise: every parser is fuzzed at each landing, and longer in the long runs."""
 pytest_plugins = ["tests.support.postgres", "tests.support.tenancy"]
 
 

@@ -210,7 +210,7 @@ class Inspection:
 
 
 @pytest.mark.tool("chromium-headless-shell")
-@pytest.mark.slow
+@pytest.mark.proof
 async def test_no_state_of_the_page_keeps_anybody_out(house: DeskHouse, tmp_path: Path) -> None:
     """axe-core finds nothing serious or critical, contrast included, in either scheme."""
     house.clock.now = time.time()

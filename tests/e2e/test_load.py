@@ -35,7 +35,7 @@ def assert_every_call_was_a_call(result: dict[str, Any], calls: int = CALLS) -> 
     assert dict.fromkeys(sizes, 0) == {name: tables[name] for name in sizes}
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 async def test_every_call_succeeds_while_a_tenth_of_all_datagrams_is_lost() -> None:
     """Retransmissions do it; afterwards SIP tables and media are empty."""
     result = await loaded(0.1, SAMPLE)

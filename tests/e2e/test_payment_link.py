@@ -26,7 +26,11 @@ from vault import Door, Match
 NEEDS_ACTION = "4000002760003184"
 ADDRESS = "payer@example.com"
 PROMPTS_S = 20.0
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.tool("chromium-headless-shell")]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.tool("chromium-headless-shell"),
+    pytest.mark.proof,
+]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -105,7 +109,6 @@ async def the_books_agree(node: Node, payment_id: str) -> None:
     assert set(matches) <= {Match.MATCHED}
 
 
-@pytest.mark.proof
 async def test_a_link_is_declined_sent_again_and_withdrawn(node: Node, tmp_path: Path) -> None:
     """By SMS, in German; a decline is told live; what was sent first opens nothing; the end is a cancel."""
     async with node.places[1].call() as talk:
@@ -135,7 +138,6 @@ async def test_a_link_is_declined_sent_again_and_withdrawn(node: Node, tmp_path:
         await talk.desk.call("DELETE", f"/v1/payments/{talk.payment_id}/link")
 
 
-@pytest.mark.proof
 async def test_the_agent_sends_a_link_at_the_console(node: Node, tmp_path: Path) -> None:
     """By keyboard alone: capture, link, and how far it is; the payer's approval is the page's result."""
     place = node.places[0]
