@@ -33,15 +33,16 @@ HEARD_S: Final = 40.0
 """A sentence comes within a few seconds on an idle machine."""
 
 
-def end_of(heard: Sequence[bytes], said: Sequence[bytes], first: int) -> int:
-    """Where in the frames heard from `first` on the sentence is over; 0 when it was not heard."""
+def found_in(heard: Sequence[bytes], said: Sequence[bytes], first: int) -> range | None:
+    """The sentence's place among the frames heard from `first` on; None when it was not heard."""
     sounding = [frame for frame in said if len(set(frame)) > 1]
     lacking_max = len(sounding) - ceil(SAME * len(sounding))
     starts = {frame: place for place, frame in enumerate(sounding[: lacking_max + 1])}
     for begin in range(first, len(heard)):
         if heard[begin] in starts:
-            lacking, place = starts[heard[begin]], begin
-            for frame in sounding[starts[heard[begin]] :]:
+            lacking = skipped = starts[heard[begin]]
+            place = begin
+            for frame in sounding[skipped:]:
                 try:
                     place = heard.index(frame, place, place + GAP) + 1
                 except ValueError:
@@ -49,8 +50,8 @@ def end_of(heard: Sequence[bytes], said: Sequence[bytes], first: int) -> int:
                     if lacking > lacking_max:
                         break
             else:
-                return place
-    return 0
+                return range(max(first, begin - skipped), place)
+    return None
 
 
 GAP: Final = 50
@@ -106,13 +107,14 @@ class PortalCall:
             before = self.heard_so_far
             try:
                 await until(
-                    lambda said=said, before=before: end_of(self.heard, said, before) > 0, HEARD_S, 0.1
+                    lambda said=said, before=before: bool(found_in(self.heard, said, before)), HEARD_S, 0.1
                 )
             except TimeoutError:
                 seconds = (len(self.heard) - before) / 50
                 raise AssertionError(f"{sentence.key} was not heard in {seconds:.1f} s of sound") from None
-            self.heard_so_far = end_of(self.heard, said, before)
-        return b"".join(self.heard[max(0, self.heard_so_far - len(said)) : self.heard_so_far])
+            found = found_in(self.heard, said, before) or range(before, before)
+            self.heard_so_far = found.stop
+        return b"".join(self.heard[found.start : found.stop])
 
     async def begins(self, key: Key, **values: str | int) -> None:
         """Returns when the caller has heard a second of it."""

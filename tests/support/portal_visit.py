@@ -13,7 +13,7 @@ from pay_ivr.catalogue import Key
 from pay_ivr.payment_voice import Sentence
 from tests.support.members import TENANT, programme
 from tests.support.node import WAIT_S, until
-from tests.support.portal_call import HEARD_S, PortalCall, end_of
+from tests.support.portal_call import HEARD_S, PortalCall, found_in
 
 PIN: Final = "4913"
 POINTS, PRICE = 1_500, 200
@@ -99,8 +99,8 @@ async def hear_a_code(call: PortalCall) -> str:
     await call.hears(Sentence(Key.REDEEMED_VOUCHER, priced(call.language)))
     spoken = {code: await call.spoken(Sentence(Key.VOUCHER_CODE, {"code": code})) for code in CODES}
     since = call.heard_so_far
-    await until(lambda: any(end_of(call.heard, said, since) for said in spoken.values()), HEARD_S)
-    return next(code for code, said in spoken.items() if end_of(call.heard, said, since))
+    await until(lambda: any(found_in(call.heard, said, since) for said in spoken.values()), HEARD_S)
+    return next(code for code, said in spoken.items() if found_in(call.heard, said, since))
 
 
 async def say_goodbye(call: PortalCall) -> None:
