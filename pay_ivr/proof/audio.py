@@ -36,14 +36,15 @@ def _alaw_levels() -> NDArray[np.int32]:
 LEVELS = {"PCMU": _ulaw_levels(), "PCMA": _alaw_levels()}
 """Codec → the 256 sample values, 16-bit linear."""
 _ORDERED = {codec: np.argsort(levels, kind="stable") for codec, levels in LEVELS.items()}
+_BORDERS = {
+    codec: (LEVELS[codec][order][1:] + LEVELS[codec][order][:-1]) / 2.0 for codec, order in _ORDERED.items()
+}
 
 
 def encode(samples: Samples, codec: str) -> bytes:
     """One byte per sample: the code whose level is nearest."""
-    order = _ORDERED[codec]
-    levels = LEVELS[codec][order]
-    borders = (levels[1:] + levels[:-1]) / 2.0
-    codes: NDArray[np.int64] = order[np.searchsorted(borders, samples.astype(np.float64))]
+    nearest = _BORDERS[codec].searchsorted(samples.astype(np.float64))
+    codes: NDArray[np.int64] = _ORDERED[codec][nearest]
     return codes.astype(np.uint8).tobytes()
 
 
@@ -68,6 +69,10 @@ def tone(
     return (low + high).astype(np.int16)
 
 
+_BAND = np.hanning(25) * np.cos(2 * np.pi * 520 / RATE_HZ * np.arange(25))
+"""What makes a voice's band of white noise."""
+
+
 class Voice:
     """Speech-like noise, 20 ms at a time; seeded, and no two frames are alike.
 
@@ -84,10 +89,10 @@ class Voice:
         """The next 160 samples."""
         noise = np.concatenate([self._tail, self._random.standard_normal(FRAME)])
         self._tail = noise[-24:]
-        kernel = np.hanning(25) * np.cos(2 * np.pi * 520 / RATE_HZ * np.arange(25))
-        shaped = np.convolve(noise, kernel, "valid") / 3.0
+        shaped = np.convolve(noise, _BAND, "valid") / 3.0
         time = (self._time + np.arange(FRAME)) / RATE_HZ
         self._time += FRAME
-        syllable = np.clip(np.sin(2 * np.pi * 1.9 * time) + 0.35 * np.sin(2 * np.pi * 0.31 * time), 0, None)
+        syllable = np.maximum(np.sin(2 * np.pi * 1.9 * time) + 0.35 * np.sin(2 * np.pi * 0.31 * time), 0.0)
         floor = self._random.standard_normal(FRAME) * 12
-        return np.clip(shaped * syllable * self._peak * 0.5 + floor, -32000, 32000).astype(np.int16)
+        loud = shaped * syllable * self._peak * 0.5 + floor
+        return np.minimum(np.maximum(loud, -32000.0), 32000.0).astype(np.int16)

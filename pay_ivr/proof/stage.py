@@ -17,12 +17,16 @@ from typing import Any, Self
 from pay_ivr.node import NewAgentLogin, add_access_key, first_agents, node_facts
 from pay_ivr.proof.other_user import command, hand_over
 from pay_ivr.settings import Settings
+from pay_ivr.speech import FOLDER
 from pay_ivr.tenants import load_tenants
 
 START_TIMEOUT_S = 120.0
 """The first start renders every prompt of four languages; others may need the machine too."""
 STOP_TIMEOUT_S = 30.0
 LOG_TAIL = 2000
+KEPT_PROMPTS = "STAGE_PROMPTS"
+"""Variable that names a folder: prompts go from one node to the next. Their names tell voice and text, so an
+old one is never taken for a new one (`pay_ivr/speech.py`)."""
 
 
 class Stage:
@@ -57,6 +61,7 @@ class Stage:
         self.logins = {login.agent_id: login for login in made}
         self.access_key = await add_access_key(self.settings, tenant, "stage")
         self._put(secrets)
+        _copy_new(self._kept, self._prompts)
         serve = [sys.executable, "-m", "pay_ivr", "serve", "--log-file", str(self.log_file)]
         if self._other_user:
             hand_over((self.folder, self._run_dir, self.settings.tenants_dir))
@@ -88,8 +93,18 @@ class Stage:
                 code = node.wait()
             if node.stdout is not None:
                 node.stdout.close()
+            _copy_new(self._prompts, self._kept)
         shutil.rmtree(self._run_dir, ignore_errors=True)
         return code
+
+    @property
+    def _prompts(self) -> Path:
+        return self.settings.data_dir / FOLDER
+
+    @property
+    def _kept(self) -> Path | None:
+        named = os.environ.get(KEPT_PROMPTS)
+        return Path(named) if named else None
 
     def _put(self, secrets: Mapping[str, str]) -> None:
         """The providers' secrets, as an operator puts them there: nobody else may read them."""
@@ -127,3 +142,15 @@ class Stage:
     def _give_up(self) -> None:
         if self._node is not None:
             self._node.kill()
+
+
+def _copy_new(source: Path | None, target: Path | None) -> None:
+    """Prompts of `source` that `target` lacks, each all or not at all: other stages do the same meanwhile."""
+    if source is None or target is None or not source.is_dir():
+        return
+    target.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for path in source.glob("*.ulaw"):
+        if not (target / path.name).exists():
+            beside = target / f".{os.getpid()}.{path.name}"
+            shutil.copyfile(path, beside)
+            beside.replace(target / path.name)
