@@ -40,7 +40,7 @@ stripe-live: .venv/.dev         ## a real Stripe test account, with STRIPE_TEST_
 listen: .venv/.dev .tools/listen/.ready  ## a recogniser reads the prompts back
 	$(BIN)/python -m pytest -q -m proof tests/listen
 
-tools:                          ## foreign programs for tests: sipp, baresip, chromium, iptables, ip, multimon-ng, sipvicious, gcc
+tools:                          ## foreign programs for tests: sipp, baresip, chromium-headless-shell, iptables, ip, multimon-ng, sipvicious, gcc
 	sh infra/setup/tools.sh
 
 .venv/.runtime: requirements.lock pyproject.toml
