@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,11 @@ ALIKE = 0.98
 SPOKEN_MIN = 8
 HEARD_SHARE = 0.5
 """Of what was spoken must come through; the gate takes one frame of speech in twelve for a key."""
+STOOD_STILL_S = 0.1
+"""Five frames that nobody sent, in a stream of one each 20 ms: the machine stood still, and what came late is
+not played. That says nothing of the gate."""
+BEFORE_S = 1.0
+"""A key that is decided late, because the machine stood still before the pause, holds the gate inside it."""
 SEARCH_MS = 240.0
 """After a press: the gate's delay line and our own clock come to the jitter buffer of SECURE."""
 
@@ -57,6 +63,8 @@ class TalkVerdict:
     """And in what the caller sent: all of them."""
     voice_heard: bool = False
     """The caller's voice came through before the first press."""
+    stood_still: bool = False
+    """The machine did, so a voice that did not come through proves nothing."""
 
 
 class TalkCall(CanaryCall):
@@ -102,6 +110,7 @@ def judge_talk(exhibit: Exhibit) -> TalkVerdict:
         len(keys_in(agent.audio)),
         len(keys_in(caller.audio)),
         bool(presses) and voice_heard(exhibit, heard),
+        bool(presses) and stood_still(exhibit),
     )
 
 
@@ -115,6 +124,16 @@ def voice_heard(exhibit: Exhibit, heard: Sequence[Frame]) -> bool:
         return False
     alike = (spoken @ came.T).max(axis=1) >= ALIKE
     return float(alike.mean()) >= HEARD_SHARE
+
+
+def stood_still(exhibit: Exhibit) -> bool:
+    """True when caller or relay sent nothing for a while, from before the pause to its first press."""
+    begin, end = exhibit.talk.start - BEFORE_S, exhibit.talk_presses[0][0]
+    for times in (exhibit.sent_at, [packet.at for packet in exhibit.packets]):
+        inside = [at for at in times if begin <= at <= end]
+        if any(later - at >= STOOD_STILL_S for at, later in pairwise(inside)):
+            return True
+    return False
 
 
 def _loud(frames_: Sequence[Samples]) -> NDArray[np.float64]:
@@ -133,4 +152,5 @@ def total(verdicts: Sequence[TalkVerdict]) -> TalkVerdict:
         sum(one.decoded for one in verdicts),
         sum(one.decoded_own for one in verdicts),
         bool(verdicts) and all(one.voice_heard for one in verdicts),
+        any(one.stood_still for one in verdicts),
     )

@@ -39,10 +39,10 @@ def test_clean_proof_is_ok() -> None:
     assert (True, []) == (clean().ok, clean().problems())
 
 
-def test_one_voice_in_four_may_be_lost() -> None:
-    """TALK is best effort; a machine that stood still for a moment is no finding."""
+def test_a_voice_is_not_asked_for_where_the_machine_stood_still() -> None:
+    """It says nothing of the gate; the other pauses do."""
     findings = clean()
-    findings.talks[0] = replace(findings.talks[0], voice_heard=False)
+    findings.talks[0] = replace(findings.talks[0], voice_heard=False, stood_still=True)
     assert findings.ok
 
 
@@ -60,8 +60,11 @@ FAULTS: dict[str, Callable[[Findings], object]] = {
     "key decoded in TALK": lambda one: one.talks.__setitem__(0, replace(one.talks[0], decoded=1)),
     "attacker in TALK": lambda one: one.talks.__setitem__(0, replace(one.talks[0], agent_leg=Score(6, 6))),
     "deaf receiver in TALK": lambda one: one.talks.__setitem__(0, replace(one.talks[0], decoded_own=2)),
-    "voices missing in TALK": lambda one: one.talks.__setitem__(
-        slice(2), [replace(one.talks[0], voice_heard=False)] * 2
+    "one voice missing in TALK": lambda one: one.talks.__setitem__(
+        0, replace(one.talks[0], voice_heard=False)
+    ),
+    "no voice, and a machine that stood still": lambda one: one.talks.__setitem__(
+        slice(4), [replace(one.talks[0], voice_heard=False, stood_still=True)] * 4
     ),
     "a pause is missing": lambda one: one.talks.pop(),
     "memory open to its own user": lambda one: setattr(one, "separation", Separation(1, 4, 1, 9, 0)),

@@ -9,7 +9,7 @@ from pay_ivr.proof.canary_call import Exhibit
 from pay_ivr.proof.claim import Window, frames
 from pay_ivr.proof.plan import talk_round
 from pay_ivr.proof.rtp_port import Datagram
-from pay_ivr.proof.talking import VOICE_S, voice_heard
+from pay_ivr.proof.talking import VOICE_S, stood_still, voice_heard
 
 FRAMES = int(VOICE_S * 50)
 DELAY_S = 0.06
@@ -44,3 +44,13 @@ def test_a_voice_that_is_held_back_is_missed() -> None:
     for passed in (range(0), range(80)):
         exhibit = _exhibit("PCMU", "PCMU", passed)
         assert not voice_heard(exhibit, frames(exhibit.packets, exhibit.talk))
+
+
+@pytest.mark.parametrize("of_caller", [True, False])
+def test_a_machine_that_stood_still_is_seen(of_caller: bool) -> None:
+    """In what the caller sent and in what the relay sent; not where each frame has its 20 ms."""
+    exhibit = _exhibit("PCMU", "PCMU", range(FRAMES))
+    assert not stood_still(exhibit)
+    lost = slice(60, 65)
+    del (exhibit.sent_at if of_caller else exhibit.packets)[lost]
+    assert stood_still(exhibit)
