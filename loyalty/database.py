@@ -33,7 +33,8 @@ class Database:
         self._writing = writing
         self._reading = reading
         self._readers = ThreadPoolExecutor(engines.READERS, "loyalty-reader")
-        self.writer: Writer[Order, Outcome] = Writer(writing, book, roles.begin_writing)
+        self.writer: Writer[Order, Outcome] = Writer(writing, book, self._begin_booking)
+        self._youth = estimates.Youth()
         self.ledger = Ledger(self)
 
     @classmethod
@@ -82,6 +83,10 @@ class Database:
         self._readers.shutdown()
         self._writing.dispose()
         self._reading.dispose()
+
+    def _begin_booking(self, connection: Connection) -> None:
+        roles.begin_writing(connection)
+        self._youth(connection)
 
     def _read(self, tenant: str, work: Callable[[TenantConn], T], again: bool = True) -> T:
         try:

@@ -71,9 +71,12 @@ class Writer(Generic[C, R]):
         self._closing = False
         self._busy_since: float | None = None
 
-    async def command(self, command: C, *, bulk: bool = False) -> R:
-        """The answer to one command, committed. `bulk`: an import's, which lets those of calls go first."""
-        answer: R = await self._enqueue(self._bulk if bulk else self._commands, command)
+    async def command(self, command: C, *, bulk: bool = False, within_s: float | None = None) -> R:
+        """The answer to one command, committed. `bulk`: an import's, which lets those of calls go first.
+
+        TimeoutError: none after `within_s`; what has not been begun by then is not begun any more.
+        """
+        answer: R = await self._enqueue(self._bulk if bulk else self._commands, command, within_s)
         return answer
 
     async def work(self, work: Callable[[Connection], T]) -> T:
@@ -96,7 +99,7 @@ class Writer(Generic[C, R]):
         if self._thread is not None:
             self._thread.join()
 
-    async def _enqueue(self, queue: deque[_Job], what: object) -> Any:
+    async def _enqueue(self, queue: deque[_Job], what: object, within_s: float | None = None) -> Any:
         loop = asyncio.get_running_loop()
         job = _Job(what, loop, loop.create_future())
         with self._waiting:
@@ -109,7 +112,13 @@ class Writer(Generic[C, R]):
                 self._thread = threading.Thread(target=self._run, name="loyalty-writer", daemon=True)
                 self._thread.start()
             self._waiting.notify()
-        return await job.answer
+        if within_s is None:
+            return await job.answer
+        late = loop.call_later(within_s, _be_late, job.answer)  # a fifth of what asyncio.timeout costs
+        try:
+            return await job.answer
+        finally:
+            late.cancel()
 
     def _run(self) -> None:
         while jobs := self._next():
@@ -164,9 +173,14 @@ def _taken(queue: deque[_Job], most: int) -> list[_Job]:
     taken: list[_Job] = []
     while queue and len(taken) < most:
         job = queue.popleft()
-        if not job.answer.cancelled():
+        if not job.answer.done():
             taken.append(job)
     return taken
+
+
+def _be_late(answer: "asyncio.Future[Any]") -> None:
+    if not answer.done():
+        answer.set_exception(TimeoutError())
 
 
 def _may_pass(error: Exception) -> bool:

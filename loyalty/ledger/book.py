@@ -13,6 +13,7 @@ from bisect import insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from typing import NamedTuple
 
 from loyalty.errors import LoyaltyError
 from loyalty.ledger.accounts import (
@@ -78,16 +79,14 @@ class Lot:
         return self.expires is not None and self.expires <= today
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """Points of one lot."""
 
     lot: str
     points: int
 
 
-@dataclass(frozen=True)
-class Posting:
+class Posting(NamedTuple):
     """One side of a journal."""
 
     account: str
@@ -125,8 +124,7 @@ class Past:
     """What earlier reversals took back of it."""
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """What one command does to the books."""
 
     kind: str
@@ -190,16 +188,13 @@ class Book:
         return tuple(sorted(made, key=lambda lot: lot.order))
 
     def system(self, kind: str) -> Account:
-        """The programme's account of that kind; it opens itself."""
-        return self._opened(Account(system_account(kind), kind))
+        """The programme's account of that kind; a new one is only the books' once a posting names it."""
+        return self.accounts.get(system_account(kind)) or Account(system_account(kind), kind)
 
     def clawback(self, member: str) -> Account:
-        """The account of a member's debt; it opens itself."""
-        return self._opened(Account(clawback_of(member), CLAWBACK, floor=CLAWBACK_FLOOR))
-
-    def _opened(self, account: Account) -> Account:
-        """The account of that id; a new one is only the books' once a posting names it."""
-        return self.accounts.get(account.id, account)
+        """The account of a member's debt; a new one as with `system`."""
+        account = clawback_of(member)
+        return self.accounts.get(account) or Account(account, CLAWBACK, floor=CLAWBACK_FLOOR)
 
     def debt(self, member: str) -> int:
         """What a member owes."""

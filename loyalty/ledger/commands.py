@@ -13,7 +13,7 @@ may be asked again under its key once there are some.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from enum import StrEnum
@@ -204,27 +204,46 @@ _INTENTION: Mapping[type[Command], tuple[str, ...]] = MappingProxyType(
     {kind: tuple(one.name for one in fields(kind) if one.name not in _CLOCK) for kind in get_args(Command)}
 )
 """What each command is hashed by, in the order of its fields: a field that is added is added at the end."""
-_SHAPES: Mapping[type[Command], tuple[tuple[str, re.Pattern[str]], ...]] = MappingProxyType(
-    {
-        kind: tuple((one.name, _NAMED[one.name]) for one in fields(kind) if one.name in _NAMED)
-        for kind in get_args(Command)
-    }
-)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What the texts of one kind of command look like: one pattern, because seven a command could be seen."""
+
+    texts: Callable[[Command], tuple[str, ...]]
+    shape: re.Pattern[str]
+    moments: tuple[str, ...]
+
+
+def _form(kind: type[Command]) -> _Form:
+    names = [one.name for one in fields(kind)]
+    named = [name for name in names if name in _NAMED]
+    shapes = (NAME, NAME, IDEM, ACTOR, CALL, _REASON_OR_NONE, *(_NAMED[name] for name in named))
+    whole = _BETWEEN.join(f"(?:{shape.pattern})" for shape in shapes)
+    moments = tuple(name for name in names if name in {"at", "until"})
+    return _Form(_getter(named), re.compile(whole), moments)
+
+
+def _getter(names: Sequence[str]) -> Callable[[Command], tuple[str, ...]]:
+    """The values of a command's fields, as a tuple however many there are."""
+    return lambda command: tuple([getattr(command, name) for name in names])
+
+
+_BETWEEN = "\n"
+"""In none of the shapes."""
+_REASON_OR_NONE = re.compile(f"{REASON.pattern}|")
+_FORMS: Mapping[type[Command], _Form] = MappingProxyType({kind: _form(kind) for kind in get_args(Command)})
 _ENCODED = json.JSONEncoder(default=date.isoformat).encode
 
 
 def check(command: Command, actor: str, call_id: str, reason: str) -> Rejected | None:
     """None: it may queue. A value for points outside 1 … POINTS_MAX; LoyaltyError for a mistake of ours."""
-    key = command.key
-    heads = ((key.tenant, NAME), (key.programme, NAME), (key.idem, IDEM), (actor, ACTOR), (call_id, CALL))
-    named = ((getattr(command, name), shape) for name, shape in _SHAPES[type(command)])
-    if not all(shape.fullmatch(text) for text, shape in (*heads, *named)) or (
-        reason and not REASON.fullmatch(reason)
-    ):
+    key, form = command.key, _FORMS[type(command)]
+    texts = (key.tenant, key.programme, key.idem, actor, call_id, reason, *form.texts(command))
+    if not form.shape.fullmatch(_BETWEEN.join(texts)):
         raise LoyaltyError("command_malformed", "A name, key, reason or account has not its shape.")
-    for moment in (getattr(command, "at", None), getattr(command, "until", None)):
-        if moment is not None and moment.tzinfo is None:
-            raise LoyaltyError("command_malformed", "A moment names no time zone.")
+    if any(getattr(command, moment).tzinfo is None for moment in form.moments):
+        raise LoyaltyError("command_malformed", "A moment names no time zone.")
     points = getattr(command, "points", None)
     return None if points is None or _is_amount(command, points) else Rejected(Refusal.AMOUNT_WRONG)
 

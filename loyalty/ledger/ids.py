@@ -1,10 +1,11 @@
 """Ids of journals, in the order in which they were asked for, and the ids named after them.
 
-`jrn_`, twelve letters of time, eight of chance. Later ids sort after earlier ones (on one node exactly, on
+`jrn_`, twelve letters of time, nine of chance. Later ids sort after earlier ones (on one node exactly, on
 two within the difference of their clocks), so that a page of movements is a range of the index. Letters only,
 as everywhere (pay_ivr/ids.py): no id holds a run of digits.
 """
 
+import itertools
 import os
 import random
 import threading
@@ -14,12 +15,12 @@ from pay_ivr.ids import ALPHABET
 
 TIME_LETTERS = 12
 """22^12 microseconds are 407 years after 1970."""
-CHANCE_LETTERS = 8
-"""22^8 holds 35 bits of chance, for two nodes that ask within the same microsecond."""
-CHANCE_BITS = 35
+CHANCE_LETTERS = 9
+"""22^9 holds 40 bits of chance, for two nodes that ask within the same microsecond."""
+CHANCE_BITS = 40
 PREFIX = "jrn_"
 
-_PAIRS = tuple(first + second for first in ALPHABET for second in ALPHABET)
+_TRIPLES = tuple(map("".join, itertools.product(ALPHABET, repeat=3)))
 _lock = threading.Lock()
 _last = 0
 _dice = random.Random()  # noqa: S311 - tells two nodes apart and hides nothing
@@ -42,12 +43,12 @@ def named_after(prefix: str, journal: str, number: int = 0) -> str:
 
 
 def _letters(number: int, width: int) -> str:
-    """A number in our alphabet, most significant letter first; the width is even."""
-    pairs = []
-    for _ in range(width // 2):
-        number, pair = divmod(number, len(_PAIRS))
-        pairs.append(_PAIRS[pair])
-    return "".join(reversed(pairs))
+    """A number in our alphabet, most significant letter first; the width is a multiple of three."""
+    letters = ""
+    for _ in range(width // 3):
+        number, triple = divmod(number, len(_TRIPLES))
+        letters = _TRIPLES[triple] + letters
+    return letters
 
 
 def _next_moment() -> int:

@@ -93,8 +93,8 @@ class Ledger:
         self._watch()
         order = self._order(command, actor, call_id, reason)
         try:
-            async with asyncio.timeout(None if bulk else LEDGER_DEADLINE_S):
-                return await self._database.writer.command(order, bulk=bulk)
+            within_s = None if bulk else LEDGER_DEADLINE_S
+            return await self._database.writer.command(order, bulk=bulk, within_s=within_s)
         except TimeoutError:
             log.warning("ledger.command.late", journal_id=order.journal, tenant=command.key.tenant)
             raise LoyaltyError(

@@ -1,14 +1,13 @@
 """A command on its way into the books, and what became of it."""
 
-from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 from loyalty.ledger.book import Change
 from loyalty.ledger.commands import Command, Done
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """A command on its way into the books."""
 
     command: Command
@@ -36,8 +35,7 @@ class Order:
         return self.command.key.tenant, self.command.key.programme
 
 
-@dataclass(frozen=True, slots=True)
-class Booked:
+class Booked(NamedTuple):
     """An order that was decided and not refused."""
 
     order: Order

@@ -1,13 +1,14 @@
 """What SQLite's planner is told: keys are looked up, a tenant's rows are never read through."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, text
 
-from loyalty import engines
+from loyalty import engines, estimates, roles
 from loyalty.database import Database
-from loyalty.estimates import stat, tell
+from loyalty.estimates import FIRST_LOOK, stat, tell
 from tests.support.ledger_books import Books
 
 
@@ -101,3 +102,44 @@ def _parent(connection: Connection, table: str) -> str:
     )
     plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) EXECUTE parent_{table} ('a', 'b', 'c')")
     return str(plan.scalar()[0]["Plan"]["Index Name"])
+
+
+async def test_a_young_ledger_is_analysed_as_it_grows(postgres_url: str):
+    """Then a key is looked up by itself, and no longer by reading all journals of its tenant."""
+    database = Database.open(postgres_url)
+    for tenant in ("sunny", "rainy"):
+        books = Books(database, tenant)
+        members = [await books.member(1_000) for _ in range(10)]
+        for _ in range(FIRST_LOOK):
+            await books.all(*(books.redeeming(member, 1) for member in members))
+
+    def look(connection: Connection) -> tuple[dict[str, float], str, str]:
+        sizes = connection.execute(text("SELECT relname, reltuples FROM pg_class")).all()
+        wanted = "SELECT 1 FROM journal WHERE tenant = 'sunny' AND idem = 'key-1'"
+        plan = connection.exec_driver_sql(f"EXPLAIN {wanted}").scalars()
+        return dict(tuple(row) for row in sizes), " ".join(plan), _asked(connection, "SELECT current_user")
+
+    sizes, plan, role = await database.writer.work(look)
+    await database.close()
+
+    assert sizes["journal"] >= 20
+    assert "one_journal_of_a_key" in plan
+    assert sizes["hold"] == -1, "an empty table was analysed, which is worse than none"
+    assert role == roles.WRITER
+
+
+async def test_a_ledger_of_age_is_left_to_autovacuum(monkeypatch: pytest.MonkeyPatch, postgres_url: str):
+    """Also after a restart, when the writer begins to count anew."""
+    monkeypatch.setattr(estimates, "OF_AGE", -1)
+    await Database.open(postgres_url).close()
+    engine = engines.writing(engines.url_of(postgres_url))
+    youth = estimates.Youth()
+    for _ in range(FIRST_LOOK):
+        with engine.begin() as connection:
+            youth(connection)
+            assert _asked(connection, "SELECT max(reltuples) FROM pg_class WHERE relname = 'account'") == -1
+    engine.dispose()
+
+
+def _asked(connection: Connection, question: str) -> Any:
+    return connection.exec_driver_sql(question).scalar_one()
