@@ -18,6 +18,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Date,
+    Executable,
     FromClause,
     Integer,
     Select,
@@ -107,20 +108,9 @@ def _brought(number: int, column: Column[Any]) -> str:
 class Lookup:
     """One statement that finds many rows, each asked for by its own key."""
 
-    def __init__(
-        self,
-        table: Table,
-        key: Sequence[str],
-        *columns: ColumnElement[Any],
-        finish: Callable[[Select[Any]], Select[Any]] = lambda found: found,
-    ) -> None:
-        """Finds the columns `key`, then `columns`; `finish` adds joins, conditions and order."""
-        keys = [table.c[name] for name in key]
-        same = [column == literal_column(f"(given.value ->> {number})") for number, column in enumerate(keys)]
-        self._on = {
-            name: finish(select(*keys, *columns).select_from(given).join(table, and_(*same)))
-            for name, given in _GIVEN.items()
-        }
+    def __init__(self, on: Mapping[str, Executable]) -> None:
+        """`on`: the statement of each engine; its parameter `asked` is a JSON array of keys."""
+        self._on = on
 
     def rows(self, connection: Connection, asked: Sequence[Values], **more: object) -> Sequence[Any]:
         """What is found for the keys `asked`; without any, nothing is asked. `more`: other parameters."""
@@ -128,6 +118,23 @@ class Lookup:
             return ()
         statement = self._on[connection.dialect.name]
         return connection.execute(statement, {"asked": _encoded(asked), **more}).all()
+
+
+def finding(
+    table: Table,
+    key: Sequence[str],
+    *columns: ColumnElement[Any],
+    finish: Callable[[Select[Any]], Select[Any]] = lambda found: found,
+) -> Lookup:
+    """Finds the columns `key`, then `columns`; `finish` adds joins, conditions and order."""
+    keys = [table.c[name] for name in key]
+    same = [column == literal_column(f"(given.value ->> {number})") for number, column in enumerate(keys)]
+    return Lookup(
+        {
+            name: finish(select(*keys, *columns).select_from(given).join(table, and_(*same)))
+            for name, given in _GIVEN.items()
+        }
+    )
 
 
 _ASKED = bindparam("asked", type_=Text)

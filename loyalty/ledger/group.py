@@ -19,14 +19,14 @@ from sqlalchemy import Connection
 
 from loyalty.ledger.arithmetic import decide
 from loyalty.ledger.book import Book
-from loyalty.ledger.bulk import Lookup
+from loyalty.ledger.bulk import finding
 from loyalty.ledger.commands import Command, Done, Outcome, Refusal, Rejected
 from loyalty.ledger.loading import load
 from loyalty.ledger.orders import Booked, Order
 from loyalty.ledger.storing import answer_of, store
 from loyalty.tables import JOURNAL
 
-_BOOKED = Lookup(JOURNAL, ("tenant", "idem"), JOURNAL.c.id, JOURNAL.c.request_hash, JOURNAL.c.result)
+_BOOKED = finding(JOURNAL, ("tenant", "idem"), JOURNAL.c.id, JOURNAL.c.request_hash, JOURNAL.c.result)
 
 
 def book(connection: Connection, orders: Sequence[Order]) -> list[Outcome]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Date, bindparam, func
 
+from loyalty.ledger import next_lots
 from loyalty.ledger.accounts import (
     ADJUSTED,
     EXPIRED,
@@ -25,13 +26,15 @@ from loyalty.ledger.accounts import (
     system_account,
 )
 from loyalty.ledger.book import Account, Book, Held, Lot, Part, Past
-from loyalty.ledger.bulk import Lookup
+from loyalty.ledger.bulk import Lookup, finding
 from loyalty.ledger.commands import Adjust, Command, Earn, Expire, Hold, Move, Post, Redeem, Reverse, Void
 from loyalty.ledger.reads import HAS_POINTS, same_journal
 from loyalty.tables import ACCOUNT, ENTRY, HOLD, HOLD_LOT, JOURNAL, LOT, LOT_USE
 
 BooksKey = tuple[str, str]
 """Tenant and programme."""
+ALL = 2**63
+"""Of points that leave an account: as many as it has, and every lot may be needed."""
 
 
 @dataclass
@@ -41,8 +44,10 @@ class _Place:
     book: Book
     accounts: set[str] = field(default_factory=set)
     members: set[str] = field(default_factory=set)
-    spending: set[str] = field(default_factory=set)
-    """Member accounts of which every lot may be needed."""
+    spending: dict[str, int] = field(default_factory=dict)
+    """Member accounts that points leave, and how many at most."""
+    hungry: set[str] = field(default_factory=set)
+    """Those of them that need more lots than a page."""
     holds: set[str] = field(default_factory=set)
     journals: set[str] = field(default_factory=set)
     receipts: set[str] = field(default_factory=set)
@@ -53,19 +58,19 @@ class _Place:
     @property
     def resting(self) -> set[str]:
         """Member accounts of which only the lots past their date are needed, which nobody can spend."""
-        return self.members - self.spending
+        return self.members - self.spending.keys()
 
-    def member(self, account: str, *, spending: bool = False) -> None:
+    def member(self, account: str) -> str:
         """A member's account and the one of his debt, by the name of either."""
         member = member_of(account)
         self.members.add(member)
         self.accounts |= {member, clawback_of(member)}
-        self.spending |= {member} if spending else set()
+        return member
 
-    def spender(self, account: str) -> None:
-        """A member's account that points only leave: any of its lots may be needed, its debt is not."""
+    def spender(self, account: str, points: int) -> None:
+        """A member's account that points leave; his debt is not needed for that."""
         self.members.add(account)
-        self.spending.add(account)
+        self.spending[account] = self.spending.get(account, 0) + points
         self.accounts.add(account)
 
     def system(self, *kinds: str) -> None:
@@ -80,9 +85,9 @@ class _Place:
                 self.system(ISSUED)
                 self.receipts.add(command.receipt)
             case Hold():
-                self.spender(command.account)
+                self.spender(command.account, command.points)
             case Redeem():
-                self.spender(command.account)
+                self.spender(command.account, command.points)
                 self.system(command.contra)
             case Post():
                 self.holds.add(command.hold_id)
@@ -90,13 +95,16 @@ class _Place:
             case Void():
                 self.holds.add(command.hold_id)
             case Adjust():
-                self.member(command.account, spending=command.points < 0)
+                member = self.member(command.account)
                 self.system(ADJUSTED)
+                if command.points < 0:
+                    self.spender(member, -command.points)
             case Expire():
                 self.member(command.account)
                 self.system(EXPIRED)
             case Move():
-                self.member(command.source, spending=True)
+                self.spender(self.member(command.source), command.points)
+                self.lots |= {command.lot} - {""}
                 self.member(command.target)
             case Reverse():
                 self.journals.add(command.journal_id)
@@ -114,7 +122,7 @@ def load(connection: Connection, asked: Mapping[BooksKey, tuple[Book, Sequence[C
     _pasts(shelf)
     for place, (name, kind, posted, held, floor, state) in shelf.rows(_ACCOUNTS, "accounts"):
         place.book.accounts[name] = Account(name, kind, posted, held, floor, state == "open")
-    _put(shelf.rows(_LOTS_OF, "spending"))
+    _spendable(shelf)
     _put(shelf.rows(_LOTS_OVER, "resting", today=max(book.today for book, _ in asked.values())))
     _put(shelf.rows(_LOTS, "lots"))
     _reversals(shelf)
@@ -128,37 +136,37 @@ def _by(name: str) -> tuple[str, str, str]:
 
 _account, _hold, _journal, _entry = ACCOUNT.c, HOLD.c, JOURNAL.c, ENTRY.c
 _of_lot = (LOT.c.id, LOT.c.account_id, LOT.c.journal_id, LOT.c.expires, LOT.c.granted, LOT.c.remaining)
-_ACCOUNTS = Lookup(
+_ACCOUNTS = finding(
     ACCOUNT, _by("id"), _account.kind, _account.posted, _account.held, _account.floor, _account.state,
     finish=lambda found: found.order_by(*ACCOUNT.primary_key.columns).with_for_update(of=ACCOUNT),
 )  # fmt: skip
-_HOLDS = Lookup(
+_HOLDS = finding(
     HOLD, _by("id"), _hold.account_id, _hold.amount, _hold.state,
     finish=lambda found: found.order_by(*HOLD.primary_key.columns).with_for_update(of=HOLD),
 )  # fmt: skip
-_HOLD_LOTS = Lookup(HOLD_LOT, _by("hold_id"), HOLD_LOT.c.lot_id, HOLD_LOT.c.amount)
-_LOTS = Lookup(LOT, _by("id"), *_of_lot)
-_LOTS_OF = Lookup(LOT, _by("account_id"), *_of_lot, finish=lambda found: found.where(HAS_POINTS))
-_LOTS_OVER = Lookup(
+_HOLD_LOTS = finding(HOLD_LOT, _by("hold_id"), HOLD_LOT.c.lot_id, HOLD_LOT.c.amount)
+_LOTS = finding(LOT, _by("id"), *_of_lot)
+_LOTS_OF = finding(LOT, _by("account_id"), *_of_lot, finish=lambda found: found.where(HAS_POINTS))
+_LOTS_OVER = finding(
     LOT, _by("account_id"), *_of_lot,
     finish=lambda found: found.where(HAS_POINTS, LOT.c.expires <= bindparam("today", type_=Date)),
 )  # fmt: skip
-_LOTS_MADE = Lookup(LOT, _by("journal_id"), *_of_lot)
-_LOT_USES = Lookup(LOT_USE, _by("journal_id"), LOT_USE.c.lot_id, LOT_USE.c.amount)
-_JOURNALS = Lookup(JOURNAL, _by("id"), _journal.kind, _journal.points)
-_SIDES = Lookup(
+_LOTS_MADE = finding(LOT, _by("journal_id"), *_of_lot)
+_LOT_USES = finding(LOT_USE, _by("journal_id"), LOT_USE.c.lot_id, LOT_USE.c.amount)
+_JOURNALS = finding(JOURNAL, _by("id"), _journal.kind, _journal.points)
+_SIDES = finding(
     ENTRY, _by("journal_id"), _entry.account_id,
     finish=lambda found: found.where(_entry.seq < 2).order_by(*ENTRY.primary_key.columns),
 )  # fmt: skip
-_REVERSED = Lookup(JOURNAL, _by("reverses"), _journal.points)
-_RECEIPTS = Lookup(JOURNAL, _by("receipt"))
-_EXPIRED_OF = Lookup(
+_REVERSED = finding(JOURNAL, _by("reverses"), _journal.points)
+_RECEIPTS = finding(JOURNAL, _by("receipt"))
+_EXPIRED_OF = finding(
     LOT_USE, _by("lot_id"), func.sum(LOT_USE.c.amount),
     finish=lambda found: found.join(JOURNAL, same_journal(LOT_USE))
     .where(_journal.kind == "expire")
     .group_by(LOT_USE.c.tenant, LOT_USE.c.programme, LOT_USE.c.lot_id),
 )  # fmt: skip
-_TAKEN_BACK = Lookup(
+_TAKEN_BACK = finding(
     JOURNAL, _by("reverses"), func.sum(-_entry.amount),
     finish=lambda found: found.join(ENTRY, same_journal(ENTRY))
     .where(_entry.account_id == system_account(EXPIRED))
@@ -178,6 +186,20 @@ class _Shelf:
         asked = [(*books, name) for books, place in self.places.items() for name in getattr(place, kind)]
         found = lookup.rows(self.connection, asked, **more)
         return [(self.places[tenant, programme], row) for tenant, programme, *row in found]
+
+
+def _spendable(shelf: _Shelf) -> None:
+    """The lots that are spent next, as many as these commands can reach.
+
+    Nothing that the group gives back or brings lets them reach further: it comes on top.
+    """
+    _put(shelf.rows(next_lots.FOUND, "spending", first=next_lots.FIRST))
+    for place in shelf.places.values():
+        spending = place.spending.items()
+        place.hungry = {
+            account for account, points in spending if next_lots.lack(place.book, account, points)
+        }
+    _put(shelf.rows(_LOTS_OF, "hungry"))
 
 
 def _holds(shelf: _Shelf) -> None:
@@ -203,7 +225,7 @@ def _pasts(shelf: _Shelf) -> None:
             if SYSTEM.fullmatch(kind_of(account)):
                 place.system(kind_of(account))
             else:
-                place.member(account, spending=True)
+                place.spender(place.member(account), ALL)
 
 
 def _reversals(shelf: _Shelf) -> None:

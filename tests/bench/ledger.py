@@ -25,6 +25,8 @@ CLIENTS, TURN_S = 64, 1.0
 EARNS = 100_000
 TOGETHER = 64
 """Earns of an import that are under way at once."""
+MEMBERS = 2_000
+"""Whose purchases are imported, fifty each; the first of them redeem meanwhile."""
 CALLERS, PAUSE_S = 8, 0.05
 """160 redemptions a second: sixty times what 240 simultaneous calls bring (2.7 a second)."""
 ALONE_S = 5.0
@@ -83,8 +85,8 @@ def p99_ms(waits: list[list[float]]) -> float:
 async def beside_an_import(url: str, earns: int) -> dict[str, float]:
     """Redemptions alone, then beside the import and the reports."""
     database = Database.open(url)
-    accounts = [await database.ledger.open_account(DEMO, "miles") for _ in range(CALLERS)]
-    for number, account in enumerate(accounts):
+    accounts = [await database.ledger.open_account(DEMO, "miles") for _ in range(MEMBERS)]
+    for number, account in enumerate(accounts[:CALLERS]):
         key = Key(DEMO, "miles", f"start-{number}")
         await database.ledger.do(
             Earn(key, account, PLENTY, key.idem, None, datetime.now(UTC)), actor="caller"
@@ -94,7 +96,7 @@ async def beside_an_import(url: str, earns: int) -> dict[str, float]:
         stopped = asyncio.Event()
         callers = [
             asyncio.create_task(redeemed(database, account, f"{name}-{number}", stopped))
-            for number, account in enumerate(accounts)
+            for number, account in enumerate(accounts[:CALLERS])
         ]
         reading = asyncio.create_task(reports(database, stopped))
         if name == "alone":
@@ -108,18 +110,25 @@ async def beside_an_import(url: str, earns: int) -> dict[str, float]:
     return found
 
 
+def say(line: str) -> None:
+    """At once, also into a file: a run takes minutes."""
+    print(line, flush=True)
+
+
 async def run(earns: int) -> dict[str, Any]:
     """All figures of both engines."""
     found: dict[str, Any] = {}
     for engine, where in (("sqlite", ""), ("postgresql", EMBEDDED)):
         with place(where) as (url, server), tempfile.TemporaryDirectory() as folder:
+            say(f"{engine}: rates, a minute or less")
             rates = await measure(url, CLIENTS, TURN_S, Path(folder))
+            say(f"{engine}: {rates.yardstick} {rates.per_s:,.0f}/s")
+            for one in rates.shapes:
+                say(f"  {one.name:24} ratio {one.ratio:.2f} (aim {RATIO_AIM})  p99 {one.p99_ms:.1f} ms")
+            say(f"{engine}: import of {earns:,} earns, some minutes")
             other = url + ".import" if server is None else server.url(server.new_database())
             found[engine] = asdict(rates) | {"import": await beside_an_import(other, earns)}
-        print(f"{engine}: {rates.yardstick} {rates.per_s:,.0f}/s")
-        for one in rates.shapes:
-            print(f"  {one.name:24} ratio {one.ratio:.2f} (aim {RATIO_AIM})  p99 {one.p99_ms:.1f} ms")
-        print(f"  beside an import of {earns:,} earns: {found[engine]['import']}")
+            say(f"  redemptions beside it: {found[engine]['import']}")
     return found
 
 

@@ -122,8 +122,8 @@ class Books:
     def adjusting(self, account: str, points: int, expires: date | None = None) -> Adjust:
         return Adjust(self.key(), account, points, "goodwill", expires)
 
-    def moving(self, source: str, target: str, points: int) -> Move:
-        return Move(self.key(), source, target, points, "merged")
+    def moving(self, source: str, target: str, points: int, lot: str = "") -> Move:
+        return Move(self.key(), source, target, points, "merged", lot=lot)
 
     def expiring(self, account: str, on: date | None = None) -> Expire:
         return Expire(self.key(), account, on or self.today)

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from loyalty.database import Database
-from loyalty.ledger import Balance, Command, Done, Expire, Outcome, Post, Rejected, Reverse, Void
+from loyalty.ledger import Balance, Command, Done, Expire, Outcome, Post, Rejected, Reverse, Void, next_lots
 from tests.support.ledger_books import TREES, VOUCHER, Books
 from tests.support.ledger_model import Model
 
@@ -217,8 +218,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 def run_machine(database: Database, examples: int, steps: int) -> None:
-    """That many examples; the first failure is told without being shrunk, which could take minutes."""
-    with asyncio.Runner() as runner:
+    """That many examples; the first failure is told without being shrunk, which could take minutes.
+
+    Pages of lots are small, so that what is spent reaches beyond them.
+    """
+    with asyncio.Runner() as runner, mock.patch.object(next_lots, "FIRST", 2):
         machine = type("Machine", (LedgerMachine,), {"stage": Stage(database, runner)})
         run_state_machine_as_test(
             machine,

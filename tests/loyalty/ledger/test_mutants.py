@@ -1,4 +1,4 @@
-"""Twenty faults that ledgers have been shipped with, planted one at a time: the state machine finds each.
+"""Two dozen faults that ledgers have been shipped with, planted one at a time: the state machine finds each.
 
 A copy of the package is changed in one place and the machine of `test_machine.py` runs against it, in a
 process of its own. The copy without a fault passes, so that what kills a mutant is its fault.
@@ -104,6 +104,21 @@ MUTANTS = {
         "arithmetic",
         "                self.draw(Part(lot.id, part))\n",
         "                lot.remaining -= part\n                self.book.touched.add(lot.id)\n",
+    ),
+    "a page of lots is all there is": (
+        "next_lots",
+        "    return sum(lot.remaining for lot in reached if not lot.is_over(book.today)) < points",
+        "    return False",
+    ),
+    "lots without a date are reached over a gap": (
+        "next_lots",
+        "reached = dated if len(dated) == FIRST else lots",
+        "reached = lots",
+    ),
+    "a page full of what is over is enough": (
+        "next_lots",
+        "for lot in reached if not lot.is_over(book.today)) < points",
+        "for lot in reached) < points",
     ),
     "a key may be used for anything": ("group", "if digest != order.digest:", "if False:"),
     "a key is not known within its group": (
