@@ -248,7 +248,6 @@ LOT_USE = Table(
     _refers("journal_id", "journal"),
     _refers("lot_id", "lot"),
     CheckConstraint("amount <> 0", name="amount_is_not_zero"),
-    Index("ix_lot_use_of_a_lot", "tenant", "programme", "lot_id"),
     sqlite_with_rowid=False,
 )
 

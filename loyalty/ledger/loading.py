@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Date, bindparam, func
+from sqlalchemy import ColumnElement, Connection, Date, Table, and_, bindparam, func
 
 from loyalty.ledger import next_lots
 from loyalty.ledger.accounts import (
@@ -134,6 +134,11 @@ def _by(name: str) -> tuple[str, str, str]:
     return "tenant", "programme", name
 
 
+def _same(one: Table, other: Table, name: str) -> ColumnElement[bool]:
+    """Rows of two tables that name the same thing."""
+    return and_(*(one.c[part] == other.c[part] for part in _by(name)))
+
+
 _account, _hold, _journal, _entry = ACCOUNT.c, HOLD.c, JOURNAL.c, ENTRY.c
 _of_lot = (LOT.c.id, LOT.c.account_id, LOT.c.journal_id, LOT.c.expires, LOT.c.granted, LOT.c.remaining)
 _ACCOUNTS = finding(
@@ -161,10 +166,12 @@ _SIDES = finding(
 _REVERSED = finding(JOURNAL, _by("reverses"), _journal.points)
 _RECEIPTS = finding(JOURNAL, _by("receipt"))
 _EXPIRED_OF = finding(
-    LOT_USE, _by("lot_id"), func.sum(LOT_USE.c.amount),
-    finish=lambda found: found.join(JOURNAL, same_journal(LOT_USE))
-    .where(_journal.kind == "expire")
-    .group_by(LOT_USE.c.tenant, LOT_USE.c.programme, LOT_USE.c.lot_id),
+    # by the account's entries: a journal's lots have an index, a lot's journals have none
+    LOT, _by("id"), func.sum(LOT_USE.c.amount),
+    finish=lambda found: found.join(ENTRY, _same(LOT, ENTRY, "account_id"))
+    .join(JOURNAL, same_journal(ENTRY) & (_journal.kind == "expire"))
+    .join(LOT_USE, _same(ENTRY, LOT_USE, "journal_id") & (LOT_USE.c.lot_id == LOT.c.id))
+    .group_by(*LOT.primary_key.columns),
 )  # fmt: skip
 _TAKEN_BACK = finding(
     JOURNAL, _by("reverses"), func.sum(-_entry.amount),

@@ -20,7 +20,7 @@ from loyalty import engines, roles
 from loyalty.errors import LoyaltyError
 
 FOLDER = Path(__file__).parent
-HEAD = "0003"
+HEAD = "0004"
 """The revision that this release works with."""
 LOCK = 0x70617969
 """Number of the session lock on PostgreSQL ("payi")."""

@@ -39,10 +39,11 @@ async def test_a_group_looks_its_keys_up(tmp_path: Path):
 
     books = Books(database)
     members = [await books.member(100) for _ in range(20)]
-    spent = await books.redeem(members[0], 1)
+    spent, earned = await books.redeem(members[0], 1), await books.earn(members[0], 7)
     event.listen(database._writing, "before_cursor_execute", explain)
     wishes = [books.redeeming(member, 1) for member in members]
-    await books.all(*wishes, *(books.earning(member, 1) for member in members), books.reversing(spent))
+    wishes += [books.reversing(spent), books.reversing(earned)]
+    await books.all(*wishes, *(books.earning(member, 1) for member in members))
     await database.close()
 
     given = ("SCAN given ", "SCAN page")  # what was asked for, and the page that was just read
@@ -80,10 +81,11 @@ async def test_postgresql_looks_its_keys_up_without_statistics(postgres_url: str
 
     books = Books(database)
     members = [await books.member(100) for _ in range(20)]
-    spent = await books.redeem(members[0], 1)
+    spent, earned = await books.redeem(members[0], 1), await books.earn(members[0], 7)
     event.listen(database._writing, "before_cursor_execute", explain)
     wishes = [books.redeeming(member, 1) for member in members]
-    await books.all(*wishes, *(books.earning(member, 1) for member in members), books.reversing(spent))
+    wishes += [books.reversing(spent), books.reversing(earned)]
+    await books.all(*wishes, *(books.earning(member, 1) for member in members))
     referred = await database.writer.work(lambda connection: [_parent(connection, name) for name in PARENTS])
     await database.close()
 
