@@ -60,7 +60,7 @@ class Youth:
         young = connection.execute(_YOUNG, {"tables": LEDGER_TABLES, "age": OF_AGE}).scalars().all()
         if young:
             connection.execute(_AS_OWNER)  # whoever owns a table may analyse it; the writer's role does not
-            connection.exec_driver_sql(f"ANALYZE {', '.join(young)}")
+            connection.exec_driver_sql(f"ANALYZE (SKIP_LOCKED) {', '.join(young)}")
             connection.execute(_AS_WRITER, {"role": WRITER})
 
 

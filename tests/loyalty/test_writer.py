@@ -154,6 +154,20 @@ async def test_works_take_turns_with_groups(writer: Writer[int, int], book: Book
     assert [1, GROUP_MAX, *[0] * WORKS_MAX, 1, *[0] * WORKS_MAX] == sizes
 
 
+async def test_what_came_too_late_is_not_begun(writer: Writer[int, int], book: Book, path: Path):
+    """A late caller is told; of a command under way it is not known, one that still waited is never done."""
+    book.free.clear()
+    under_way = asyncio.create_task(writer.command(1, within_s=0.2))
+    await asyncio.sleep(0.05)
+    waiting = asyncio.create_task(writer.command(2, within_s=0.05))
+    in_time = asyncio.create_task(writer.command(3, within_s=10))
+    late = await asyncio.gather(under_way, waiting, return_exceptions=True)
+    book.free.set()
+    assert 6 == await in_time
+    assert [TimeoutError, TimeoutError] == [type(one) for one in late]
+    assert {1, 3} == stored(path)
+
+
 async def test_closing_does_what_is_queued(path: Path, book: Book):
     """And whoever waits gets an answer."""
     engine = engines.writing(engines.url_of(path))
