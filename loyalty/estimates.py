@@ -12,10 +12,14 @@ the writer analyses the ledger itself while it is young (`Youth`).
 
 from collections.abc import Iterable
 
+import structlog
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from loyalty.roles import WRITER
 from loyalty.tables import ACCOUNT, ENTRY, HOLD, HOLD_LOT, JOURNAL, LOT, LOT_USE, TENANT_TABLES
+
+log = structlog.get_logger(__name__)
 
 MANY = 1_000_000
 """Rows of a tenant, or of a programme."""
@@ -25,7 +29,10 @@ WIDE = frozenset({"tenant", "programme"})
 FIRST_LOOK = 4
 """Transactions after which the ledger is analysed first; then after so many times as many."""
 OF_AGE = 20_000
-"""Rows from which on autovacuum looks in often enough; to analyse fewer takes some 10 ms a table."""
+"""Rows from which on autovacuum looks in often enough."""
+GROWN = 16 * 2**20
+"""Bytes from which on a table is left to autovacuum whatever is known of it, as after a restore: the nodes'
+line would wait for seconds. To analyse less takes some 10 ms."""
 LEDGER_TABLES = [table.name for table in (ACCOUNT, JOURNAL, ENTRY, LOT, LOT_USE, HOLD, HOLD_LOT)]
 
 
@@ -57,17 +64,25 @@ class Youth:
         self._next *= FIRST_LOOK
         if connection.dialect.name != "postgresql":
             return
-        young = connection.execute(_YOUNG, {"tables": LEDGER_TABLES, "age": OF_AGE}).scalars().all()
-        if young:
-            connection.execute(_AS_OWNER)  # whoever owns a table may analyse it; the writer's role does not
-            connection.exec_driver_sql(f"ANALYZE (SKIP_LOCKED) {', '.join(young)}")
-            connection.execute(_AS_WRITER, {"role": WRITER})
+        young = connection.execute(_YOUNG, {"tables": LEDGER_TABLES, "rows": OF_AGE, "bytes": GROWN})
+        if names := ", ".join(young.scalars()):
+            try:
+                with connection.begin_nested():  # points are booked whatever becomes of this
+                    _analyse(connection, names)
+            except SQLAlchemyError as error:
+                log.warning("ledger.not_analysed", kind=type(error).__name__)
+
+
+def _analyse(connection: Connection, names: str) -> None:
+    connection.execute(_AS_OWNER)  # whoever owns a table may analyse it; the writer's role does not
+    connection.exec_driver_sql(f"ANALYZE (SKIP_LOCKED) {names}")
+    connection.execute(_AS_WRITER, {"role": WRITER})
 
 
 _YOUNG = text(
     # an empty table would be told to have no rows, which is worse than to be told nothing
-    "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
-    "AND relname = ANY(:tables) AND reltuples < :age AND pg_relation_size(oid) > 0"
+    "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = ANY(:tables) "
+    "AND reltuples < :rows AND pg_relation_size(oid) BETWEEN 1 AND :bytes"
 )
 _AS_OWNER = text("SELECT set_config('role', 'none', true)")
 _AS_WRITER = text("SELECT set_config('role', :role, true)")

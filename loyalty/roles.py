@@ -3,7 +3,8 @@
 `loyalty_runtime` sees the rows of the tenant that the database transaction names, and none without one; it
 reads the ledger and changes members and redemptions. `loyalty_writer` books for all tenants, and may change
 nothing that is booked. The login owns the tables, inherits neither role (NOINHERIT), and is used as itself
-only while it migrates; a migration that must see rows says `SET LOCAL ROLE loyalty_writer` first.
+only while it migrates, and for the statement by which a young ledger is analysed (`loyalty/estimates.py`); a
+migration that must see rows says `SET LOCAL ROLE loyalty_writer` first.
 """
 
 from collections.abc import Iterable, Iterator

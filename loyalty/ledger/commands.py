@@ -195,6 +195,7 @@ _NAMED: Mapping[str, re.Pattern[str]] = MappingProxyType(
         "hold_id": IDEM,
         "journal_id": IDEM,
         "receipt": IDEM,
+        "lot": re.compile(f"{IDEM.pattern}|"),
         "reason": REASON,
         "contra": CONTRA,
     }

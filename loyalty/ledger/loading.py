@@ -33,8 +33,6 @@ from loyalty.tables import ACCOUNT, ENTRY, HOLD, HOLD_LOT, JOURNAL, LOT, LOT_USE
 
 BooksKey = tuple[str, str]
 """Tenant and programme."""
-ALL = 2**63
-"""Of points that leave an account: as many as it has, and every lot may be needed."""
 
 
 @dataclass
@@ -53,7 +51,9 @@ class _Place:
     receipts: set[str] = field(default_factory=set)
     lots: set[str] = field(default_factory=set)
     made: set[str] = field(default_factory=set)
-    """Lots that journals to reverse have made."""
+    """Lots that journals to reverse have made and of which something may have ended by its date."""
+    expiring: set[str] = field(default_factory=set)
+    """The accounts of these lots."""
 
     @property
     def resting(self) -> set[str]:
@@ -166,12 +166,11 @@ _SIDES = finding(
 _REVERSED = finding(JOURNAL, _by("reverses"), _journal.points)
 _RECEIPTS = finding(JOURNAL, _by("receipt"))
 _EXPIRED_OF = finding(
-    # by the account's entries: a journal's lots have an index, a lot's journals have none
-    LOT, _by("id"), func.sum(LOT_USE.c.amount),
-    finish=lambda found: found.join(ENTRY, _same(LOT, ENTRY, "account_id"))
-    .join(JOURNAL, same_journal(ENTRY) & (_journal.kind == "expire"))
-    .join(LOT_USE, _same(ENTRY, LOT_USE, "journal_id") & (LOT_USE.c.lot_id == LOT.c.id))
-    .group_by(*LOT.primary_key.columns),
+    # an account at a time: its entries are read once, however many lots are asked for
+    ENTRY, _by("account_id"), LOT_USE.c.lot_id, func.sum(LOT_USE.c.amount),
+    finish=lambda found: found.join(JOURNAL, same_journal(ENTRY) & (_journal.kind == "expire"))
+    .join(LOT_USE, _same(ENTRY, LOT_USE, "journal_id"))
+    .group_by(ENTRY.c.tenant, ENTRY.c.programme, ENTRY.c.account_id, LOT_USE.c.lot_id),
 )  # fmt: skip
 _TAKEN_BACK = finding(
     JOURNAL, _by("reverses"), func.sum(-_entry.amount),
@@ -232,7 +231,7 @@ def _pasts(shelf: _Shelf) -> None:
             if SYSTEM.fullmatch(kind_of(account)):
                 place.system(kind_of(account))
             else:
-                place.spender(place.member(account), ALL)
+                place.spender(place.member(account), points)
 
 
 def _reversals(shelf: _Shelf) -> None:
@@ -248,13 +247,20 @@ def _reversals(shelf: _Shelf) -> None:
     for place in shelf.places.values():
         for past in place.book.pasts.values():
             past.uses = _in_order(place.book, past, uses.get(past.id, ()))
-            place.made |= {lot.id for lot in place.book.made_by(past.id)}
+            place.made |= {lot.id for lot in place.book.made_by(past.id) if _may_have_expired(lot)}
+        place.expiring = {place.book.lots[name].account for name in place.made}
     taken_back = {name: int(points) for _, (name, points) in shelf.rows(_TAKEN_BACK, "journals")}
-    for place, (name, points) in sorted(shelf.rows(_EXPIRED_OF, "made"), key=lambda found: found[1]):
-        lot = place.book.lots[name]
-        back = min(taken_back.get(lot.journal, 0), int(points))
-        lot.expired = int(points) - back
-        taken_back[lot.journal] = taken_back.get(lot.journal, 0) - back
+    expired = [(name, place, int(points)) for place, (_, name, points) in shelf.rows(_EXPIRED_OF, "expiring")]
+    for name, place, points in sorted(expired, key=lambda found: found[0]):
+        if name in place.made:
+            lot = place.book.lots[name]
+            back = min(taken_back.get(lot.journal, 0), points)
+            lot.expired = points - back
+            taken_back[lot.journal] = taken_back.get(lot.journal, 0) - back
+
+
+def _may_have_expired(lot: Lot) -> bool:
+    return lot.expires is not None and lot.remaining < lot.granted
 
 
 def _in_order(book: Book, past: Past, uses: Iterable[Part]) -> tuple[Part, ...]:

@@ -146,5 +146,21 @@ async def test_a_ledger_of_age_is_left_to_autovacuum(monkeypatch: pytest.MonkeyP
     engine.dispose()
 
 
+async def test_an_analysis_that_fails_fails_nobody_s_points(
+    monkeypatch: pytest.MonkeyPatch, postgres_url: str
+):
+    """The command is booked, by the role that books."""
+    nobody = text("SELECT set_config('role', 'nobody_of_that_name', true)")
+    monkeypatch.setattr(estimates, "_AS_OWNER", nobody)
+    database = Database.open(postgres_url)
+    books = Books(database)
+    member = await books.member(100)
+    for left in range(99, 99 - 2 * FIRST_LOOK, -1):
+        assert left == (await books.redeem(member, 1)).available
+    role = await database.writer.work(lambda connection: _asked(connection, "SELECT current_user"))
+    await database.close()
+    assert role == roles.WRITER
+
+
 def _asked(connection: Connection, question: str) -> Any:
     return connection.exec_driver_sql(question).scalar_one()

@@ -362,6 +362,31 @@ def test_only_whole_points_within_the_limit_queue():
         check(Hold(KEY, ANNA, 1, NOW.replace(tzinfo=None)), "caller", "", "")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        Redeem(Key("Demo", "miles", "k"), ANNA, 1, "payout"),
+        Redeem(Key("demo", "", "k"), ANNA, 1, "payout"),
+        Redeem(Key("demo", "miles", ""), ANNA, 1, "payout"),
+        Redeem(Key("demo", "miles", "k\nk"), ANNA, 1, "payout"),
+        Redeem(Key("demo", "miles\nk", "caller"), ANNA, 1, "payout"),
+        Redeem(KEY, ANNA + "\n", 1, "payout"),
+        Redeem(KEY, ANNA, 1, "issued"),
+        Redeem(KEY, ANNA, 1, "payout\n"),
+        Post(KEY, "hold 1", "payout"),
+        Reverse(KEY, "jrn_1\0", "returned"),
+        Reverse(KEY, "jrn_1", ""),
+        Move(KEY, ANNA, "", 1, "merged"),
+        Move(KEY, ANNA, BEN, 1, "merged", lot="\ud800"),
+        Move(KEY, ANNA, BEN, 1, "merged", lot="\0"),
+    ],
+)
+def test_every_text_of_a_command_has_its_own_shape(command: Command):
+    """None reaches into its neighbour's place, whatever is put between them."""
+    with pytest.raises(LoyaltyError, match="shape"):
+        check(command, "caller", "", "")
+
+
 def test_an_answer_tells_whether_it_is_the_first():
     """Callers speak of it the same way."""
     assert not Done("jrn_1", "", 5).replayed

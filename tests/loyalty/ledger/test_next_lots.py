@@ -64,6 +64,16 @@ async def test_one_lot_is_moved_wherever_it_stands(ledger_database: Database):
     assert last.id not in {lot.id for lot in await read_for(books, books.redeeming(member, 10 * (FIRST + 3)))}
 
 
+async def test_a_return_reads_what_it_can_take(ledger_database: Database):
+    """Its own lot, and a page of the others in case its points are spent."""
+    books = Books(ledger_database)
+    member = await many_lots(books, 2 * FIRST, 0)
+    earned = await books.earn(member, 10, books.days(500))
+    lots = await read_for(books, books.reversing(earned))
+    assert FIRST + 1 == len(lots)
+    assert earned.journal_id == lots[-1].journal
+
+
 def page(*lots: tuple[int, date | None, int]) -> Book:
     """A book with so many lots of one date and size, then others."""
     book = Book(TODAY)
