@@ -89,6 +89,7 @@ class Net:
         self.filter: Callable[[Message, str], bool] | None = None
         """False loses that message."""
         self.sent: list[tuple[float, str, str, bytes]] = []
+        self.arrived: list[tuple[str, bytes]] = []
 
     def send(self, data: bytes, sender: tuple[str, int], receiver: tuple[str, int]) -> None:
         self.sent.append((self.clock.now(), sender[0], receiver[0], data))
@@ -103,6 +104,7 @@ class Net:
 
     def _deliver(self, data: bytes, sender: tuple[str, int], receiver: tuple[str, int]) -> None:
         node = self.nodes.get(receiver)
+        self.arrived.append((receiver[0], data))
         if node is not None:
             node(data, Hop(Transport.UDP, *sender))
 
@@ -110,6 +112,10 @@ class Net:
     def log(self) -> list[tuple[float, str, str, Request | Response]]:
         """Time, sender, receiver, message: everything as sent, lost ones included."""
         return [(at, sender, receiver, parse(cut(data)[0])) for at, sender, receiver, data in self.sent]
+
+    def heard_by(self, receiver: str) -> list[str]:
+        """The same of everything that arrived there."""
+        return [line_of(parse(cut(data)[0])) for at, data in self.arrived if at == receiver]
 
     def lines(self, sender: str | None = None) -> list[str]:
         """Method or status and CSeq method of everything sent, in order."""
