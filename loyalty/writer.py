@@ -114,7 +114,7 @@ class Writer(Generic[C, R]):
             self._waiting.notify()
         if within_s is None:
             return await job.answer
-        late = loop.call_later(within_s, _be_late, job.answer)  # a fifth of what asyncio.timeout costs
+        late = loop.call_later(within_s, _be_late, job.answer)  # all that asyncio.timeout is needed for here
         try:
             return await job.answer
         finally:

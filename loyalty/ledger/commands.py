@@ -13,7 +13,7 @@ may be asked again under its key once there are some.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from enum import StrEnum
@@ -211,23 +211,19 @@ _INTENTION: Mapping[type[Command], tuple[str, ...]] = MappingProxyType(
 class _Form:
     """What the texts of one kind of command look like: one pattern, because seven a command could be seen."""
 
-    texts: Callable[[Command], tuple[str, ...]]
+    texts: tuple[str, ...]
+    """Its fields that are text, in the order in which `shape` has them after those of every command."""
     shape: re.Pattern[str]
     moments: tuple[str, ...]
 
 
 def _form(kind: type[Command]) -> _Form:
     names = [one.name for one in fields(kind)]
-    named = [name for name in names if name in _NAMED]
-    shapes = (NAME, NAME, IDEM, ACTOR, CALL, _REASON_OR_NONE, *(_NAMED[name] for name in named))
+    texts = tuple(name for name in names if name in _NAMED)
+    shapes = (NAME, NAME, IDEM, ACTOR, CALL, _REASON_OR_NONE, *(_NAMED[name] for name in texts))
     whole = _BETWEEN.join(f"(?:{shape.pattern})" for shape in shapes)
     moments = tuple(name for name in names if name in {"at", "until"})
-    return _Form(_getter(named), re.compile(whole), moments)
-
-
-def _getter(names: Sequence[str]) -> Callable[[Command], tuple[str, ...]]:
-    """The values of a command's fields, as a tuple however many there are."""
-    return lambda command: tuple([getattr(command, name) for name in names])
+    return _Form(texts, re.compile(whole), moments)
 
 
 _BETWEEN = "\n"
@@ -240,7 +236,8 @@ _ENCODED = json.JSONEncoder(default=date.isoformat).encode
 def check(command: Command, actor: str, call_id: str, reason: str) -> Rejected | None:
     """None: it may queue. A value for points outside 1 … POINTS_MAX; LoyaltyError for a mistake of ours."""
     key, form = command.key, _FORMS[type(command)]
-    texts = (key.tenant, key.programme, key.idem, actor, call_id, reason, *form.texts(command))
+    own = [getattr(command, name) for name in form.texts]
+    texts = (key.tenant, key.programme, key.idem, actor, call_id, reason, *own)
     if not form.shape.fullmatch(_BETWEEN.join(texts)):
         raise LoyaltyError("command_malformed", "A name, key, reason or account has not its shape.")
     if any(getattr(command, moment).tzinfo is None for moment in form.moments):

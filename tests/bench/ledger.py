@@ -39,7 +39,7 @@ DEMO = "demo"
 
 async def redeemed(database: Database, account: str, name: str, stopped: asyncio.Event) -> list[float]:
     """How long each redemption of one caller took, in seconds."""
-    waits = []
+    waits: list[float] = []
     for number in itertools.count():
         if stopped.is_set():
             return waits
@@ -111,7 +111,7 @@ async def beside_an_import(url: str, earns: int) -> dict[str, float]:
 
 
 def say(line: str) -> None:
-    """At once, also into a file: a run takes minutes."""
+    """At once, even where the output is a file: a run takes minutes."""
     print(line, flush=True)
 
 
